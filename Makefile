@@ -1,0 +1,37 @@
+# Two commands: `make demo` runs a real search on synthetic photos, `make test` runs the tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo-dataset
+SEED ?= 0
+
+.PHONY: demo test test-all lint clean
+
+$(VENV)/.runtime: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+demo: $(VENV)/.runtime
+	$(BIN)/python prepare.py --demo $(DEMO)
+	$(BIN)/python -m search.launch --gpus auto --dataset $(DEMO) --tag demo-$$(date +%b%d-%H%M%S | tr A-Z a-z) \
+		--rounds 2 --experiments-per-round 8 --max-train-seconds 12 --seed $(SEED)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not full"
+
+test-all: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,438 @@
+"""The fixed part of every experiment: the data set, its split, its decoded cache and the only metric.
+
+Nothing in a search changes this file. `python prepare.py` checks a data set and builds its cache;
+`python prepare.py --demo DIR` draws a synthetic one; `train.py` calls `load()` and `evaluate()`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+if TYPE_CHECKING:
+    import torch
+
+TIME_BUDGET = 300  # seconds of training per trial
+IMAGE_SIZE = 384  # pixels; a data set's own manifest.json may declare a smaller one
+BINARY_INFECTION_CLASS = 4  # class_4 is infected, every other class is not
+CLASSES = tuple(f"class_{i}" for i in range(5))
+PARTS = ("train", "validation", "test")
+PART_ENDS = (0.6, 0.8, 1.0)  # upper ends of the parts' shares of the hash range
+CACHE_FORMAT = 1  # part of the cache's key: raise it when decoding changes
+SMALLEST_IMAGE = 16
+LITTER = {"Thumbs.db", "desktop.ini"}  # what operating systems leave in folders
+EVALUATE_BATCH = 64
+PREDICTIONS_VARIABLE = "AUTORESEARCH_PREDICTIONS"  # where evaluate() saves probabilities, when a search asks for them
+
+
+class DataError(Exception):
+    """The data set cannot be used; the message has one problem per line."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One file of the data set: its path below the data set, its class 0…4, and the SHA-256 of its bytes."""
+
+    path: str
+    label: int
+    sha: str
+
+
+@dataclass(frozen=True)
+class Data:
+    """A decoded data set.
+
+    images: uint8, (photos, size, size, 3), memory-mapped, RGB. labels: int64, (photos,). part: int8, (photos,),
+    an index into PARTS. shas: SHA-256 of each photo's bytes. fingerprint: the cache's key, 64 hex digits.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    part: np.ndarray
+    shas: list[str]
+    image_size: int
+    fingerprint: str
+
+    def indices(self, part: str) -> np.ndarray:
+        """Positions, (n,), of the photos of one of PARTS."""
+        return np.flatnonzero(self.part == PARTS.index(part))
+
+
+def is_infected(labels: np.ndarray) -> np.ndarray:
+    """True where a class index means infected."""
+    return labels == BINARY_INFECTION_CLASS
+
+
+# --- the folder -------------------------------------------------------------------------------------------------
+
+
+def image_size_of(dataset: Path) -> int:
+    """The size in pixels that photos are decoded to: IMAGE_SIZE, or the smaller one that manifest.json declares.
+
+    Raises DataError where the manifest cannot be read or declares no usable size.
+    """
+    manifest = dataset / "manifest.json"
+    if not manifest.exists():
+        return IMAGE_SIZE
+    try:
+        declared = json.loads(manifest.read_text())
+        size = declared.get("image_size", IMAGE_SIZE)
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{manifest}: not a JSON object: {error}") from error
+    if type(size) is not int or not SMALLEST_IMAGE <= size <= IMAGE_SIZE:
+        raise DataError(f"{manifest}: image_size is {size!r}; a whole number from {SMALLEST_IMAGE} to {IMAGE_SIZE}")
+    return size
+
+
+def photo_files(dataset: Path) -> list[tuple[str, int]]:
+    """(path below the data set, class) of every file in the five class folders, sorted by path.
+
+    Raises DataError for a missing data set, a missing or empty class, or a sixth folder, all of them at once.
+    """
+    if not dataset.is_dir():
+        raise DataError(f"{dataset}: no such data set folder; name one with --dataset, or draw one: "
+                        f"python prepare.py --demo {dataset}")
+    problems = []
+    for folder in sorted(p.name for p in dataset.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        if folder not in CLASSES:
+            problems.append(f"{dataset / folder}: not one of the five class folders ({CLASSES[0]} … {CLASSES[-1]}); "
+                            "move it elsewhere")
+    files: list[tuple[str, int]] = []
+    for label, name in enumerate(CLASSES):
+        if not (dataset / name).is_dir():
+            problems.append(f"{dataset / name}: missing class folder")
+            continue
+        found = []
+        for root, folders, names in os.walk(dataset / name, followlinks=True):
+            folders[:] = [f for f in folders if not f.startswith(".")]
+            kept = (n for n in names if not n.startswith(".") and n not in LITTER)
+            found += [(Path(root, n).relative_to(dataset).as_posix(), label) for n in kept]
+        if not found:
+            problems.append(f"{dataset / name}: empty class folder")
+        files += found
+    if problems:
+        raise DataError("\n".join(problems))
+    return sorted(files)
+
+
+def read_groups(dataset: Path) -> dict[str, str]:
+    """path -> group from the optional groups.csv. Raises DataError where its header or a row is not `path,group`."""
+    table = dataset / "groups.csv"
+    if not table.exists():
+        return {}
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.reader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table}: {error}") from error
+    if not rows or [cell.strip() for cell in rows[0]] != ["path", "group"]:
+        raise DataError(f"{table}: the header is {','.join(rows[0]) if rows else 'missing'}; it must be path,group")
+    groups: dict[str, str] = {}
+    for number, row in enumerate(rows[1:], start=2):
+        if not row:
+            continue
+        if len(row) != 2 or not row[0].strip() or not row[1].strip():
+            raise DataError(f"{table}:{number}: {','.join(row)!r} is not path,group")
+        path, group = Path(row[0].strip()).as_posix(), row[1].strip()
+        if groups.setdefault(path, group) != group:
+            raise DataError(f"{table}:{number}: {path} is in group {groups[path]} and in group {group}")
+    return groups
+
+
+def _sha_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _decode(path: Path, size: int) -> np.ndarray:
+    """One photo as uint8 (size, size, 3): turned upright, the whole of it resized, so that no edge is cropped away."""
+    with Image.open(path) as image:
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+        return np.asarray(upright.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0))
+
+
+# --- the split --------------------------------------------------------------------------------------------------
+
+
+def split(photos: list[Photo], groups: dict[str, str]) -> list[str]:
+    """The part of each photo, by a hash of its bytes, or of its group's name where it has a group.
+
+    Identical files and groups stay together: files with the same bytes join their groups, and the joined set goes
+    where its alphabetically first group goes. So the split depends on neither order, file name nor seed, and added
+    photos move no others (save by joining two groups, which `check` tells).
+    """
+    leader: dict[str, str] = {}
+
+    def find(key: str) -> str:
+        while leader.setdefault(key, key) != key:
+            key = leader[key]
+        return key
+
+    for photo in photos:
+        if photo.path in groups:
+            # "group:" sorts before "photo:", and the smaller key leads: a set with a group is named by a group.
+            first, second = sorted((find(f"group:{groups[photo.path]}"), find(f"photo:{photo.sha}")))
+            leader[second] = first
+    return [part_of_key(find(f"photo:{photo.sha}")) for photo in photos]
+
+
+def part_of_key(key: str) -> str:
+    """The part that a hash of this key falls in: 60 % train, 20 % validation, 20 % test."""
+    fraction = int(hashlib.sha256(key.encode()).hexdigest()[:13], 16) / 16**13
+    return next(part for part, end in zip(PARTS, PART_ENDS, strict=True) if fraction < end)
+
+
+def warnings_about(photos: list[Photo], parts: list[str], groups: dict[str, str]) -> list[str]:
+    """What a person should know about a data set that can be used all the same, one line each."""
+    told = []
+    for part in PARTS:
+        present = {photo.label for photo, where in zip(photos, parts, strict=True) if where == part}
+        told += [f"{part} has no photo of {name}" for label, name in enumerate(CLASSES) if label not in present]
+    by_sha: dict[str, list[Photo]] = defaultdict(list)
+    for photo in photos:
+        by_sha[photo.sha].append(photo)
+    for twins in by_sha.values():
+        names = ", ".join(twin.path for twin in twins)
+        if len({twin.label for twin in twins}) > 1:
+            told.append(f"identical photos in two classes: {names}")
+        joined = sorted({groups[twin.path] for twin in twins if twin.path in groups})
+        if len(joined) > 1:
+            told.append(f"identical photos join the groups {' and '.join(joined)} into one part: {names}")
+    unknown = sorted(set(groups) - {photo.path for photo in photos})
+    if unknown:
+        told.append(f"groups.csv names {len(unknown)} files that are not there, first {unknown[0]}")
+    return told
+
+
+# --- the cache --------------------------------------------------------------------------------------------------
+
+
+def cache_root() -> Path:
+    """Where decoded caches lie, shared by all trials of this machine: $AUTORESEARCH_CACHE or the user's cache folder."""
+    named = os.environ.get("AUTORESEARCH_CACHE")
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(named).absolute() if named else base.absolute() / "autoresearch"
+
+
+def _stamp(dataset: Path, files: list[tuple[str, int]], size: int) -> str:
+    """A hash of paths, sizes and times: tells without reading the photos whether the data set is the one cached."""
+    lines = [f"{CACHE_FORMAT} {size}"]
+    for path in [*(path for path, _ in files), "groups.csv"]:
+        try:
+            stat = (dataset / path).stat()
+            lines.append(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}")
+        except FileNotFoundError:
+            lines.append(f"{path}\0absent")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _pointer(dataset: Path) -> Path:
+    """The small file that remembers which cache belongs to a data set folder."""
+    return cache_root() / "datasets" / (hashlib.sha256(str(dataset.resolve()).encode()).hexdigest()[:24] + ".json")
+
+
+def _write_in_place(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as stream:
+        stream.write(text)
+    os.replace(stream.name, path)
+
+
+def load(dataset: Path | str = "dataset") -> Data:
+    """The decoded data set, from its cache; builds the cache first where there is none.
+
+    Raises DataError where the data set cannot be used.
+    """
+    dataset = Path(dataset).absolute()
+    files, size = photo_files(dataset), image_size_of(dataset)
+    try:
+        known = json.loads(_pointer(dataset).read_text())
+        if known["stamp"] == _stamp(dataset, files, size):
+            return _open_cache(cache_root() / known["fingerprint"])
+    except (OSError, ValueError, KeyError):
+        pass  # no cache yet, or one that somebody removed: build it
+    return build(dataset)[0]
+
+
+def _open_cache(folder: Path) -> Data:
+    meta = json.loads((folder / "meta.json").read_text())
+    return Data(
+        images=np.load(folder / "images.npy", mmap_mode="r"),
+        labels=np.array(meta["labels"], np.int64),
+        part=np.array(meta["part"], np.int8),
+        shas=meta["shas"],
+        image_size=meta["image_size"],
+        fingerprint=folder.name,
+    )
+
+
+def build(dataset: Path) -> tuple[Data, list[Photo], list[str], Counter[str]]:
+    """Reads and decodes every photo and leaves the cache in place: (data, photos, warnings, formats).
+
+    The cache is built aside and moved into place, so that a second process, or a kill, never leaves half of one.
+    Raises DataError listing every unreadable file.
+    """
+    files, size, groups = photo_files(dataset), image_size_of(dataset), read_groups(dataset)
+    stamp = _stamp(dataset, files, size)
+    root = cache_root()
+    root.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix="building-", dir=root))
+    try:
+        images = np.lib.format.open_memmap(
+            aside / "images.npy", mode="w+", dtype=np.uint8, shape=(len(files), size, size, 3)
+        )
+
+        def read(item: tuple[int, tuple[str, int]]) -> Photo | str:
+            index, (path, label) = item
+            try:
+                images[index] = _decode(dataset / path, size)
+                return Photo(path, label, _sha_of(dataset / path))
+            except Exception as error:  # Pillow raises many kinds for a broken file; each means the same here
+                return f"{dataset / path}: unreadable image: {type(error).__name__}: {error}"
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            results = list(pool.map(read, enumerate(files)))
+        unreadable = [result for result in results if isinstance(result, str)]
+        if unreadable:
+            raise DataError("\n".join(unreadable))
+        photos = [result for result in results if isinstance(result, Photo)]
+        parts = split(photos, groups)
+        # The order of the cache is by content: a renamed file neither moves a photo nor changes the fingerprint.
+        order = sorted(range(len(photos)), key=lambda i: (photos[i].sha, photos[i].label))
+        content = [f"{photos[i].sha} {photos[i].label} {parts[i]}" for i in order]
+        head = f"{CACHE_FORMAT} {size}\n"
+        fingerprint = hashlib.sha256((head + "\n".join(content)).encode()).hexdigest()
+        final = root / fingerprint
+        if not (final / "meta.json").exists():
+            images[:] = images[order]
+            images.flush()
+            meta = {
+                "labels": [photos[i].label for i in order],
+                "part": [PARTS.index(parts[i]) for i in order],
+                "shas": [photos[i].sha for i in order],
+                "image_size": size,
+            }
+            (aside / "meta.json").write_text(json.dumps(meta))
+            os.chmod(aside, 0o755)
+            try:
+                os.rename(aside, final)
+            except OSError:
+                if not (final / "meta.json").exists():  # not another process that was first
+                    raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    _write_in_place(_pointer(dataset), json.dumps({"stamp": stamp, "fingerprint": fingerprint}))
+    formats = Counter(Path(photo.path).suffix.lower().lstrip(".") or "none" for photo in photos)
+    return _open_cache(final), photos, warnings_about(photos, parts, groups), formats
+
+
+# --- the metric -------------------------------------------------------------------------------------------------
+
+
+def accuracies(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """mc_acc and bin_acc of (n, 5) probabilities against (n,) labels: the class is the most probable one."""
+    chosen = probabilities.argmax(1)
+    return {
+        "mc_acc": float((chosen == labels).mean()),
+        "bin_acc": float((is_infected(chosen) == is_infected(labels)).mean()),
+    }
+
+
+def evaluate(model: torch.nn.Module, data: Data, device: torch.device | str) -> dict[str, float]:
+    """Scores a model on the validation photos: the only metric of a search.
+
+    The model takes float32 (n, 3, size, size) in 0…1 and gives (n, 5) logits; normalisation is the model's own.
+    Each photo's class probabilities are saved for the trial where a search runs it. Returns mc_acc and bin_acc.
+    Raises ValueError where a probability is not a number.
+    """
+    import torch
+
+    indices = data.indices("validation")
+    was_training = model.training
+    model.eval()
+    outputs = []
+    with torch.inference_mode():
+        for start in range(0, len(indices), EVALUATE_BATCH):
+            photos = torch.from_numpy(data.images[indices[start : start + EVALUATE_BATCH]]).to(device)
+            logits = model(photos.permute(0, 3, 1, 2).float() / 255)
+            outputs.append(logits.float().softmax(1).cpu())
+    model.train(was_training)
+    probabilities = torch.cat(outputs).numpy()
+    if not np.isfinite(probabilities).all():
+        raise ValueError("the model's probabilities are not numbers (NaN or infinite)")
+    if target := os.environ.get(PREDICTIONS_VARIABLE):
+        aside = Path(target).with_suffix(".partial.npz")
+        np.savez(aside, probabilities=probabilities, shas=np.array([data.shas[i] for i in indices]))
+        os.replace(aside, target)
+    return accuracies(probabilities, data.labels[indices])
+
+
+# --- the command ------------------------------------------------------------------------------------------------
+
+
+def report(dataset: Path) -> None:
+    """Checks a data set and prints what it holds. Raises DataError where it cannot be used."""
+    data, photos, warnings, formats = build(dataset)
+    counts = Counter(photo.label for photo in photos)
+    print(f"data set   {dataset}")
+    print(f"constants  TIME_BUDGET {TIME_BUDGET} s, IMAGE_SIZE {IMAGE_SIZE} px, "
+          f"BINARY_INFECTION_CLASS {BINARY_INFECTION_CLASS}")
+    print(f"image size {data.image_size} px" + (" (declared by manifest.json)" if data.image_size != IMAGE_SIZE else ""))
+    print(f"photos     {len(photos)}; formats: " + ", ".join(f"{name} {n}" for name, n in formats.most_common()))
+    print(f"{'class':10} {'photos':>7} {'share':>7}  {'role':18} " + " ".join(f"{part:>10}" for part in PARTS))
+    for label, name in enumerate(CLASSES):
+        role = "infected" if label == BINARY_INFECTION_CLASS else "not infected"
+        cells = " ".join(f"{int(((data.part == i) & (data.labels == label)).sum()):>10}" for i in range(len(PARTS)))
+        print(f"{name:10} {counts[label]:>7} {counts[label] / len(photos):>7.1%}  {role:18} {cells}")
+    rare, common = min(counts.values()), max(counts.values())
+    print(f"imbalance  the largest class has {common / rare:.1f} times the photos of the smallest")
+    infected = is_infected(data.labels[data.indices("validation")]).mean()
+    print(f"majority   always answering \"not infected\" has bin_acc {1 - infected:.4f} on validation")
+    for warning in warnings:
+        print(f"warning    {warning}")
+    print(f"cache      {cache_root() / data.fingerprint}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="prepare.py",
+        description="Checks a data set of five class folders and builds its decoded cache; or draws a synthetic one.",
+    )
+    parser.add_argument("--dataset", type=Path, default=Path("dataset"), help="data set folder (default ./dataset)")
+    parser.add_argument("--demo", type=Path, metavar="DIR", help="draw a synthetic data set into DIR, then check it")
+    parser.add_argument("--photos", type=int, default=600, help="photos of the synthetic set (default 600)")
+    options = parser.parse_args(arguments)
+    if options.photos < 100:
+        parser.error(f"--photos is {options.photos}; at least 100, so that every class has some")
+    dataset = (options.demo or options.dataset).absolute()
+    try:
+        if options.demo:
+            from search.demo_photos import draw
+
+            draw(dataset, options.photos)
+        report(dataset)
+    except DataError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"prepare.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
