@@ -1,0 +1,167 @@
+"""The words of the search as frozen dataclasses and enums, and the tree of its errors."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any, TypeVar
+
+Value = bool | int | float | str  # of one recipe field
+
+
+class SearchError(Exception):
+    """A known failure: its message is one clear line for the user. Exit code 1."""
+
+
+class UsageError(SearchError):
+    """What the user asked for cannot be meant; the message says what to do. Exit code 2."""
+
+
+class GitError(SearchError):
+    """A git command failed."""
+
+
+class Status(StrEnum):
+    KEEP = "keep"
+    DISCARD = "discard"
+    CRASH = "crash"
+
+
+class Kind(StrEnum):
+    BASELINE = "baseline"
+    SWEEP = "sweep"  # a point of Optuna's
+
+
+@dataclass(frozen=True)
+class Score:
+    """What experiments are compared by: bin_acc first, then mc_acc; rounded to the six decimals that rows show."""
+
+    bin_acc: float
+    mc_acc: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bin_acc", round(self.bin_acc, 6))
+        object.__setattr__(self, "mc_acc", round(self.mc_acc, 6))
+
+
+@dataclass(frozen=True)
+class Change:
+    """One recipe field that an experiment moves."""
+
+    axis: str
+    old: Value
+    new: Value
+
+    def __str__(self) -> str:
+        return f"{self.axis} {self.old} -> {self.new}"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One idea: recipe changes on top of a parent commit. number 0 is the baseline."""
+
+    number: int
+    kind: Kind
+    parent: str
+    changes: tuple[Change, ...] = ()
+    description: str = "baseline"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a slot is handed: one trial of an experiment, with its seed; attempt counts from 1."""
+
+    experiment: Experiment
+    seed: int
+    attempt: int = 1
+    is_remeasure: bool = False  # measures a commit again; adds no row
+
+    @property
+    def trial_id(self) -> str:
+        suffix = f"-a{self.attempt}" if self.attempt > 1 else ""
+        return f"e{self.experiment.number:04d}-s{self.seed}{suffix}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one trial ended. Scores are None where it crashed; reason says why it did."""
+
+    trial: str
+    experiment: int
+    seed: int
+    slot: int
+    commit: str
+    score: Score | None
+    reason: str = ""
+    memory_mb: float | None = None
+    began: float = 0.0  # seconds since the epoch
+    ended: float = 0.0
+    footer: dict[str, str] = field(default_factory=dict)
+    traceback: str = ""
+
+    @property
+    def crashed(self) -> bool:
+        return self.score is None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """keep, discard or crash of one experiment, with what both sides had at that time; makes one row."""
+
+    experiment: int
+    status: Status
+    reason: str
+    commit: str
+    slot: int
+    score: Score | None
+    memory_gb: float
+    description: str
+    incumbent: str  # the commit it was compared with; its own for the baseline
+    incumbent_score: Score | None
+    changes: tuple[Change, ...]
+    seeds: tuple[int, ...]
+    time: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a search was started with; never changes over its life, except its limits on a resume."""
+
+    tag: str
+    base: str  # commit of the baseline
+    dataset: str
+    fingerprint: str
+    image_size: int
+    space: str  # the space file's text, so that a later edit of the file does not change a search
+    space_name: str
+    seed: int
+    max_train_seconds: float
+    slots: int
+    created: float
+
+
+D = TypeVar("D")
+
+
+def to_json(item: Any) -> dict[str, Any]:
+    """A dataclass as plain JSON values; from_json reads it again."""
+    return asdict(item)
+
+
+def from_json(kind: type[D], record: dict[str, Any]) -> D:
+    """The dataclass that to_json wrote. Raises KeyError or TypeError for a record of another shape."""
+    names = {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    values = {name: value for name, value in record.items() if name in names}
+    for name in ("score", "incumbent_score"):
+        if isinstance(values.get(name), dict):
+            values[name] = Score(**values[name])
+    if "changes" in values:
+        values["changes"] = tuple(Change(**change) for change in values["changes"])
+    if "seeds" in values:
+        values["seeds"] = tuple(values["seeds"])
+    if "status" in values:
+        values["status"] = Status(values["status"])
+    if "kind" in values:
+        values["kind"] = Kind(values["kind"])
+    return kind(**values)
