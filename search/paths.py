@@ -1,0 +1,127 @@
+"""Every path and ref of a search, as properties of one small class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Names:
+    """Branches and refs of a tag, by their full names."""
+
+    tag: str
+
+    @property
+    def branch(self) -> str:
+        return f"autoresearch/{self.tag}"
+
+    def slot_branch(self, slot: int) -> str:
+        return f"autoresearch/{self.tag}-gpu{slot}"
+
+    @property
+    def incumbent_ref(self) -> str:
+        return f"refs/heads/{self.branch}"
+
+    @property
+    def refs(self) -> str:
+        return f"refs/autoresearch/{self.tag}"
+
+    @property
+    def journal(self) -> str:
+        return f"{self.refs}/journal"
+
+    def trial_ref(self, trial: str) -> str:
+        return f"{self.refs}/trials/{trial}"
+
+    def frontier_ref(self, step: int) -> str:
+        return f"{self.refs}/frontier/{step:04d}"
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Files of a search: runs/<tag>/… in the repository; none of them is in git."""
+
+    root: Path
+
+    @property
+    def lock(self) -> Path:
+        return self.root / ".lock"
+
+    @property
+    def results(self) -> Path:
+        return self.root / "results.tsv"
+
+    @property
+    def trials(self) -> Path:
+        return self.root / "trials.jsonl"
+
+    @property
+    def decisions(self) -> Path:
+        return self.root / "decisions.jsonl"
+
+    @property
+    def study(self) -> Path:
+        return self.root / "optuna.db"
+
+    @property
+    def ray(self) -> Path:
+        return self.root / "ray"
+
+    def slot(self, number: int) -> SlotPaths:
+        return SlotPaths(self.root / f"gpu{number}", number)
+
+    def slots(self) -> list[SlotPaths]:
+        """The slots that have a folder, in order of their numbers."""
+        numbers = (p.name[3:] for p in self.root.glob("gpu*") if p.is_dir() and p.name[3:].isdigit())
+        return [self.slot(number) for number in sorted(map(int, numbers))]
+
+
+@dataclass(frozen=True)
+class SlotPaths:
+    """Files of one slot."""
+
+    root: Path
+    number: int
+
+    @property
+    def tree(self) -> Path:
+        return self.root / "tree"
+
+    @property
+    def results(self) -> Path:
+        return self.root / "results.tsv"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / ".lock"
+
+    @property
+    def trials(self) -> Path:
+        return self.root / "trials"
+
+    def trial(self, trial: str) -> TrialPaths:
+        return TrialPaths(self.trials / trial)
+
+
+@dataclass(frozen=True)
+class TrialPaths:
+    """Files of one trial, which the trial alone writes."""
+
+    root: Path
+
+    @property
+    def log(self) -> Path:
+        return self.root / "run.log"
+
+    @property
+    def running(self) -> Path:
+        return self.root / "running.json"
+
+    @property
+    def outcome(self) -> Path:
+        return self.root / "outcome.json"
+
+    @property
+    def predictions(self) -> Path:
+        return self.root / "predictions.npz"

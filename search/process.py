@@ -1,0 +1,120 @@
+"""Runs one command under limits, its output streamed to a log file; the only place that starts trials."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+GUARD = Path(__file__).with_name("guard.py")
+TRAINING_LINE = re.compile(rb"^(step|epoch)\b", re.IGNORECASE | re.MULTILINE)
+FOOTER_LINE = re.compile(rb"^---\s*$", re.MULTILINE)
+POLL_SECONDS = 0.05
+LARGEST_LOG = 256 * 2**20  # bytes; a trial that prints more is ended
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds until the first training line, and from there to the end."""
+
+    start_up: float
+    rest: float
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: its exit code (128 + n for signal n), or the reason it was ended for."""
+
+    code: int
+    ended_for: str = ""
+
+
+class LogTail:
+    """Reads what a growing log file has gained since the last look."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.offset = path, 0
+
+    def read(self) -> bytes:
+        with self.path.open("rb") as stream:
+            stream.seek(self.offset)
+            gained = stream.read(2**20)
+        self.offset += len(gained)
+        return gained
+
+
+def run_limited(
+    command: list[str],
+    cwd: Path,
+    environment: Mapping[str, str],
+    log: Path,
+    limits: Limits,
+    on_started: Callable[[int], None] = lambda pid: None,
+) -> Ended:
+    """Runs a command to its end or its limit; afterwards no process of it is alive.
+
+    on_started gets the process id of the guard, whose death ends the command.
+    """
+    with log.open("wb") as output:
+        guard = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(GUARD), *command],
+            cwd=cwd,
+            env=dict(environment),
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        on_started(guard.pid)
+        return _watch(guard, log, limits)
+    finally:
+        if guard.stdin:
+            guard.stdin.close()
+        try:
+            guard.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            guard.kill()
+            guard.wait()
+
+
+def _watch(guard: subprocess.Popen[bytes], log: Path, limits: Limits) -> Ended:
+    began = time.monotonic()
+    training_since: float | None = None
+    printed_footer = False
+    tail, unread = LogTail(log), b""
+    while True:
+        try:
+            return Ended(guard.wait(timeout=POLL_SECONDS))
+        except subprocess.TimeoutExpired:
+            pass
+        gained = tail.read()
+        if gained:
+            unread = unread[-4096:] + gained
+            if training_since is None and TRAINING_LINE.search(unread):
+                training_since = time.monotonic()
+            printed_footer = printed_footer or bool(FOOTER_LINE.search(unread))
+        now = time.monotonic()
+        if training_since is None and now - began > limits.start_up:
+            return Ended(-1, f"no training line within {limits.start_up:g} s of its start")
+        if training_since is not None and now - training_since > limits.rest:
+            where = "hung after its footer" if printed_footer else "did not end"
+            return Ended(-1, f"{where}: still running {limits.rest:g} s after its first training line")
+        if tail.offset > LARGEST_LOG:
+            return Ended(-1, f"printed more than {LARGEST_LOG >> 20} MiB")
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process with this id runs (a zombie does not)."""
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OSError):
+        return True

@@ -1,0 +1,177 @@
+"""Every git command of the search, through GitPython; the user's settings and hooks are neither used nor changed."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import git
+
+from search.types import GitError
+
+SETTINGS = (
+    "gc.auto=0",  # a gc beside another corrupted repositories; the search never starts one
+    "maintenance.auto=false",
+    "core.hooksPath=/dev/null",
+    "commit.gpgSign=false",
+    "core.autocrlf=false",
+    "i18n.commitEncoding=utf-8",
+    "i18n.logOutputEncoding=utf-8",
+    "core.quotePath=false",
+    "advice.detachedHead=false",
+)
+LEAKING_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR",
+                     "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_PREFIX", "GIT_NAMESPACE", "GIT_CEILING_DIRECTORIES")
+SHORT = 7
+
+
+def clean_environment() -> None:
+    """Forgets the git variables of this process, which a hook or an alias may have set for another repository."""
+    for name in LEAKING_VARIABLES:
+        os.environ.pop(name, None)
+
+
+class Repository:
+    """The user's repository, or one worktree of it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._git = git.Git(str(root))
+
+    def run(self, *arguments: str, author: str = "search", stdin: str | None = None) -> str:
+        """One git command's output, without the last newline. Raises GitError with git's own words."""
+        settings = [part for setting in SETTINGS for part in ("-c", setting)]
+        identity = {"NAME": f"autoresearch {author}", "EMAIL": "autoresearch@localhost"}
+        environment = {f"GIT_{who}_{key}": value for who in ("AUTHOR", "COMMITTER") for key, value in identity.items()}
+        environment["GIT_TERMINAL_PROMPT"] = "0"
+        try:
+            if stdin is None:
+                return str(self._git.execute(["git", *settings, *arguments], env=environment, strip_newline_in_stdout=True))
+            return self._run_with_input([*settings, *arguments], environment, stdin)
+        except git.GitCommandNotFound as error:
+            raise GitError("git is not installed, or not on the PATH") from error
+        except git.GitCommandError as error:
+            words = " ".join(str(error.stderr or error).split())
+            raise GitError(f"git {' '.join(arguments[:3])}: {words}") from error
+
+    def _run_with_input(self, arguments: list[str], environment: dict[str, str], stdin: str) -> str:
+        process = self._git.execute(["git", *arguments], env=environment, as_process=True, istream=-1)
+        output, errors = process.communicate(stdin.encode())
+        if process.returncode:
+            raise git.GitCommandError(["git", *arguments], process.returncode, errors)
+        return output.decode().rstrip("\n")
+
+    # --- reading ---
+
+    def commit_of(self, name: str) -> str | None:
+        """The full hash of the commit that a ref or hash names, or None."""
+        try:
+            return self.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+        except GitError:
+            return None
+
+    def file_at(self, commit: str, path: str) -> str:
+        """A file's text at a commit."""
+        return self.run("show", f"{commit}:{path}") + "\n"
+
+    def refs(self, prefix: str) -> dict[str, str]:
+        """Full names of the refs below a prefix, and what they point to."""
+        lines = self.run("for-each-ref", "--format=%(refname) %(objectname)", prefix).splitlines()
+        return {name: commit for name, _, commit in (line.partition(" ") for line in lines)}
+
+    def changed_files(self, *paths: str) -> list[str]:
+        """Those of the paths with changes that are not committed."""
+        lines = self.run("status", "--porcelain", "--untracked-files=all", "--", *paths).splitlines()
+        return [line[3:] for line in lines]
+
+    # --- refs and the journal ---
+
+    def set_ref(self, name: str, commit: str) -> None:
+        """Points a ref, by its full name, to a commit."""
+        self.run("update-ref", "-m", "autoresearch", name, commit)
+
+    def append_record(self, ref: str, record: dict[str, Any]) -> None:
+        """Adds one record to a journal: a chain of commits without files, each message one line of JSON.
+
+        The ref moves only from where this call saw it, so that two writers cannot both succeed.
+        """
+        tip = self.commit_of(ref)
+        tree = self.run("mktree", stdin="")
+        parent = ["-p", tip] if tip else []
+        commit = self.run("commit-tree", tree, *parent, "-F", "-", stdin=json.dumps(record, ensure_ascii=False))
+        self.run("update-ref", ref, commit, tip or "0" * 40)
+
+    def read_records(self, ref: str) -> list[dict[str, Any]]:
+        """The journal's records, oldest first; none where there is no journal."""
+        if self.commit_of(ref) is None:
+            return []
+        text = self.run("log", "--first-parent", "--reverse", "--format=%B%x00", ref)
+        return [json.loads(part) for part in text.split("\0") if part.strip()]
+
+    # --- worktrees ---
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Adding worktrees in parallel fails in git itself: one at a time, over all processes of the search."""
+        folder = Path(self.run("rev-parse", "--path-format=absolute", "--git-common-dir"))
+        with (folder / "autoresearch.lock").open("w") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+
+    def slot_worktree(self, path: Path, branch: str, commit: str) -> Repository:
+        """The worktree at path, on the branch, at the commit, clean of all else; made anew where it is missing."""
+        tree = Repository(path)
+        if not self._is_worktree(path):
+            with self.lock():
+                shutil.rmtree(path, ignore_errors=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self.run("worktree", "prune")
+                self.run("worktree", "add", "--force", "--detach", str(path), commit)
+        tree.reset(branch, commit)
+        return tree
+
+    def _is_worktree(self, path: Path) -> bool:
+        if not (path / ".git").is_file():
+            return False
+        try:
+            found = Repository(path).run("rev-parse", "--path-format=absolute", "--show-toplevel", "--git-common-dir")
+            mine = self.run("rev-parse", "--path-format=absolute", "--git-common-dir")
+        except GitError:
+            return False
+        top, common = found.splitlines()
+        return Path(top).resolve() == path.resolve() and Path(common).resolve() == Path(mine).resolve()
+
+    def reset(self, branch: str, commit: str) -> None:
+        """Puts this worktree on the branch at the commit and removes everything else, ignored files too."""
+        git_folder = Path(self.run("rev-parse", "--path-format=absolute", "--git-dir"))
+        for leftover in ("index.lock", "HEAD.lock"):
+            (git_folder / leftover).unlink(missing_ok=True)
+        self.run("symbolic-ref", "HEAD", f"refs/heads/{branch}")
+        self.run("reset", "--hard", "--quiet", commit)
+        self.run("clean", "-ffdxq")
+
+    def commit_file(self, path: str, text: str, message: str, author: str) -> str:
+        """Writes and commits one file in this worktree; the new commit's hash."""
+        (self.root / path).write_text(text)
+        self.run("add", "--", path)
+        self.run("commit", "--quiet", "--no-verify", "--cleanup=verbatim", "-F", "-", author=author, stdin=message)
+        head = self.commit_of("HEAD")
+        assert head is not None
+        return head
+
+
+def find_repository(folder: Path) -> Repository:
+    """The repository that holds a folder. Raises GitError where there is none or it has no commit."""
+    try:
+        repository = Repository(Path(Repository(folder).run("rev-parse", "--show-toplevel")))
+    except GitError as error:
+        raise GitError(f"{folder} is not in a git repository: clone the project, or run git init and commit") from error
+    if repository.commit_of("HEAD") is None:
+        raise GitError(f"{repository.root} has no commit yet: commit train.py and prepare.py first")
+    return repository
