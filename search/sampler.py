@@ -1,0 +1,190 @@
+"""An Optuna sampler that moves one or two axes around a centre, where a Gaussian process expects most improvement.
+
+The model is that of Snoek, Larochelle and Adams, "Practical Bayesian Optimization of Machine Learning Algorithms"
+(2012): a Matérn 5/2 kernel with a length per axis, and expected improvement over the posterior mean at the centre,
+which suits noisy scores better than the best value seen. Trials in flight count at their expected value.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from search.space import Axis, Point, Space, random_move
+from search.types import Value
+
+LENGTHS = (0.15, 0.3, 0.6, 1.2, 3.0, 10.0)  # in units of an axis's range
+NOISES = (0.05, 0.15, 0.4, 1.0, 2.5)  # variance of the noise over that of the signal
+TWO_AXES_SHARE = 0.2
+RANDOM_SHARE = 0.1
+VALUES_PER_AXIS = 12
+PAIR_CANDIDATES = 120
+LARGEST_HISTORY = 400  # trials; the latest
+WIDER = ((1, 1.0), (2, 1.0), (2, 2.0), (3, 4.0), (5, 16.0))  # axes moved and steps, where all nearer is measured
+
+
+class GaussianProcess:
+    """A Gaussian process with hyperparameters fitted by coordinate ascent on the marginal likelihood.
+
+    x: (n, d) in 0…1. y: (n,). noisy: (n,) bool, False for values that are only expected.
+    """
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, widths: np.ndarray) -> None:
+        self.x, self.mean, self.deviation = x, float(y.mean()), float(y.std()) or 1.0
+        self.y = (y - self.mean) / self.deviation
+        self.widths = widths  # (d,), 1 or the weight of a choice's column
+        lengths, noise = np.full(x.shape[1], 0.6), 0.4
+        best = self._fit(lengths, noise)
+        for _ in range(2):
+            for value in NOISES:
+                if (score := self._fit(lengths, value)) > best:
+                    best, noise = score, value
+            for column in range(x.shape[1]):
+                for length in LENGTHS:
+                    tried = lengths.copy()
+                    tried[column] = length
+                    if (score := self._fit(tried, noise)) > best:
+                        best, lengths = score, tried
+        self._fit(lengths, noise)
+
+    def _kernel(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        scaled_a, scaled_b = a / self.lengths, b / self.lengths
+        square = (scaled_a**2).sum(1)[:, None] + (scaled_b**2).sum(1)[None] - 2 * scaled_a @ scaled_b.T
+        root = np.sqrt(5 * square.clip(0))
+        return (1 + root + root**2 / 3) * np.exp(-root)
+
+    def _fit(self, lengths: np.ndarray, noise: float) -> float:
+        """Sets the hyperparameters; their log marginal likelihood plus a weak prior on lengths and noise."""
+        self.lengths = lengths
+        total = 1.0 + noise
+        covariance = (self._kernel(self.x, self.x) + (noise + 1e-6) * np.eye(len(self.x))) / total
+        self.scale = total
+        self.factor = np.linalg.cholesky(covariance)
+        half = np.linalg.solve(self.factor, self.y)
+        self.weights = np.linalg.solve(self.factor.T, half)
+        likelihood = -0.5 * half @ half - np.log(np.diag(self.factor)).sum()
+        prior = -0.5 * ((np.log(lengths) - math.log(0.8)) ** 2).sum() / 1.0**2 - 0.5 * (math.log(noise / 0.4) / 1.2) ** 2
+        return float(likelihood + prior)
+
+    def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation, (n,), of the noiseless value."""
+        cross = self._kernel(x, self.x) / self.scale
+        mean = cross @ self.weights
+        half = np.linalg.solve(self.factor, cross.T)
+        variance = (1 / self.scale - (half**2).sum(0)).clip(1e-12)
+        return self.mean + self.deviation * mean, self.deviation * np.sqrt(variance)
+
+
+def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -> np.ndarray:
+    z = (mean - best) / deviation
+    density = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
+    below = 0.5 * (1 + np.array([math.erf(v / math.sqrt(2)) for v in z]))
+    return (mean - best) * below + deviation * density
+
+
+class AroundIncumbent(optuna.samplers.BaseSampler):
+    """Suggests a point near `centre`; set centre and seen before each study.ask.
+
+    seen: keys of points that are never suggested again. The choice depends on the seed and the study alone.
+    suggestion is None after an ask for which every point in reach, however wide, was seen.
+    """
+
+    def __init__(self, space: Space, seed: int) -> None:
+        self.space, self.seed = space, seed
+        self.centre: Point = {}
+        self.seen: set[tuple[Value, ...]] = set()
+        self.suggestion: Point | None = None
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return distributions(self.space)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        rng = random.Random(f"{self.seed} {trial.number}")
+        self.suggestion = self._choose(study.get_trials(deepcopy=False), rng)
+        return dict(self.suggestion if self.suggestion is not None else self.centre)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self.centre[param_name]
+
+    def _choose(self, trials: Sequence[FrozenTrial], rng: random.Random) -> Point | None:
+        moved = 2 if rng.random() < TWO_AXES_SHARE else 1
+        for axes, steps in ((moved, 1.0), *WIDER):
+            candidates = self._candidates(axes, steps, rng)
+            if candidates:
+                return self._best(candidates, trials, rng)
+        return None
+
+    def _candidates(self, moved: int, widen: float, rng: random.Random) -> list[Point]:
+        """Points not seen before, with so many axes moved."""
+        found: dict[tuple[Value, ...], Point] = {}
+        if moved == 1:
+            for axis in self.space.axes:
+                for value in self._values(axis, widen, rng):
+                    point = {name: self.centre[name] for name in (a.name for a in self.space.axes)} | {axis.name: value}
+                    found.setdefault(self.space.key(point), point)
+        else:
+            for _ in range(PAIR_CANDIDATES):
+                point = random_move(self.space, self.centre, moved, widen, rng)
+                found.setdefault(self.space.key(point), point)
+        centre = self.space.key(self.centre)
+        return [point for key, point in found.items() if key not in self.seen and key != centre]
+
+    def _values(self, axis: Axis, widen: float, rng: random.Random) -> list[Value]:
+        if axis.kind == "choice":
+            return list(axis.choices)
+        return [axis.nearby(self.centre[axis.name], widen, rng) for _ in range(VALUES_PER_AXIS)]
+
+    def _best(self, candidates: list[Point], trials: Sequence[FrozenTrial], rng: random.Random) -> Point:
+        told = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.FAIL) and t.params]
+        told = told[-LARGEST_HISTORY:]
+        values = [t.value for t in told if t.state is TrialState.COMPLETE and t.value is not None]
+        if len(set(values)) < 2 or rng.random() < RANDOM_SHARE:
+            return rng.choice(candidates)
+        worst = min(values)
+        x = self._features([t.params for t in told])
+        y = np.array([t.value if t.value is not None else worst for t in told])
+        model = GaussianProcess(x, y, np.ones(x.shape[1]))
+        waiting = [t.params for t in trials if t.state is TrialState.RUNNING and t.params]
+        if waiting:
+            features = self._features(waiting)
+            expected = model.predict(features)[0]
+            model.x, model.y = np.vstack([model.x, features]), np.append(model.y, (expected - model.mean) / model.deviation)
+            model._fit(model.lengths, max(model.scale - 1.0, NOISES[0]))
+        centre = model.predict(self._features([self.centre]))[0][0]
+        mean, deviation = model.predict(self._features(candidates))
+        return candidates[int(expected_improvement(mean, deviation, float(centre)).argmax())]
+
+    def _features(self, points: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """(points, columns): a number axis is one column in 0…1, a choice one column per value."""
+        columns = []
+        for axis in self.space.axes:
+            values = [point[axis.name] for point in points]
+            if axis.kind == "choice":
+                columns += [[0.7 * (value == choice) for value in values] for choice in axis.choices]
+            else:
+                columns.append([axis.unit(value) for value in values])
+        return np.array(columns, float).T
+
+
+def distributions(space: Space) -> dict[str, BaseDistribution]:
+    """The space in Optuna's terms, over each axis's whole range."""
+    made: dict[str, BaseDistribution] = {}
+    for axis in space.axes:
+        if axis.kind == "choice":
+            made[axis.name] = optuna.distributions.CategoricalDistribution(axis.choices)
+        elif axis.kind == "int":
+            made[axis.name] = optuna.distributions.IntDistribution(int(axis.low), int(axis.high), log=axis.log)
+        else:
+            made[axis.name] = optuna.distributions.FloatDistribution(axis.low, axis.high, log=axis.log)
+    return made

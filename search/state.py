@@ -1,0 +1,113 @@
+"""The state of a search, rebuilt by applying the journal's records in order. No input or output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from search.types import Decision, Experiment, Kind, Outcome, Score, Settings, Status, Work, from_json, to_json
+
+Run = tuple[int, int]  # experiment number, seed: measured at most once
+
+
+@dataclass
+class State:
+    """What has happened so far. outcomes and decisions are in the order in which they came."""
+
+    settings: Settings
+    experiments: dict[int, Experiment] = field(default_factory=dict)
+    started: dict[Run, Work] = field(default_factory=dict)
+    outcomes: dict[Run, Outcome] = field(default_factory=dict)
+    decisions: list[Decision] = field(default_factory=list)
+
+    @property
+    def incumbent(self) -> Decision | None:
+        """The last kept decision, or None before the baseline is decided."""
+        return next((d for d in reversed(self.decisions) if d.status is Status.KEEP), None)
+
+    @property
+    def centre(self) -> str:
+        """The commit that new experiments start from."""
+        return self.incumbent.commit if self.incumbent else self.settings.base
+
+    @property
+    def frontier(self) -> list[Decision]:
+        """The incumbents so far, in order of decision."""
+        return [decision for decision in self.decisions if decision.status is Status.KEEP]
+
+    def outcomes_of(self, experiment: int) -> list[Outcome]:
+        return [outcome for (number, _), outcome in self.outcomes.items() if number == experiment]
+
+    def unfinished(self) -> list[Work]:
+        """Work that was begun and has no outcome: in flight, or lost with a driver that died."""
+        return [work for run, work in self.started.items() if run not in self.outcomes]
+
+    def undecided(self) -> list[int]:
+        """Experiments with an outcome and no decision, in order of their outcomes; the baseline waits for all seeds."""
+        decided = {decision.experiment for decision in self.decisions}
+        numbers = dict.fromkeys(number for number, _ in self.outcomes if number not in decided)
+        if 0 not in decided:
+            seeds = range(self.settings.seed, self.settings.seed + self.settings.slots)
+            return [0] if all((0, seed) in self.outcomes for seed in seeds) else []
+        return list(numbers)
+
+    def count(self, status: Status) -> int:
+        return sum(decision.status is status for decision in self.decisions)
+
+
+def apply(state: State | None, record: dict[str, Any]) -> State:
+    """The state after one more record of the journal. Raises ValueError for a record it does not know."""
+    kind = record["event"]
+    if kind == "search":
+        return State(from_json(Settings, record))
+    if state is None:
+        raise ValueError(f"the journal begins with {kind!r}, not with the search's settings")
+    if kind == "experiment":
+        experiment = from_json(Experiment, record)
+        state.experiments[experiment.number] = experiment
+    elif kind == "start":
+        work = Work(state.experiments[record["experiment"]], record["seed"], record["attempt"], record["is_remeasure"])
+        state.started[(work.experiment.number, work.seed)] = work
+    elif kind == "outcome":
+        outcome = from_json(Outcome, record)
+        state.outcomes.setdefault((outcome.experiment, outcome.seed), outcome)
+    elif kind == "decision":
+        state.decisions.append(from_json(Decision, record))
+    elif kind != "session":
+        raise ValueError(f"the journal has a record of an unknown kind: {kind!r}")
+    return state
+
+
+def rebuild(records: Iterable[dict[str, Any]]) -> State:
+    """The state after all records. Raises ValueError where there are none or they are no journal."""
+    state = None
+    for record in records:
+        state = apply(state, record)
+    if state is None:
+        raise ValueError("the journal is empty")
+    return state
+
+
+def record_of(kind: str, item: Any) -> dict[str, Any]:
+    """The journal's record of a dataclass."""
+    return {"event": kind, **to_json(item)}
+
+
+def start_record(work: Work) -> dict[str, Any]:
+    return {"event": "start", "experiment": work.experiment.number, "seed": work.seed, "attempt": work.attempt,
+            "is_remeasure": work.is_remeasure}
+
+
+def mean_score(outcomes: Iterable[Outcome]) -> Score | None:
+    """The mean over the seeds that did not crash; None where all did."""
+    scores = [outcome.score for outcome in outcomes if outcome.score is not None]
+    if not scores:
+        return None
+    return Score(fmean(score.bin_acc for score in scores), fmean(score.mc_acc for score in scores))
+
+
+def experiment_kind_counts(state: State) -> dict[str, int]:
+    """How many experiments of each kind were begun."""
+    return {str(kind): sum(e.kind is kind for e in state.experiments.values()) for kind in Kind}
