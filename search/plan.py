@@ -47,7 +47,7 @@ def next_work(
     """
     for work in state.unfinished():
         if (work.experiment.number, work.seed) not in in_flight:
-            return Work(work.experiment, work.seed, work.attempt + 1, work.is_remeasure)
+            return Work(work.experiment, work.seed, work.attempt + 1, work.commit)
     settings = state.settings
     baseline = state.experiments.get(0) or Experiment(0, Kind.BASELINE, settings.base)
     for seed in range(settings.seed, settings.seed + settings.slots):
@@ -68,4 +68,4 @@ def remeasure(state: State) -> Work:
     """Measures the incumbent again with its next seed: what is left to do when a space is used up."""
     experiment = state.experiments[state.incumbent.experiment if state.incumbent else 0]
     seeds = [seed for number, seed in state.started if number == experiment.number]
-    return Work(experiment, max(seeds) + 1, is_remeasure=True)
+    return Work(experiment, max(seeds) + 1, commit=state.centre)

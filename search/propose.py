@@ -30,7 +30,7 @@ class Proposer:
         self.sampler = AroundIncumbent(space, seed)
         self.study = optuna.create_study(direction="maximize", sampler=self.sampler)
         self.code = code
-        self.asked: dict[int, optuna.Trial] = {}
+        self.asked: dict[int, int] = {}  # experiment -> number of its trial in the study
         self.mirror = mirror
         self.mirrored: optuna.Study | None = None
 
@@ -41,19 +41,24 @@ class Proposer:
     def begin(self, experiment: int, point: Point) -> None:
         """Registers a point chosen before, as when a search is rebuilt: it is in flight from now on."""
         self.exclude(point)
-        self.study.enqueue_trial({axis.name: point[axis.name] for axis in self.space.axes})
-        self.asked[experiment] = self.study.ask(distributions(self.space))
+        params = {axis.name: point[axis.name] for axis in self.space.axes}
+        running = optuna.trial.TrialState.RUNNING
+        self.study.add_trial(
+            optuna.trial.create_trial(state=running, params=params, distributions=distributions(self.space))
+        )
+        self.asked[experiment] = len(self.study.get_trials(deepcopy=False)) - 1
 
     def suggest(self, experiment: int, centre: dict[str, Value]) -> Point | None:
         """The next point around the centre, or None where every point in reach was suggested before."""
         self.sampler.centre = {axis.name: centre[axis.name] for axis in self.space.axes}
+        self.sampler.experiment = experiment
         trial = self.study.ask(distributions(self.space))
         point = self.sampler.suggestion
         if point is None:
             self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
             return None
         self.exclude(point)
-        self.asked[experiment] = trial
+        self.asked[experiment] = trial.number
         return point
 
     def tell(self, experiment: int, point: Point, seed: int, score: Score | None) -> None:

@@ -90,9 +90,10 @@ def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -
 
 
 class AroundIncumbent(optuna.samplers.BaseSampler):
-    """Suggests a point near `centre`; set centre and seen before each study.ask.
+    """Suggests a point near `centre`; set centre, seen and experiment before each study.ask.
 
-    seen: keys of points that are never suggested again. The choice depends on the seed and the study alone.
+    seen: keys of points that are never suggested again. experiment: its number; the choice depends on it, the seed
+    and the study alone.
     suggestion is None after an ask for which every point in reach, however wide, was seen.
     """
 
@@ -101,6 +102,7 @@ class AroundIncumbent(optuna.samplers.BaseSampler):
         self.centre: Point = {}
         self.seen: set[tuple[Value, ...]] = set()
         self.suggestion: Point | None = None
+        self.experiment: int | None = None
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return distributions(self.space)
@@ -108,7 +110,8 @@ class AroundIncumbent(optuna.samplers.BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        rng = random.Random(f"{self.seed} {trial.number}")
+        number = trial.number if self.experiment is None else self.experiment
+        rng = random.Random(f"{self.seed} {number}")
         self.suggestion = self._choose(study.get_trials(deepcopy=False), rng)
         return dict(self.suggestion if self.suggestion is not None else self.centre)
 

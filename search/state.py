@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from search.types import Decision, Experiment, Kind, Outcome, Score, Settings, Status, Work, from_json, to_json
+from search.types import Decision, Experiment, Outcome, Score, Settings, Status, Work, from_json, to_json
 
 Run = tuple[int, int]  # experiment number, seed: measured at most once
 
@@ -68,7 +68,7 @@ def apply(state: State | None, record: dict[str, Any]) -> State:
         experiment = from_json(Experiment, record)
         state.experiments[experiment.number] = experiment
     elif kind == "start":
-        work = Work(state.experiments[record["experiment"]], record["seed"], record["attempt"], record["is_remeasure"])
+        work = Work(state.experiments[record["experiment"]], record["seed"], record["attempt"], record["commit"])
         state.started[(work.experiment.number, work.seed)] = work
     elif kind == "outcome":
         outcome = from_json(Outcome, record)
@@ -97,7 +97,7 @@ def record_of(kind: str, item: Any) -> dict[str, Any]:
 
 def start_record(work: Work) -> dict[str, Any]:
     return {"event": "start", "experiment": work.experiment.number, "seed": work.seed, "attempt": work.attempt,
-            "is_remeasure": work.is_remeasure}
+            "commit": work.commit}
 
 
 def mean_score(outcomes: Iterable[Outcome]) -> Score | None:
@@ -106,8 +106,3 @@ def mean_score(outcomes: Iterable[Outcome]) -> Score | None:
     if not scores:
         return None
     return Score(fmean(score.bin_acc for score in scores), fmean(score.mc_acc for score in scores))
-
-
-def experiment_kind_counts(state: State) -> dict[str, int]:
-    """How many experiments of each kind were begun."""
-    return {str(kind): sum(e.kind is kind for e in state.experiments.values()) for kind in Kind}

@@ -86,9 +86,9 @@ def _commit(setup: SlotSetup, slot: SlotPaths, work: Work) -> str:
     names = Names(setup.tag)
     repository = Repository(Path(setup.repository))
     experiment = work.experiment
-    tree = repository.slot_worktree(slot.tree, names.slot_branch(setup.slot), experiment.parent)
-    commit = experiment.parent
-    if experiment.changes:
+    commit = work.commit or experiment.parent
+    tree = repository.slot_worktree(slot.tree, names.slot_branch(setup.slot), commit)
+    if experiment.changes and not work.is_remeasure:
         source = (slot.tree / "train.py").read_text()
         changed = rewrite_recipe(source, {change.axis: change.new for change in experiment.changes})
         message = f"{experiment.description}\n\nExperiment: {experiment.number}\nTrial: {work.trial_id}\n"

@@ -74,7 +74,11 @@ class Work:
     experiment: Experiment
     seed: int
     attempt: int = 1
-    is_remeasure: bool = False  # measures a commit again; adds no row
+    commit: str = ""  # measured again as it is; such a trial adds no row
+
+    @property
+    def is_remeasure(self) -> bool:
+        return bool(self.commit)
 
     @property
     def trial_id(self) -> str:

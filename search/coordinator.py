@@ -1,0 +1,291 @@
+"""The search's one writer: hands out work, records outcomes, decides, moves branches, writes everything in runs/."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+from search.ledger import HEADER, row_of, write_in_place
+from search.ledger import render as render_rows
+from search.paths import Names, RunPaths
+from search.plan import Limit, Pause, next_work
+from search.propose import Proposer
+from search.recipe import code_id, code_size, values_of
+from search.rules import judge, memory_note
+from search.space import Space, parse_space
+from search.state import Run, State, apply, mean_score, rebuild, record_of, start_record
+from search.trial import read_outcome
+from search.types import Decision, Outcome, SearchError, Settings, Status, UsageError, Value, Work
+from search.worktree import SHORT, Repository
+
+TAG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,58}[A-Za-z0-9])?")
+SLOT_SUFFIX = re.compile(r"^(.+)-gpu\d+$")
+
+
+class BaselineFailed(SearchError):
+    """The baseline crashed: there is nothing to search around. The message ends with its traceback."""
+
+
+def check_tag(repository: Repository, tag: str) -> None:
+    """Raises UsageError where the tag is no name for a search, or collides with a branch or another search."""
+    if not TAG.fullmatch(tag) or ".." in tag or tag.endswith(".lock"):
+        raise UsageError(f"--tag {tag!r}: letters, digits, '.', '_' and '-', at most 60, as in nov23")
+    names = Names(tag)
+    heads = repository.refs("refs/heads/")
+    searches = repository.refs("refs/autoresearch/")
+    if names.incumbent_ref in heads or any(ref.startswith(names.refs + "/") for ref in searches):
+        raise UsageError(f"--tag {tag}: a search of this name exists; go on with it: --resume {tag}, "
+                         "or name another with --tag")
+    slot_branches = re.compile(rf"refs/heads/{re.escape(names.branch)}(-gpu\d+)?(/.*)?$")
+    slot_searches = re.compile(rf"refs/autoresearch/{re.escape(tag)}-gpu\d+/")
+    taken = [ref for ref in heads if slot_branches.match(ref) or ref == "refs/heads/autoresearch"]
+    taken += [ref for ref in searches if slot_searches.match(ref)]
+    parent = SLOT_SUFFIX.match(tag)
+    if parent:
+        other = Names(parent[1])
+        taken += [ref for ref in (*heads, *searches) if ref == other.incumbent_ref or ref.startswith(other.refs + "/")]
+    if taken:
+        raise UsageError(f"--tag {tag}: its names collide with {taken[0]}; name another with --tag")
+
+
+class Coordinator:
+    """A search in progress. Only one lives per tag: it holds the lock of runs/<tag> until close().
+
+    tell: gets one line for each thing that a person should see.
+    """
+
+    def __init__(self, repository: Repository, tag: str, tell: Callable[[str], None] = print) -> None:
+        self.repository, self.names, self.tell = repository, Names(tag), tell
+        self.paths = RunPaths(repository.root / "runs" / tag)
+        self.in_flight: set[Run] = set()
+        self.limit = Limit()
+        self._recipes: dict[str, dict[str, Value]] = {}
+        self._lock = self._take_lock()
+
+    def _take_lock(self) -> IO[str]:
+        self.paths.root.mkdir(parents=True, exist_ok=True)
+        stream = self.paths.lock.open("a+")
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            stream.close()
+            raise SearchError(f"search {self.names.tag} is running already: python -m search.status {self.names.tag}"
+                              ) from error
+        return stream
+
+    def close(self) -> None:
+        """Gives the lock back."""
+        self._lock.close()
+
+    # --- beginning and going on ---
+
+    def begin(self, settings: Settings) -> None:
+        """Starts a fresh search."""
+        self.repository.append_record(self.names.journal, record_of("search", settings))
+        self._restore()
+
+    def resume(self) -> None:
+        """Rebuilds a search from its journal in git, and takes in the outcomes of trials that ended unrecorded.
+
+        Raises UsageError where there is no such search.
+        """
+        if self.repository.commit_of(self.names.journal) is None:
+            known = sorted({ref.split("/")[2] for ref in self.repository.refs("refs/autoresearch/")})
+            shutil.rmtree(self.paths.root, ignore_errors=True) if not any(self.paths.root.glob("*.*")) else None
+            raise UsageError(f"--resume {self.names.tag}: no such search; there are {', '.join(known) or 'none yet'}")
+        self._restore()
+        for work in self.state.unfinished():
+            outcome = self._left_outcome(work)
+            if outcome is not None:
+                self.record(outcome)
+        self._decide()
+
+    def _restore(self) -> None:
+        records = self.repository.read_records(self.names.journal)
+        self.state: State = rebuild(records)
+        self.settings = self.state.settings
+        self.space: Space = parse_space(self.settings.space, self.settings.space_name)
+        base = self.repository.file_at(self.settings.base, "train.py")
+        self.proposer = Proposer(self.space, self.settings.seed, code_id(base), self.paths.study)
+        self.proposer.exclude(values_of(base))
+        for record in records:
+            if record["event"] == "experiment" and record["changes"]:
+                self.proposer.begin(record["number"], self._point(record["number"]))
+            elif record["event"] == "outcome":
+                self._tell_proposer(self.state.outcomes[(record["experiment"], record["seed"])])
+        self._write_branches()
+        self._write_ledgers()
+
+    def _left_outcome(self, work: Work) -> Outcome | None:
+        """The outcome file that a trial left behind when nobody was there to record it."""
+        for slot in self.paths.slots():
+            outcome = read_outcome(slot.trial(work.trial_id))
+            if outcome is not None:
+                return outcome
+        return None
+
+    # --- work and outcomes ---
+
+    def next_work(self) -> Work | Pause:
+        """The next trial for a slot that is free, journalled before it is handed out."""
+        work = next_work(self.state, self.in_flight, self.limit, self.space, self.recipe_at(self.state.centre),
+                         self.proposer.suggest)
+        if isinstance(work, Pause):
+            return work
+        if work.experiment.number not in self.state.experiments:
+            self._journal(record_of("experiment", work.experiment))
+        self._journal(start_record(work))
+        self.in_flight.add((work.experiment.number, work.seed))
+        return work
+
+    def record(self, outcome: Outcome) -> None:
+        """Takes in one trial's outcome, once, and decides what can be decided.
+
+        Raises BaselineFailed where the baseline crashed before any of its trials succeeded.
+        """
+        run = (outcome.experiment, outcome.seed)
+        self.in_flight.discard(run)
+        if run in self.state.outcomes:
+            return
+        self._journal(record_of("outcome", outcome))
+        self._append(self.paths.trials, record_of("outcome", outcome))
+        self._tell_proposer(outcome)
+        if outcome.crashed:
+            self.tell(f"crash   {outcome.trial} on gpu{outcome.slot}: {outcome.reason}")
+        others = self.state.outcomes_of(0)
+        if outcome.experiment == 0 and outcome.crashed and all(other.crashed for other in others):
+            raise BaselineFailed(f"the baseline failed: {outcome.reason}\n{outcome.traceback}".rstrip())
+        self._decide()
+
+    def _tell_proposer(self, outcome: Outcome) -> None:
+        self.proposer.tell(outcome.experiment, self._point(outcome.experiment), outcome.seed, outcome.score)
+
+    def recipe_at(self, commit: str) -> dict[str, Value]:
+        """The recipe of a commit's train.py."""
+        if commit not in self._recipes:
+            self._recipes[commit] = values_of(self.repository.file_at(commit, "train.py"))
+        return self._recipes[commit]
+
+    def _point(self, experiment: int) -> dict[str, Value]:
+        planned = self.state.experiments[experiment]
+        return self.recipe_at(planned.parent) | {change.axis: change.new for change in planned.changes}
+
+    # --- decisions ---
+
+    def _decide(self) -> None:
+        for number in self.state.undecided():
+            decision = self._decision(number)
+            self._journal(record_of("decision", decision))
+            self._append(self.paths.decisions, record_of("decision", decision))
+            self._write_branches()
+            self._append_row(decision)
+            self._tell_decision(decision)
+
+    def _decision(self, number: int) -> Decision:
+        experiment = self.state.experiments[number]
+        outcomes = self.state.outcomes_of(number)
+        first = min(outcomes, key=lambda outcome: outcome.seed)
+        score = mean_score(outcomes)
+        memory_gb = max((outcome.memory_mb or 0.0) for outcome in outcomes) / 1024 if score else 0.0
+        incumbent = self.state.incumbent
+        if incumbent is None:
+            status, reason, note = Status.KEEP, "baseline", ""
+            if number != 0 or score is None:
+                raise SearchError("the baseline is not decided yet")
+        else:
+            assert incumbent.score is not None
+            is_tie = score == incumbent.score
+            simpler = is_tie and self._size(first.commit) < self._size(incumbent.commit)
+            status, reason = judge(score, incumbent.score, simpler)
+            note = memory_note(memory_gb, incumbent.memory_gb)
+            if status is Status.CRASH:
+                reason = first.reason
+        description = experiment.description + (f" ({reason})" if status is Status.CRASH else "")
+        return Decision(
+            experiment=number, status=status, reason=reason, commit=first.commit, slot=first.slot, score=score,
+            memory_gb=memory_gb, description=description, incumbent=incumbent.commit if incumbent else first.commit,
+            incumbent_score=incumbent.score if incumbent else None, changes=experiment.changes,
+            seeds=tuple(sorted(outcome.seed for outcome in outcomes)), time=time.time(), note=note,
+        )
+
+    def _size(self, commit: str) -> int:
+        return code_size(self.repository.file_at(commit, "train.py"))
+
+    def _tell_decision(self, decision: Decision) -> None:
+        shown = f"bin_acc {decision.score.bin_acc:.4f} mc_acc {decision.score.mc_acc:.4f}" if decision.score else ""
+        note = f" [{decision.note}]" if decision.note else ""
+        self.tell(f"{decision.status:7} {decision.commit[:SHORT]} gpu{decision.slot} {shown}  "
+                  f"{decision.description}{note}")
+
+    # --- what is written; all of it follows from the journal ---
+
+    def _journal(self, record: dict[str, Any]) -> None:
+        record = {**record, "at": time.time()}
+        self.repository.append_record(self.names.journal, record)
+        self.state = apply(self.state, record)
+
+    def _append(self, path: Path, record: dict[str, Any]) -> None:
+        with path.open("a") as stream:
+            stream.write(json.dumps(record) + "\n")
+
+    def _append_row(self, decision: Decision) -> None:
+        for path in (self.paths.slot(decision.slot).results, self.paths.results):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a") as stream:
+                stream.write(f"{row_of(decision).line}\n")
+
+    def _write_branches(self) -> None:
+        """Points the incumbent's branch and the frontier's refs where the decisions say."""
+        wanted = {self.names.frontier_ref(step): kept.commit for step, kept in enumerate(self.state.frontier)}
+        wanted[self.names.incumbent_ref] = self.state.centre
+        present = self.repository.refs(self.names.incumbent_ref) | self.repository.refs(self.names.refs + "/frontier")
+        for ref, commit in wanted.items():
+            if present.get(ref) != commit:
+                self.repository.set_ref(ref, commit)
+
+    def _write_ledgers(self) -> None:
+        """Writes every ledger anew from the state; a file that differs by more than its end is kept beside."""
+        texts = {
+            self.paths.trials: "".join(json.dumps(record_of("outcome", o)) + "\n" for o in self.state.outcomes.values()),
+            self.paths.decisions: "".join(json.dumps(record_of("decision", d)) + "\n" for d in self.state.decisions),
+            self.paths.results: render_rows(map(row_of, self.state.decisions)),
+        }
+        numbers = {*range(self.settings.slots), *(d.slot for d in self.state.decisions)}
+        for number in numbers:
+            rows = [row_of(d) for d in self.state.decisions if d.slot == number]
+            texts[self.paths.slot(number).results] = render_rows(rows)
+        for path, text in texts.items():
+            if path.exists() and not _is_torn_copy(path.read_text(errors="replace"), text):
+                os.replace(path, path.with_name(f"{path.name}.before-resume-{int(time.time())}"))
+            write_in_place(path, text)
+
+    def settle_worktrees(self) -> None:
+        """At a search's end every slot's worktree and branch stand at the incumbent."""
+        for slot in self.paths.slots():
+            if slot.tree.exists():
+                self.repository.slot_worktree(slot.tree, self.names.slot_branch(slot.number), self.state.centre)
+
+    def lost_work(self, work: Work, slot: int, reason: str) -> Outcome:
+        """The crash of a trial whose worker died, unless it left an outcome."""
+        left = self._left_outcome(work)
+        now = time.time()
+        empty = Outcome(work.trial_id, work.experiment.number, work.seed, slot, work.experiment.parent, None, reason,
+                        None, now, now)
+        commit = self.repository.commit_of(self.names.trial_ref(work.trial_id))
+        return left or replace(empty, commit=commit or work.experiment.parent)
+
+
+def _is_torn_copy(found: str, wanted: str) -> bool:
+    """Whether a ledger file holds nothing that would be lost by writing the wanted text."""
+    whole_lines = found[: found.rfind("\n") + 1] if "\n" in found else ""
+    return wanted.startswith(whole_lines) or found.strip() in ("", HEADER) or found == wanted
+
+

@@ -1,0 +1,29 @@
+"""Which GPUs this machine has, without importing torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+LOGICAL_SLOTS = 4  # of --gpus auto on a machine without GPUs
+
+
+def visible_gpus() -> list[str]:
+    """The ids of the GPUs that this process may use, in CUDA_VISIBLE_DEVICES' order where it is set."""
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is not None:
+        return [part.strip() for part in listed.split(",") if part.strip() and part.strip() != "-1"] if _smi() else []
+    return _smi()
+
+
+def _smi() -> list[str]:
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return []
+    try:
+        found = subprocess.run([command, "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True,
+                               timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return found.stdout.split()
