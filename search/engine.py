@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -55,17 +57,22 @@ class Slot(tune.Trainable):
 class WorkSearcher(Searcher):
     """Asks the coordinator for work whenever a slot is free; keeps the error that ended the search in `failed`."""
 
-    def __init__(self, coordinator: Coordinator, setup: dict[str, Any], slots: dict[str, int]) -> None:
+    def __init__(
+        self, coordinator: Coordinator, setup: dict[str, Any], slots: dict[str, int],
+        held: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         super().__init__(metric="done", mode="max")
         self.coordinator, self.shared = coordinator, {"setup": setup, "slots": slots}
         self.handed_out: dict[str, Work] = {}
+        self.held = held  # while within, signals wait
         self.failed: BaseException | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self.failed is not None:
             return Searcher.FINISHED
         try:
-            work = self.coordinator.next_work()
+            with self.held():
+                work = self.coordinator.next_work()
         except Exception as error:  # an exception in a hook would end Tune with a traceback of its own
             self._fail(error)
             return Searcher.FINISHED
@@ -86,7 +93,8 @@ class WorkSearcher(Searcher):
             else:
                 slot = next((s.number for s in self.coordinator.paths.slots() if s.trial(work.trial_id).root.exists()), 0)
                 outcome = self.coordinator.lost_work(work, slot, "its slot's worker died")
-            self.coordinator.record(outcome)
+            with self.held():
+                self.coordinator.record(outcome)
         except Exception as failure:
             self._fail(failure)
 
