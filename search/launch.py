@@ -245,7 +245,7 @@ def run(options: argparse.Namespace, coordinator: Coordinator, signals: Signals,
     code, failure = 0, None
     reporter = Reporter(coordinator, majority_share(data), follow_logs=options.logs, to_stderr=options.json)
     try:
-        dashboard = start_ray(slots, options.address, not options.no_dashboard)
+        dashboard = reporter.dashboard = start_ray(slots, options.address, not options.no_dashboard)
         say(f"search {settings.tag}: {slots} slots{'' if gpus else ' (logical: no GPU here)'}, "
             f"{settings.max_train_seconds:g} s a trial; runs/{settings.tag}; "
             f"python -m search.status {settings.tag}" + (f"; Ray dashboard {dashboard}" if dashboard else ""))

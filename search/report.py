@@ -1,0 +1,141 @@
+"""What a person sees while a search runs: the live table, the derived summaries, the dashboard's gauges."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+
+from search.coordinator import Coordinator
+from search.process import LogTail
+from search.state import State
+from search.status import rendered, snapshot
+from search.summary import History, summarise
+from search.types import SearchError, Status
+
+LOOK_SECONDS = 1.0
+
+
+class Reporter:
+    """Writes the summaries after every row and shows the live table, in a thread of its own, so that no slot waits."""
+
+    def __init__(self, coordinator: Coordinator, majority: float, follow_logs: bool, to_stderr: bool) -> None:
+        self.coordinator, self.majority = coordinator, majority
+        self.follow_logs = follow_logs
+        self.stream = sys.stderr if to_stderr else sys.stdout
+        self.console = Console(file=self.stream)
+        self.history = History(coordinator.repository)
+        self.summarised = -1
+        self.dashboard = ""
+        self.tails: dict[str, LogTail] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._loop, daemon=True)
+
+    def __enter__(self) -> Reporter:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join(timeout=30)
+
+    def _loop(self) -> None:
+        live = Live(console=self.console, auto_refresh=False, transient=True) if self.console.is_terminal else None
+        gauges = Gauges()
+        if live:
+            live.start()
+        try:
+            while not self._ended.wait(LOOK_SECONDS):
+                try:
+                    shown = self._snapshot()
+                    gauges.set(self.coordinator.state, shown)
+                    if self.follow_logs:
+                        self._print_logs()
+                    if live:
+                        live.update(rendered(shown, self.dashboard), refresh=True)
+                    self.summarise()
+                except Exception as error:  # the view must not end the search, whatever is wrong with it
+                    print(f"report: {type(error).__name__}: {error}", file=sys.stderr)
+        finally:
+            if live:
+                live.stop()
+
+    def _snapshot(self) -> dict[str, Any]:
+        return snapshot(self.coordinator.state, self.coordinator.paths, True, time.time())
+
+    def summarise(self) -> dict[str, Any] | None:
+        """Derives the summaries again where rows have come."""
+        rows = len(self.coordinator.state.decisions)
+        if rows == self.summarised or rows == 0:
+            return None
+        paths = self.coordinator.paths
+        analysis = summarise([slot.results for slot in paths.slots() if slot.results.exists()], paths.root, self.history,
+                             self.majority)
+        self.summarised = rows
+        return analysis
+
+    def _print_logs(self) -> None:
+        for slot in self.coordinator.paths.slots():
+            for running in slot.trials.glob("*/running.json"):
+                log = running.parent / "run.log"
+                tail = self.tails.setdefault(str(log), LogTail(log))
+                for line in tail.read().decode(errors="replace").splitlines():
+                    print(f"gpu{slot.number} {line}", file=self.stream, flush=True)
+
+    def finish(self) -> dict[str, Any]:
+        """Writes the last summaries and prints them; what --json tells."""
+        self.summarised = -1
+        analysis = None
+        try:
+            analysis = self.summarise()
+        except SearchError as error:
+            print(f"report: {error}", file=sys.stderr)
+        state, paths = self.coordinator.state, self.coordinator.paths
+        shown = {"tag": state.settings.tag, "run": str(paths.root), **(analysis or {})}
+        if analysis is None:
+            print("no experiment was decided", file=self.stream)
+            return shown
+        print((paths.root / "analysis_summary.md").read_text(), file=self.stream)
+        verdict = self.verdict(analysis, state)
+        print(verdict, file=self.stream, flush=True)
+        return shown | {"verdict": verdict}
+
+    def verdict(self, analysis: dict[str, Any], state: State) -> str:
+        """One line: whether the frontier beats the baseline and the majority's answer."""
+        best, base = analysis["current_best"], analysis["baseline"]
+        if best is None:
+            return "verdict: no baseline yet"
+        beats_base = (best["bin_acc"], best["mc_acc"]) > (base["bin_acc"], base["mc_acc"])
+        beats_majority = best["bin_acc"] > self.majority
+        again = [o for o in state.outcomes_of(state.incumbent.experiment) if o.score] if state.incumbent else []
+        seeds = "" if len(again) < 2 or not beats_base else (
+            f"; over {len(again)} seeds its bin_acc is {sum(o.score.bin_acc for o in again if o.score) / len(again):.4f}")
+        return (
+            f"verdict: the frontier {'beats' if beats_base else 'does NOT beat'} the baseline "
+            f"(bin_acc {best['bin_acc']:.4f} against {base['bin_acc']:.4f}, mc_acc {best['mc_acc']:.4f} against "
+            f"{base['mc_acc']:.4f}) and {'beats' if beats_majority else 'does NOT beat'} always giving the majority's "
+            f"answer ({self.majority:.4f}){seeds}"
+        )
+
+
+class Gauges:
+    """The search's figures in Ray's dashboard and metrics, as ray_autoresearch_…; absent where Ray's are."""
+
+    def __init__(self) -> None:
+        from ray.util.metrics import Gauge
+
+        self.best = Gauge("autoresearch_best_bin_acc", "bin_acc of the incumbent", ("tag",))
+        self.rows = Gauge("autoresearch_experiments", "experiments decided, by status", ("tag", "status"))
+        self.training = Gauge("autoresearch_training_share", "share of the slots' time that trains", ("tag",))
+
+    def set(self, state: State, shown: dict[str, Any]) -> None:
+        tag = {"tag": state.settings.tag}
+        if state.incumbent and state.incumbent.score:
+            self.best.set(state.incumbent.score.bin_acc, tag)
+        for status in Status:
+            self.rows.set(state.count(status), tag | {"status": str(status)})
+        self.training.set(shown["share_of_time_training"], tag)
