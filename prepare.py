@@ -18,7 +18,7 @@ from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -104,13 +104,17 @@ def photo_files(dataset: Path) -> list[tuple[str, int]]:
     Raises DataError for a missing data set, a missing or empty class, or a sixth folder, all of them at once.
     """
     if not dataset.is_dir():
-        raise DataError(f"{dataset}: no such data set folder; name one with --dataset, or draw one: "
-                        f"python prepare.py --demo {dataset}")
+        raise DataError(
+            f"{dataset}: no such data set folder; name one with --dataset, or draw one: "
+            f"python prepare.py --demo {dataset}"
+        )
     problems = []
     for folder in sorted(p.name for p in dataset.iterdir() if p.is_dir() and not p.name.startswith(".")):
         if folder not in CLASSES:
-            problems.append(f"{dataset / folder}: not one of the five class folders ({CLASSES[0]} … {CLASSES[-1]}); "
-                            "move it elsewhere")
+            problems.append(
+                f"{dataset / folder}: not one of the five class folders ({CLASSES[0]} … {CLASSES[-1]}); "
+                "move it elsewhere"
+            )
     files: list[tuple[str, int]] = []
     for label, name in enumerate(CLASSES):
         if not (dataset / name).is_dir():
@@ -222,7 +226,7 @@ def warnings_about(photos: list[Photo], parts: list[str], groups: dict[str, str]
 
 
 def cache_root() -> Path:
-    """Where decoded caches lie, shared by all trials of this machine: $AUTORESEARCH_CACHE or the user's cache folder."""
+    """Where decoded caches lie, for all trials of this machine: $AUTORESEARCH_CACHE or the user's cache folder."""
     named = os.environ.get("AUTORESEARCH_CACHE")
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(named).absolute() if named else base.absolute() / "autoresearch"
@@ -389,9 +393,13 @@ def report(dataset: Path) -> None:
     data, photos, warnings, formats = build(dataset)
     counts = Counter(photo.label for photo in photos)
     print(f"data set   {dataset}")
-    print(f"constants  TIME_BUDGET {TIME_BUDGET} s, IMAGE_SIZE {IMAGE_SIZE} px, "
-          f"BINARY_INFECTION_CLASS {BINARY_INFECTION_CLASS}")
-    print(f"image size {data.image_size} px" + (" (declared by manifest.json)" if data.image_size != IMAGE_SIZE else ""))
+    print(
+        f"constants  TIME_BUDGET {TIME_BUDGET} s, IMAGE_SIZE {IMAGE_SIZE} px, "
+        f"BINARY_INFECTION_CLASS {BINARY_INFECTION_CLASS}"
+    )
+    print(
+        f"image size {data.image_size} px" + (" (declared by manifest.json)" if data.image_size != IMAGE_SIZE else "")
+    )
     print(f"photos     {len(photos)}; formats: " + ", ".join(f"{name} {n}" for name, n in formats.most_common()))
     print(f"{'class':10} {'photos':>7} {'share':>7}  {'role':18} " + " ".join(f"{part:>10}" for part in PARTS))
     for label, name in enumerate(CLASSES):
@@ -401,7 +409,7 @@ def report(dataset: Path) -> None:
     rare, common = min(counts.values()), max(counts.values())
     print(f"imbalance  the largest class has {common / rare:.1f} times the photos of the smallest")
     infected = is_infected(data.labels[data.indices("validation")]).mean()
-    print(f"majority   always answering \"not infected\" has bin_acc {1 - infected:.4f} on validation")
+    print(f'majority   always answering "not infected" has bin_acc {1 - infected:.4f} on validation')
     for warning in warnings:
         print(f"warning    {warning}")
     print(f"cache      {cache_root() / data.fingerprint}")

@@ -25,8 +25,13 @@ def default_files() -> list[Path]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="summarize_results.py", description=__doc__)
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE",
-                        help="results.tsv files (default ./results.tsv, else the newest search's)")
+    parser.add_argument(
+        "files",
+        nargs="*",
+        type=Path,
+        metavar="FILE",
+        help="results.tsv files (default ./results.tsv, else the newest search's)",
+    )
     parser.add_argument("--out", type=Path, help="folder to write to (default: beside the first file)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     options = parser.parse_args(arguments)

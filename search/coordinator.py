@@ -42,8 +42,9 @@ def check_tag(repository: Repository, tag: str) -> None:
     heads = repository.refs("refs/heads/")
     searches = repository.refs("refs/autoresearch/")
     if names.incumbent_ref in heads or any(ref.startswith(names.refs + "/") for ref in searches):
-        raise UsageError(f"--tag {tag}: a search of this name exists; go on with it: --resume {tag}, "
-                         "or name another with --tag")
+        raise UsageError(
+            f"--tag {tag}: a search of this name exists; go on with it: --resume {tag}, or name another with --tag"
+        )
     slot_branches = re.compile(rf"refs/heads/{re.escape(names.branch)}(-gpu\d+)?(/.*)?$")
     slot_searches = re.compile(rf"refs/autoresearch/{re.escape(tag)}-gpu\d+/")
     taken = [ref for ref in heads if slot_branches.match(ref) or ref == "refs/heads/autoresearch"]
@@ -77,8 +78,9 @@ class Coordinator:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             stream.close()
-            raise SearchError(f"search {self.names.tag} is running already: python -m search.status {self.names.tag}"
-                              ) from error
+            raise SearchError(
+                f"search {self.names.tag} is running already: python -m search.status {self.names.tag}"
+            ) from error
         return stream
 
     def close(self) -> None:
@@ -136,8 +138,9 @@ class Coordinator:
 
     def next_work(self) -> Work | Pause:
         """The next trial for a slot that is free, journalled before it is handed out."""
-        work = next_work(self.state, self.in_flight, self.limit, self.space, self.recipe_at(self.state.centre),
-                         self.proposer.suggest)
+        work = next_work(
+            self.state, self.in_flight, self.limit, self.space, self.recipe_at(self.state.centre), self.proposer.suggest
+        )
         if isinstance(work, Pause):
             return work
         if work.experiment.number not in self.state.experiments:
@@ -210,10 +213,20 @@ class Coordinator:
                 reason = first.reason
         description = experiment.description + (f" ({reason})" if status is Status.CRASH else "")
         return Decision(
-            experiment=number, status=status, reason=reason, commit=first.commit, slot=first.slot, score=score,
-            memory_gb=memory_gb, description=description, incumbent=incumbent.commit if incumbent else first.commit,
-            incumbent_score=incumbent.score if incumbent else None, changes=experiment.changes,
-            seeds=tuple(sorted(outcome.seed for outcome in outcomes)), time=time.time(), note=note,
+            experiment=number,
+            status=status,
+            reason=reason,
+            commit=first.commit,
+            slot=first.slot,
+            score=score,
+            memory_gb=memory_gb,
+            description=description,
+            incumbent=incumbent.commit if incumbent else first.commit,
+            incumbent_score=incumbent.score if incumbent else None,
+            changes=experiment.changes,
+            seeds=tuple(sorted(outcome.seed for outcome in outcomes)),
+            time=time.time(),
+            note=note,
         )
 
     def _size(self, commit: str) -> int:
@@ -222,8 +235,9 @@ class Coordinator:
     def _tell_decision(self, decision: Decision) -> None:
         shown = f"bin_acc {decision.score.bin_acc:.4f} mc_acc {decision.score.mc_acc:.4f}" if decision.score else ""
         note = f" [{decision.note}]" if decision.note else ""
-        self.tell(f"{decision.status:7} {decision.commit[:SHORT]} gpu{decision.slot} {shown}  "
-                  f"{decision.description}{note}")
+        self.tell(
+            f"{decision.status:7} {decision.commit[:SHORT]} gpu{decision.slot} {shown}  {decision.description}{note}"
+        )
 
     # --- what is written; all of it follows from the journal ---
 
@@ -254,7 +268,9 @@ class Coordinator:
     def _write_ledgers(self) -> None:
         """Writes every ledger anew from the state; a file that differs by more than its end is kept beside."""
         texts = {
-            self.paths.trials: "".join(json.dumps(record_of("outcome", o)) + "\n" for o in self.state.outcomes.values()),
+            self.paths.trials: "".join(
+                json.dumps(record_of("outcome", o)) + "\n" for o in self.state.outcomes.values()
+            ),
             self.paths.decisions: "".join(json.dumps(record_of("decision", d)) + "\n" for d in self.state.decisions),
             self.paths.results: render_rows(map(row_of, self.state.decisions)),
         }
@@ -277,8 +293,9 @@ class Coordinator:
         """The crash of a trial whose worker died, unless it left an outcome."""
         left = self._left_outcome(work)
         now = time.time()
-        empty = Outcome(work.trial_id, work.experiment.number, work.seed, slot, work.experiment.parent, None, reason,
-                        None, now, now)
+        empty = Outcome(
+            work.trial_id, work.experiment.number, work.seed, slot, work.experiment.parent, None, reason, None, now, now
+        )
         commit = self.repository.commit_of(self.names.trial_ref(work.trial_id))
         return left or replace(empty, commit=commit or work.experiment.parent)
 
@@ -287,5 +304,3 @@ def _is_torn_copy(found: str, wanted: str) -> bool:
     """Whether a ledger file holds nothing that would be lost by writing the wanted text."""
     whole_lines = found[: found.rfind("\n") + 1] if "\n" in found else ""
     return wanted.startswith(whole_lines) or found.strip() in ("", HEADER) or found == wanted
-
-

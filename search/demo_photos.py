@@ -79,9 +79,10 @@ def _photo(rng: np.random.Generator, label: int) -> Image.Image:
         return 1 / (1 + np.exp((away / edge - radius) / softness))
 
     # Redness: everybody has a little; class_2 some, class_4 more and wider, with overlap between them.
-    strength, reach = {2: (rng.uniform(0.22, 0.5), rng.uniform(0.12, 0.2)),
-                       4: (rng.uniform(0.3, 0.65), rng.uniform(0.17, 0.3))}.get(
-        label, (rng.uniform(0.0, 0.28), rng.uniform(0.05, 0.16)))
+    strength, reach = {
+        2: (rng.uniform(0.22, 0.5), rng.uniform(0.12, 0.2)),
+        4: (rng.uniform(0.3, 0.65), rng.uniform(0.17, 0.3)),
+    }.get(label, (rng.uniform(0.0, 0.28), rng.uniform(0.05, 0.16)))
     blend((0.85, 0.25, 0.22), strength * spot(reach, 0.03))
     if rng.random() < 0.15:  # a red patch elsewhere: plaster marks, clothing
         blend((0.8, 0.3, 0.3), 0.5 * spot(rng.uniform(0.05, 0.12), 0.02, tuple(rng.uniform(-0.4, 0.4, 2))))

@@ -58,7 +58,10 @@ class WorkSearcher(Searcher):
     """Asks the coordinator for work whenever a slot is free; keeps the error that ended the search in `failed`."""
 
     def __init__(
-        self, coordinator: Coordinator, setup: dict[str, Any], slots: dict[str, int],
+        self,
+        coordinator: Coordinator,
+        setup: dict[str, Any],
+        slots: dict[str, int],
         held: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         super().__init__(metric="done", mode="max")
@@ -67,7 +70,7 @@ class WorkSearcher(Searcher):
         self.held = held  # while within, signals wait
         self.failed: BaseException | None = None
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         if self.failed is not None:
             return Searcher.FINISHED
         try:
@@ -91,7 +94,9 @@ class WorkSearcher(Searcher):
             if result and "outcome" in result:
                 outcome = from_json(Outcome, result["outcome"])
             else:
-                slot = next((s.number for s in self.coordinator.paths.slots() if s.trial(work.trial_id).root.exists()), 0)
+                slot = next(
+                    (s.number for s in self.coordinator.paths.slots() if s.trial(work.trial_id).root.exists()), 0
+                )
                 outcome = self.coordinator.lost_work(work, slot, "its slot's worker died")
             with self.held():
                 self.coordinator.record(outcome)
@@ -130,7 +135,9 @@ def start_ray(slots: int, address: str | None, dashboard: bool) -> str:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     root = str(Path(__file__).resolve().parent.parent)
     common: dict[str, Any] = {
-        "log_to_driver": False, "logging_level": "error", "runtime_env": {"env_vars": {"PYTHONPATH": root}},
+        "log_to_driver": False,
+        "logging_level": "error",
+        "runtime_env": {"env_vars": {"PYTHONPATH": root}},
     }
     try:
         if address:
@@ -155,15 +162,21 @@ def run_search(searcher: WorkSearcher, slots: int, storage: Path) -> None:
     tuner = tune.Tuner(
         tune.with_resources(Slot, {"gpu": 1, "cpu": CPUS_PER_TRIAL}),
         tune_config=tune.TuneConfig(
-            search_alg=searcher, num_samples=-1, reuse_actors=True, max_concurrent_trials=slots, metric="done", mode="max",
+            search_alg=searcher,
+            num_samples=-1,
+            reuse_actors=True,
+            max_concurrent_trials=slots,
+            metric="done",
+            mode="max",
         ),
         run_config=tune.RunConfig(
-            name="tune", storage_path=str(storage), verbose=0, stop=StopOnFailure(searcher),
+            name="tune",
+            storage_path=str(storage),
+            verbose=0,
+            stop=StopOnFailure(searcher),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
     )
     tuner.fit()
     if searcher.failed is not None:
         raise searcher.failed
-
-

@@ -50,8 +50,12 @@ def direction_of(change: Change) -> str:
     return "up" if change.new > change.old else "down"
 
 
-def analyse(rows: Sequence[Row], changes: Mapping[str, Sequence[Change]], noise: float | None = None,
-            majority: float | None = None) -> dict[str, Any]:
+def analyse(
+    rows: Sequence[Row],
+    changes: Mapping[str, Sequence[Change]],
+    noise: float | None = None,
+    majority: float | None = None,
+) -> dict[str, Any]:
     """The content of analysis_summary.json; docs/summary.md documents it.
 
     changes: what each commit changed, by its hash as the rows show it; commits that are not known are left out.
@@ -74,33 +78,54 @@ def analyse(rows: Sequence[Row], changes: Mapping[str, Sequence[Change]], noise:
         "majority_bin_acc": majority,
         "noise_bin_acc": noise,
         "frontier": [
-            {**shown(step.row), "gain_bin_acc": round(step.row.bin_acc - step.before.bin_acc, 6) if step.before else None,
-             "gain_mc_acc": round(step.row.mc_acc - step.before.mc_acc, 6) if step.before else None}
+            {
+                **shown(step.row),
+                "gain_bin_acc": round(step.row.bin_acc - step.before.bin_acc, 6) if step.before else None,
+                "gain_mc_acc": round(step.row.mc_acc - step.before.mc_acc, 6) if step.before else None,
+            }
             for step in frontier
         ],
         "near_misses": misses,
         "effects": effects,
-        "losing_regions": [effect for effect in effects if effect["tries"] >= LOSING_TRIES and not effect["kept"]
-                           and effect["best_gap"] < 0],
+        "losing_regions": [
+            effect
+            for effect in effects
+            if effect["tries"] >= LOSING_TRIES and not effect["kept"] and effect["best_gap"] < 0
+        ],
         "next_hints": hints(effects, misses, best, noise, majority, len(rows), len(changes)),
     }
 
 
 def shown(row: Row) -> dict[str, Any]:
     """A row as JSON."""
-    return {"commit": row.commit, "bin_acc": row.bin_acc, "mc_acc": row.mc_acc, "memory_gb": row.memory_gb,
-            "status": str(row.status), "description": row.description}
+    return {
+        "commit": row.commit,
+        "bin_acc": row.bin_acc,
+        "mc_acc": row.mc_acc,
+        "memory_gb": row.memory_gb,
+        "status": str(row.status),
+        "description": row.description,
+    }
 
 
 def near_misses(history: Sequence[Step], best: Row | None) -> list[dict[str, Any]]:
     """Discarded rows little below the best, nearest first, with their gaps to it."""
     if best is None:
         return []
-    found = [step.row for step in history if not step.is_incumbent and step.row.status is not Status.CRASH
-             and best.bin_acc - step.row.bin_acc <= NEAR_MISS_GAP]
+    found = [
+        step.row
+        for step in history
+        if not step.is_incumbent
+        and step.row.status is not Status.CRASH
+        and best.bin_acc - step.row.bin_acc <= NEAR_MISS_GAP
+    ]
     found.sort(key=lambda row: (-row.bin_acc, -row.mc_acc))
     return [
-        {**shown(row), "gap_bin_acc": round(best.bin_acc - row.bin_acc, 6), "gap_mc_acc": round(best.mc_acc - row.mc_acc, 6)}
+        {
+            **shown(row),
+            "gap_bin_acc": round(best.bin_acc - row.bin_acc, 6),
+            "gap_mc_acc": round(best.mc_acc - row.mc_acc, 6),
+        }
         for row in found[:MOST_NEAR_MISSES]
     ]
 
@@ -114,39 +139,60 @@ def effects_of(history: Sequence[Step], changes: Mapping[str, Sequence[Change]])
     effects = []
     for (axis, direction), tries in sorted(grouped.items()):
         gaps = [s.row.bin_acc - s.before.bin_acc for s, _ in tries if s.before and s.row.status is not Status.CRASH]
-        effects.append({
-            "axis": axis, "direction": direction, "tries": len(tries),
-            "kept": sum(step.is_incumbent for step, _ in tries),
-            "crashes": sum(step.row.status is Status.CRASH for step, _ in tries),
-            "values": [change.new for _, change in tries],
-            "best_gap": round(max(gaps), 6) if gaps else -1.0,
-            "mean_gap": round(fmean(gaps), 6) if gaps else -1.0,
-        })
+        effects.append(
+            {
+                "axis": axis,
+                "direction": direction,
+                "tries": len(tries),
+                "kept": sum(step.is_incumbent for step, _ in tries),
+                "crashes": sum(step.row.status is Status.CRASH for step, _ in tries),
+                "values": [change.new for _, change in tries],
+                "best_gap": round(max(gaps), 6) if gaps else -1.0,
+                "mean_gap": round(fmean(gaps), 6) if gaps else -1.0,
+            }
+        )
     return effects
 
 
-def hints(effects: Sequence[dict[str, Any]], misses: Sequence[dict[str, Any]], best: Row | None, noise: float | None,
-          majority: float | None, rows: int, known: int) -> list[str]:
+def hints(
+    effects: Sequence[dict[str, Any]],
+    misses: Sequence[dict[str, Any]],
+    best: Row | None,
+    noise: float | None,
+    majority: float | None,
+    rows: int,
+    known: int,
+) -> list[str]:
     """What to try next, most useful first."""
     found = []
     if best is None:
         return ["run the baseline first"]
     if majority is not None and best.bin_acc <= majority + 1e-9:
-        found.append(f"the best has bin_acc {best.bin_acc:.4f}, no more than always giving the majority's answer "
-                     f"({majority:.4f}): weigh infected photos more before anything else")
+        found.append(
+            f"the best has bin_acc {best.bin_acc:.4f}, no more than always giving the majority's answer "
+            f"({majority:.4f}): weigh infected photos more before anything else"
+        )
     for effect in sorted(effects, key=lambda effect: -effect["best_gap"]):
         if effect["kept"] and effect["best_gap"] > 0:
-            found.append(f"{effect['axis']} {effect['direction']} was kept {effect['kept']} of {effect['tries']} times "
-                         f"(best {effect['best_gap']:+.4f}): go further that way")
+            found.append(
+                f"{effect['axis']} {effect['direction']} was kept {effect['kept']} of {effect['tries']} times "
+                f"(best {effect['best_gap']:+.4f}): go further that way"
+            )
     for miss in misses[:3]:
         if miss["gap_mc_acc"] < 0:
-            found.append(f"{miss['commit']} has {-miss['gap_mc_acc']:.4f} more mc_acc at {miss['gap_bin_acc']:.4f} less "
-                         "bin_acc: combine it with the best")
+            found.append(
+                f"{miss['commit']} has {-miss['gap_mc_acc']:.4f} more mc_acc at {miss['gap_bin_acc']:.4f} less "
+                "bin_acc: combine it with the best"
+            )
     if noise is not None and any(miss["gap_bin_acc"] < noise for miss in misses):
-        found.append(f"gaps below {noise:.4f} are within the baseline's noise over seeds: measure again before trusting")
+        found.append(
+            f"gaps below {noise:.4f} are within the baseline's noise over seeds: measure again before trusting"
+        )
     if rows > 1 and not known:
-        found.append("what the commits changed is not known here (they are not in this repository), so there are no "
-                     "effects of axes")
+        found.append(
+            "what the commits changed is not known here (they are not in this repository), so there are no "
+            "effects of axes"
+        )
     return found[:8]
 
 

@@ -22,8 +22,13 @@ def _smi() -> list[str]:
     if command is None:
         return []
     try:
-        found = subprocess.run([command, "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True,
-                               timeout=30, check=True)
+        found = subprocess.run(
+            [command, "--query-gpu=index", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return []
     return found.stdout.split()

@@ -7,6 +7,7 @@ input closes, which is what a worker's death looks like from here, even by kill 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import select
@@ -52,15 +53,11 @@ def end_everything(group: int) -> None:
     """Kills the command's group and all descendants until none is left; orphans come to this process, the reaper."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
         for pid in descendants(os.getpid()):
-            try:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                pass
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
@@ -84,7 +81,7 @@ def main(command: list[str]) -> int:
         command,
         stdin=subprocess.DEVNULL,
         process_group=0,
-        preexec_fn=lambda: _prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
+        preexec_fn=lambda: _prctl(PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509  this process has one thread
     )
     code = None
     while code is None and not stopped:

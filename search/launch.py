@@ -38,27 +38,52 @@ def parser() -> argparse.ArgumentParser:
         description="Searches for a better train.py: the baseline first, then experiments around the best, one trial "
         "per GPU at a time, until a limit or Ctrl-C. Without a limit it goes on until it is interrupted.",
     )
-    made.add_argument("--gpus", default="auto", metavar="N|auto",
-                      help="slots: one per GPU (auto: all; logical ones on a machine without GPUs)")
+    made.add_argument(
+        "--gpus",
+        default="auto",
+        metavar="N|auto",
+        help="slots: one per GPU (auto: all; logical ones on a machine without GPUs)",
+    )
     made.add_argument("--tag", help="name of the search (default: today's date, as in nov23)")
     made.add_argument("--resume", metavar="TAG", help="go on with a search, as it was set up")
     made.add_argument("--dataset", type=Path, default=Path("dataset"), help="data set folder (default ./dataset)")
-    made.add_argument("--space", type=Path, default=Path("spaces/default.toml"),
-                      help="axes that may vary (default spaces/default.toml)")
+    made.add_argument(
+        "--space",
+        type=Path,
+        default=Path("spaces/default.toml"),
+        help="axes that may vary (default spaces/default.toml)",
+    )
     made.add_argument("--rounds", type=int, help="end after so many rounds")
-    made.add_argument("--experiments-per-round", type=int, default=DEFAULT_ROUND, metavar="N",
-                      help=f"experiments between two turns of the agent (default {DEFAULT_ROUND})")
-    made.add_argument("--experiments", type=int, metavar="N",
-                      help="end after so many experiments; the baseline is not counted, over a resume all others are")
-    made.add_argument("--max-train-seconds", type=float, default=float(prepare.TIME_BUDGET), metavar="S",
-                      help=f"training budget of a trial, in seconds (default {prepare.TIME_BUDGET})")
+    made.add_argument(
+        "--experiments-per-round",
+        type=int,
+        default=DEFAULT_ROUND,
+        metavar="N",
+        help=f"experiments between two turns of the agent (default {DEFAULT_ROUND})",
+    )
+    made.add_argument(
+        "--experiments",
+        type=int,
+        metavar="N",
+        help="end after so many experiments; the baseline is not counted, over a resume all others are",
+    )
+    made.add_argument(
+        "--max-train-seconds",
+        type=float,
+        default=float(prepare.TIME_BUDGET),
+        metavar="S",
+        help=f"training budget of a trial, in seconds (default {prepare.TIME_BUDGET})",
+    )
     made.add_argument("--seed", type=int, default=0, help="of the search's choices and the trials (default 0)")
     made.add_argument("--address", help="join the Ray cluster at this address, instead of starting Ray here")
     made.add_argument("--no-dashboard", action="store_true", help="start Ray without its dashboard")
     made.add_argument("--logs", action="store_true", help="print the trials' own output too")
     made.add_argument("--dry-run", action="store_true", help="check everything, say what would run, and stop")
-    made.add_argument("--json", action="store_true", help="end with one line of JSON on standard output; all else "
-                      "goes to standard error")
+    made.add_argument(
+        "--json",
+        action="store_true",
+        help="end with one line of JSON on standard output; all else goes to standard error",
+    )
     return made
 
 
@@ -96,8 +121,9 @@ def fresh_settings(options: argparse.Namespace, repository: Repository, slots: i
     check_tag(repository, tag)
     changed = repository.changed_files("train.py", "prepare.py")
     if changed:
-        raise UsageError(f"{', '.join(changed)}: changed and not committed; the search starts from HEAD, "
-                         "so commit or stash it first")
+        raise UsageError(
+            f"{', '.join(changed)}: changed and not committed; the search starts from HEAD, so commit or stash it first"
+        )
     base = repository.commit_of("HEAD")
     assert base is not None
     try:
@@ -110,9 +136,17 @@ def fresh_settings(options: argparse.Namespace, repository: Repository, slots: i
     dataset = options.dataset.absolute()
     data = load_data(dataset)
     return Settings(
-        tag=tag, base=base, dataset=str(dataset), fingerprint=data.fingerprint, image_size=data.image_size,
-        space=file.read_text(), space_name=str(options.space), seed=options.seed,
-        max_train_seconds=options.max_train_seconds, slots=slots, created=time.time(),
+        tag=tag,
+        base=base,
+        dataset=str(dataset),
+        fingerprint=data.fingerprint,
+        image_size=data.image_size,
+        space=file.read_text(),
+        space_name=str(options.space),
+        seed=options.seed,
+        max_train_seconds=options.max_train_seconds,
+        slots=slots,
+        created=time.time(),
     ), data
 
 
@@ -203,9 +237,11 @@ def search(options: argparse.Namespace, signals: Signals, say: Any) -> tuple[int
         if options.dry_run:
             axes = parse_space(settings.space, settings.space_name).axes
             limit = limit_of(options).experiments
-            say(f"would search {tag}: {slots} slots{'' if gpus else ' (logical: no GPU here)'}, "
+            say(
+                f"would search {tag}: {slots} slots{'' if gpus else ' (logical: no GPU here)'}, "
                 f"{settings.max_train_seconds:g} s a trial, {limit or 'endless'} experiments, {len(axes)} axes of "
-                f"{settings.space_name}, data set {settings.dataset} ({len(data.labels)} photos at {data.image_size} px)")
+                f"{settings.space_name}, data set {settings.dataset} ({len(data.labels)} photos, {data.image_size} px)"
+            )
             return 0, {"tag": tag, "dry_run": True, "slots": slots, "experiments": limit}
     coordinator = Coordinator(repository, tag, say)
     try:
@@ -217,8 +253,10 @@ def search(options: argparse.Namespace, signals: Signals, say: Any) -> tuple[int
         settings = coordinator.settings
         data = load_data(Path(settings.dataset))
         if data.fingerprint != settings.fingerprint:
-            raise SearchError(f"the data set {settings.dataset} is not the one that search {tag} began with; "
-                              "bring that one back, or start a fresh search")
+            raise SearchError(
+                f"the data set {settings.dataset} is not the one that search {tag} began with; "
+                "bring that one back, or start a fresh search"
+            )
         coordinator.limit = limit_of(options)
         if options.dry_run:
             say(f"would go on with {tag}: {len(coordinator.state.decisions)} experiments so far")
@@ -228,8 +266,15 @@ def search(options: argparse.Namespace, signals: Signals, say: Any) -> tuple[int
         coordinator.close()
 
 
-def run(options: argparse.Namespace, coordinator: Coordinator, signals: Signals, slots: int, gpus: list[str],
-        data: prepare.Data, say: Any) -> tuple[int, dict[str, Any]]:
+def run(
+    options: argparse.Namespace,
+    coordinator: Coordinator,
+    signals: Signals,
+    slots: int,
+    gpus: list[str],
+    data: prepare.Data,
+    say: Any,
+) -> tuple[int, dict[str, Any]]:
     """The search itself, between its checks and its summary."""
     import ray
 
@@ -238,24 +283,32 @@ def run(options: argparse.Namespace, coordinator: Coordinator, signals: Signals,
 
     settings = coordinator.settings
     setup = {
-        "repository": str(coordinator.repository.root), "run": str(coordinator.paths.root), "tag": settings.tag,
-        "dataset": settings.dataset, "fingerprint": settings.fingerprint,
-        "max_train_seconds": settings.max_train_seconds, "threads": max((os.cpu_count() or 1) // slots, 1),
+        "repository": str(coordinator.repository.root),
+        "run": str(coordinator.paths.root),
+        "tag": settings.tag,
+        "dataset": settings.dataset,
+        "fingerprint": settings.fingerprint,
+        "max_train_seconds": settings.max_train_seconds,
+        "threads": max((os.cpu_count() or 1) // slots, 1),
     }
     code, failure = 0, None
     reporter = Reporter(coordinator, majority_share(data), follow_logs=options.logs, to_stderr=options.json)
     try:
         dashboard = reporter.dashboard = start_ray(slots, options.address, not options.no_dashboard)
-        say(f"search {settings.tag}: {slots} slots{'' if gpus else ' (logical: no GPU here)'}, "
+        say(
+            f"search {settings.tag}: {slots} slots{'' if gpus else ' (logical: no GPU here)'}, "
             f"{settings.max_train_seconds:g} s a trial; runs/{settings.tag}; "
-            f"python -m search.status {settings.tag}" + (f"; Ray dashboard {dashboard}" if dashboard else ""))
+            f"python -m search.status {settings.tag}" + (f"; Ray dashboard {dashboard}" if dashboard else "")
+        )
         searcher = WorkSearcher(coordinator, setup, gpu_ids_of_ray(slots, gpus), signals.held)
         with reporter:
             run_search(searcher, slots, coordinator.paths.ray)
     except KeyboardInterrupt:
         code = INTERRUPTED
-        say("interrupted: ending the trials; go on later with "
-            f"python -m search.launch --gpus {options.gpus} --resume {settings.tag}")
+        say(
+            "interrupted: ending the trials; go on later with "
+            f"python -m search.launch --gpus {options.gpus} --resume {settings.tag}"
+        )
     except SearchError as error:
         code, failure = 1, error
     finally:

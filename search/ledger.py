@@ -52,8 +52,9 @@ def row_of(decision: Decision) -> Row:
     """The row of a decision."""
     score = decision.score or Score(0.0, 0.0)
     description = " ".join(decision.description.split())
-    return Row(decision.commit[:SHORT], score.mc_acc, score.bin_acc, round(decision.memory_gb, 1), decision.status,
-               description)
+    return Row(
+        decision.commit[:SHORT], score.mc_acc, score.bin_acc, round(decision.memory_gb, 1), decision.status, description
+    )
 
 
 def render(rows: Iterable[Row]) -> str:
@@ -81,8 +82,10 @@ def read_rows(path: Path) -> list[Placed]:
             continue
         if cells[0].lower() == "commit":
             if tuple(cell.lower() for cell in cells) != COLUMNS:
-                raise LedgerError(f"{path}:{number}: the columns are {', '.join(cells)}; they must be "
-                                  f"{', '.join(COLUMNS)}, separated by tabs")
+                raise LedgerError(
+                    f"{path}:{number}: the columns are {', '.join(cells)}; they must be "
+                    f"{', '.join(COLUMNS)}, separated by tabs"
+                )
             continue
         is_torn_end = number == len(lines)
         try:
@@ -140,8 +143,10 @@ def merge(paths: Sequence[Path], time_of: TimeOf) -> list[Placed]:
         if known is placed:
             merged.append(placed)
         elif known.row != placed.row:
-            raise LedgerError(f"{known.where} and {placed.where} contradict each other: {known.row.line!r} and "
-                              f"{placed.row.line!r}; remove the wrong one")
+            raise LedgerError(
+                f"{known.where} and {placed.where} contradict each other: {known.row.line!r} and "
+                f"{placed.row.line!r}; remove the wrong one"
+            )
     return merged
 
 

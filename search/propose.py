@@ -68,7 +68,10 @@ class Proposer:
         state = optuna.trial.TrialState.FAIL if value is None else optuna.trial.TrialState.COMPLETE
         params = {axis.name: point[axis.name] for axis in self.space.axes}
         frozen = optuna.trial.create_trial(
-            state=state, value=value, params=params, distributions=distributions(self.space),
+            state=state,
+            value=value,
+            params=params,
+            distributions=distributions(self.space),
             user_attrs={"experiment": experiment, "seed": seed, "code": self.code}
             | ({"bin_acc": score.bin_acc, "mc_acc": score.mc_acc} if score else {}),
         )
@@ -84,7 +87,9 @@ class Proposer:
         try:
             if self.mirrored is None:
                 self.mirrored = optuna.create_study(
-                    storage=f"sqlite:///{self.mirror}", study_name=f"code {self.code}", direction="maximize",
+                    storage=f"sqlite:///{self.mirror}",
+                    study_name=f"code {self.code}",
+                    direction="maximize",
                     load_if_exists=True,
                 )
                 self.known = {(t.user_attrs.get("experiment"), t.user_attrs.get("seed")) for t in self.mirrored.trials}

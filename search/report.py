@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -70,11 +71,12 @@ class Reporter:
     def summarise(self) -> dict[str, Any] | None:
         """Derives the summaries again where rows have come."""
         rows = len(self.coordinator.state.decisions)
-        if rows == self.summarised or rows == 0:
+        if rows in (self.summarised, 0):
             return None
         paths = self.coordinator.paths
-        analysis = summarise([slot.results for slot in paths.slots() if slot.results.exists()], paths.root, self.history,
-                             self.majority)
+        analysis = summarise(
+            [slot.results for slot in paths.slots() if slot.results.exists()], paths.root, self.history, self.majority
+        )
         self.summarised = rows
         return analysis
 
@@ -110,10 +112,13 @@ class Reporter:
         if best is None:
             return "verdict: no baseline yet"
         beats_base = (best["bin_acc"], best["mc_acc"]) > (base["bin_acc"], base["mc_acc"])
-        beats_majority = best["bin_acc"] > self.majority
-        again = [o for o in state.outcomes_of(state.incumbent.experiment) if o.score] if state.incumbent else []
-        seeds = "" if len(again) < 2 or not beats_base else (
-            f"; over {len(again)} seeds its bin_acc is {sum(o.score.bin_acc for o in again if o.score) / len(again):.4f}")
+        beats_majority = best["bin_acc"] > round(self.majority, 6)
+        again = (
+            [o.score.bin_acc for o in state.outcomes_of(state.incumbent.experiment) if o.score]
+            if state.incumbent
+            else []
+        )
+        seeds = f"; over {len(again)} seeds its bin_acc is {fmean(again):.4f}" if len(again) > 1 and beats_base else ""
         return (
             f"verdict: the frontier {'beats' if beats_base else 'does NOT beat'} the baseline "
             f"(bin_acc {best['bin_acc']:.4f} against {base['bin_acc']:.4f}, mc_acc {best['mc_acc']:.4f} against "

@@ -70,7 +70,9 @@ class GaussianProcess:
         half = np.linalg.solve(self.factor, self.y)
         self.weights = np.linalg.solve(self.factor.T, half)
         likelihood = -0.5 * half @ half - np.log(np.diag(self.factor)).sum()
-        prior = -0.5 * ((np.log(lengths) - math.log(0.8)) ** 2).sum() / 1.0**2 - 0.5 * (math.log(noise / 0.4) / 1.2) ** 2
+        prior = (
+            -0.5 * ((np.log(lengths) - math.log(0.8)) ** 2).sum() / 1.0**2 - 0.5 * (math.log(noise / 0.4) / 1.2) ** 2
+        )
         return float(likelihood + prior)
 
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -162,7 +164,10 @@ class AroundIncumbent(optuna.samplers.BaseSampler):
         if waiting:
             features = self._features(waiting)
             expected = model.predict(features)[0]
-            model.x, model.y = np.vstack([model.x, features]), np.append(model.y, (expected - model.mean) / model.deviation)
+            model.x, model.y = (
+                np.vstack([model.x, features]),
+                np.append(model.y, (expected - model.mean) / model.deviation),
+            )
             model._fit(model.lengths, max(model.scale - 1.0, NOISES[0]))
         centre = model.predict(self._features([self.centre]))[0][0]
         mean, deviation = model.predict(self._features(candidates))

@@ -83,9 +83,7 @@ class Space:
 
     def changes(self, old: Mapping[str, Value], new: Mapping[str, Value]) -> tuple[Change, ...]:
         return tuple(
-            Change(axis.name, old[axis.name], new[axis.name])
-            for axis in self.axes
-            if old[axis.name] != new[axis.name]
+            Change(axis.name, old[axis.name], new[axis.name]) for axis in self.axes if old[axis.name] != new[axis.name]
         )
 
 

@@ -96,8 +96,13 @@ def record_of(kind: str, item: Any) -> dict[str, Any]:
 
 
 def start_record(work: Work) -> dict[str, Any]:
-    return {"event": "start", "experiment": work.experiment.number, "seed": work.seed, "attempt": work.attempt,
-            "commit": work.commit}
+    return {
+        "event": "start",
+        "experiment": work.experiment.number,
+        "seed": work.seed,
+        "attempt": work.attempt,
+        "commit": work.commit,
+    }
 
 
 def mean_score(outcomes: Iterable[Outcome]) -> Score | None:

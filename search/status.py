@@ -48,9 +48,13 @@ def slot_now(slot: SlotPaths, now: float) -> dict[str, Any]:
         except (OSError, ValueError):
             continue
         shown = {
-            "slot": slot.number, "trial": running.parent.name, "description": record["description"],
-            "commit": record["commit"], "elapsed_seconds": round(now - record["began"], 1),
-            "budget_seconds": record["budget"], "loss": losses[-1] if losses else None,
+            "slot": slot.number,
+            "trial": running.parent.name,
+            "description": record["description"],
+            "commit": record["commit"],
+            "elapsed_seconds": round(now - record["began"], 1),
+            "budget_seconds": record["budget"],
+            "loss": losses[-1] if losses else None,
         }
     return shown
 
@@ -68,11 +72,18 @@ def snapshot(state: State, paths: RunPaths, running: bool, now: float) -> dict[s
         "slots": [slot_now(slot, now) for slot in slots] if running else [],
         "counts": {"experiments": len(decisions)} | {str(status): state.count(status) for status in Status},
         "experiments_per_hour": round(len(decisions) / span * 3600, 1) if outcomes else 0.0,
-        "share_of_time_training": round(training / span / max(len({o.slot for o in outcomes}), 1), 3) if outcomes else 0.0,
+        "share_of_time_training": round(training / span / max(len({o.slot for o in outcomes}), 1), 3)
+        if outcomes
+        else 0.0,
         "frontier": [
-            {"commit": kept.commit[:SHORT], "bin_acc": kept.score.bin_acc, "mc_acc": kept.score.mc_acc,
-             "description": kept.description}
-            for kept in state.frontier if kept.score
+            {
+                "commit": kept.commit[:SHORT],
+                "bin_acc": kept.score.bin_acc,
+                "mc_acc": kept.score.mc_acc,
+                "description": kept.description,
+            }
+            for kept in state.frontier
+            if kept.score
         ],
         "notes": [f"{decision.commit[:SHORT]}: {decision.note}" for decision in decisions if decision.note],
     }
@@ -87,14 +98,23 @@ def rendered(shown: dict[str, Any], dashboard: str = "") -> Group:
         if slot["trial"] is None:
             table.add_row(f"gpu{slot['slot']}", "", "idle", "", "")
             continue
-        table.add_row(f"gpu{slot['slot']}", slot["trial"], Text(slot["description"]),
-                      f"{slot['elapsed_seconds']:.0f} / {slot['budget_seconds']:.0f} s", slot["loss"] or "")
+        table.add_row(
+            f"gpu{slot['slot']}",
+            slot["trial"],
+            Text(slot["description"]),
+            f"{slot['elapsed_seconds']:.0f} / {slot['budget_seconds']:.0f} s",
+            slot["loss"] or "",
+        )
     counts = shown["counts"]
-    lines = [f"{counts['experiments']} experiments: {counts['keep']} kept, {counts['discard']} discarded, "
-             f"{counts['crash']} crashed; {shown['experiments_per_hour']:.0f} per hour; training "
-             f"{shown['share_of_time_training']:.0%} of the slots' time"]
-    lines += [f"  {kept['commit']}  bin_acc {kept['bin_acc']:.4f}  mc_acc {kept['mc_acc']:.4f}  {kept['description']}"
-              for kept in shown["frontier"][-6:]]
+    lines = [
+        f"{counts['experiments']} experiments: {counts['keep']} kept, {counts['discard']} discarded, "
+        f"{counts['crash']} crashed; {shown['experiments_per_hour']:.0f} per hour; training "
+        f"{shown['share_of_time_training']:.0%} of the slots' time"
+    ]
+    lines += [
+        f"  {kept['commit']}  bin_acc {kept['bin_acc']:.4f}  mc_acc {kept['mc_acc']:.4f}  {kept['description']}"
+        for kept in shown["frontier"][-6:]
+    ]
     lines += [f"Ray dashboard {dashboard}"] if dashboard else []
     return Group(table, Text("\n".join(lines)))
 

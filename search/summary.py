@@ -54,7 +54,9 @@ class History:
             old = values_of(self.repository.file_at(f"{commit}^", "train.py"))
         except (SearchError, RecipeError):
             return None
-        return tuple(Change(axis, old[axis], value) for axis, value in new.items() if axis in old and old[axis] != value)
+        return tuple(
+            Change(axis, old[axis], value) for axis, value in new.items() if axis in old and old[axis] != value
+        )
 
 
 def summarise(paths: Sequence[Path], folder: Path, history: History, majority: float | None = None) -> dict[str, Any]:
@@ -73,8 +75,11 @@ def summarise(paths: Sequence[Path], folder: Path, history: History, majority: f
 def baseline_noise(paths: Sequence[Path]) -> float | None:
     """The spread of bin_acc over the baseline's seeds, where the trials beside the files tell it."""
     for folder in dict.fromkeys(folder for path in paths for folder in (path.parent, path.parent.parent)):
-        scores = [record["score"]["bin_acc"] for record in read_lines(folder / "trials.jsonl")
-                  if record.get("experiment") == 0 and record.get("score")]
+        scores = [
+            record["score"]["bin_acc"]
+            for record in read_lines(folder / "trials.jsonl")
+            if record.get("experiment") == 0 and record.get("score")
+        ]
         if scores:
             return noise_of(scores)
     return None
@@ -83,11 +88,18 @@ def baseline_noise(paths: Sequence[Path]) -> float | None:
 def markdown(analysis: Mapping[str, Any]) -> str:
     """The short brief for people."""
     counts, best = analysis["counts"], analysis["current_best"]
-    lines = ["# Summary", "", f"{counts['experiments']} experiments: {counts['keep']} kept, {counts['discard']} "
-             f"discarded, {counts['crash']} crashed.", ""]
+    lines = [
+        "# Summary",
+        "",
+        f"{counts['experiments']} experiments: {counts['keep']} kept, {counts['discard']} "
+        f"discarded, {counts['crash']} crashed.",
+        "",
+    ]
     if best:
-        lines.append(f"Current best: `{best['commit']}` bin_acc {best['bin_acc']:.6f}, mc_acc {best['mc_acc']:.6f}, "
-                     f"{best['memory_gb']:.1f} GB: {best['description']}")
+        lines.append(
+            f"Current best: `{best['commit']}` bin_acc {best['bin_acc']:.6f}, mc_acc {best['mc_acc']:.6f}, "
+            f"{best['memory_gb']:.1f} GB: {best['description']}"
+        )
     base = analysis["baseline"]
     if best and base:
         gain = best["bin_acc"] - base["bin_acc"]
@@ -96,7 +108,9 @@ def markdown(analysis: Mapping[str, Any]) -> str:
     if analysis["majority_bin_acc"] is not None:
         lines.append(f"Always giving the majority's answer has bin_acc {analysis['majority_bin_acc']:.6f}.")
     if analysis["noise_bin_acc"] is not None:
-        lines.append(f"Noise: the baseline's seeds spread by {analysis['noise_bin_acc']:.6f} (standard deviation of bin_acc).")
+        lines.append(
+            f"Noise: the baseline's seeds spread by {analysis['noise_bin_acc']:.6f} (standard deviation of bin_acc)."
+        )
     lines += ["", "## Frontier", ""]
     for step in analysis["frontier"]:
         gain = "" if step["gain_bin_acc"] is None else f" ({step['gain_bin_acc']:+.4f}, {step['gain_mc_acc']:+.4f})"
@@ -105,11 +119,16 @@ def markdown(analysis: Mapping[str, Any]) -> str:
     if side_run:
         lines += ["", f"Best mc_acc: `{side_run['commit']}` {side_run['mc_acc']:.4f} ({side_run['status']})"]
     lines += ["", "## Near misses", ""]
-    lines += [f"- `{miss['commit']}` gap {miss['gap_bin_acc']:.4f} / {miss['gap_mc_acc']:+.4f} {miss['description']}"
-              for miss in analysis["near_misses"]] or ["none"]
+    lines += [
+        f"- `{miss['commit']}` gap {miss['gap_bin_acc']:.4f} / {miss['gap_mc_acc']:+.4f} {miss['description']}"
+        for miss in analysis["near_misses"]
+    ] or ["none"]
     lines += ["", "## Losing regions", ""]
-    lines += [f"- {region['axis']} {region['direction']}: {region['tries']} tries, none kept, best gap "
-              f"{region['best_gap']:+.4f}" for region in analysis["losing_regions"]] or ["none known"]
+    lines += [
+        f"- {region['axis']} {region['direction']}: {region['tries']} tries, none kept, best gap "
+        f"{region['best_gap']:+.4f}"
+        for region in analysis["losing_regions"]
+    ] or ["none known"]
     lines += ["", "## Next", ""]
     lines += [f"- {hint}" for hint in analysis["next_hints"]] or ["nothing stands out"]
     return "\n".join(lines) + "\n"
@@ -122,22 +141,36 @@ def draw_progress(rows: Sequence[Row], path: Path) -> None:
     figure = Figure(figsize=(11, 5.5), layout="constrained")
     axes = figure.subplots()
     history = list(enumerate(steps(rows)))
-    measured = [(n, step.row.bin_acc) for n, step in history if step.row.status is not Status.CRASH and not step.is_incumbent]
+    measured = [
+        (n, step.row.bin_acc) for n, step in history if step.row.status is not Status.CRASH and not step.is_incumbent
+    ]
     crashed = [n for n, step in history if step.row.status is Status.CRASH]
     kept = [(n, step.row) for n, step in history if step.is_incumbent]
     if measured:
-        axes.scatter(*zip(*measured, strict=True), s=18, color="0.65", label="discarded")
+        axes.scatter([n for n, _ in measured], [y for _, y in measured], s=18, color="0.65", label="discarded")
     if kept:
         numbers = [n for n, _ in kept]
         best = [row.bin_acc for _, row in kept]
         axes.step([*numbers, len(rows) - 1], [*best, best[-1]], where="post", color="tab:green", label="running best")
         axes.scatter(numbers, best, s=36, color="tab:green", zorder=3, label="kept")
         for n, row in kept:
-            axes.annotate(row.description[:40], (n, row.bin_acc), xytext=(4, 6), textcoords="offset points",
-                          fontsize=7, rotation=20)
+            axes.annotate(
+                row.description[:40],
+                (n, row.bin_acc),
+                xytext=(4, 6),
+                textcoords="offset points",
+                fontsize=7,
+                rotation=20,
+            )
     if crashed:
-        axes.scatter(crashed, [0.02] * len(crashed), transform=axes.get_xaxis_transform(), marker="x", color="tab:red",
-                     label="crashed")
+        axes.scatter(
+            crashed,
+            [0.02] * len(crashed),
+            transform=axes.get_xaxis_transform(),
+            marker="x",
+            color="tab:red",
+            label="crashed",
+        )
     axes.set(xlabel="experiment", ylabel="bin_acc", title=f"{len(rows)} experiments, {len(kept)} kept")
     axes.legend(loc="lower right", fontsize=8)
     aside = path.with_name("progress.partial.png")

@@ -25,8 +25,23 @@ START_UP_SECONDS = 300.0  # to the first training line
 SHORTEST_REST = 20.0  # seconds; a budget of seconds is not lost to a busy machine
 TRACEBACK_LINES = 40
 OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemoryError|MemoryError|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
-PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "USER", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "TORCH_HOME",
-             "XDG_CACHE_HOME", "AUTORESEARCH_CACHE", "CUDA_HOME", "SSL_CERT_FILE", "SYSTEMROOT")
+PASSED_ON = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "TZ",
+    "USER",
+    "LD_LIBRARY_PATH",
+    "VIRTUAL_ENV",
+    "TORCH_HOME",
+    "XDG_CACHE_HOME",
+    "AUTORESEARCH_CACHE",
+    "CUDA_HOME",
+    "SSL_CERT_FILE",
+    "SYSTEMROOT",
+)
 
 
 @dataclass(frozen=True)
@@ -113,12 +128,26 @@ def child_environment(setup: SlotSetup, predictions: Path) -> dict[str, str]:
 
 
 def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, commit: str, began: float) -> Outcome:
-    command = [sys.executable, "train.py", "--dataset", setup.dataset, "--seed", str(work.seed),
-               "--max-train-seconds", f"{setup.max_train_seconds:g}"]
+    command = [
+        sys.executable,
+        "train.py",
+        "--dataset",
+        setup.dataset,
+        "--seed",
+        str(work.seed),
+        "--max-train-seconds",
+        f"{setup.max_train_seconds:g}",
+    ]
 
     def started(pid: int) -> None:
-        record = {"pid": pid, "began": began, "slot": setup.slot, "commit": commit[:SHORT],
-                  "description": work.experiment.description, "budget": setup.max_train_seconds}
+        record = {
+            "pid": pid,
+            "began": began,
+            "slot": setup.slot,
+            "commit": commit[:SHORT],
+            "description": work.experiment.description,
+            "budget": setup.max_train_seconds,
+        }
         write_json(paths.running, record)
 
     paths.predictions.unlink(missing_ok=True)
@@ -150,21 +179,42 @@ def load_scored(setup: SlotSetup) -> prepare.Data:
 
 
 def _outcome(
-    setup: SlotSetup, work: Work, commit: str, began: float, score: Score | None, footer: dict[str, str],
-    reason: str = "", traceback: str = "",
+    setup: SlotSetup,
+    work: Work,
+    commit: str,
+    began: float,
+    score: Score | None,
+    footer: dict[str, str],
+    reason: str = "",
+    traceback: str = "",
 ) -> Outcome:
     try:
         memory = float(footer["peak_vram_mb"])
     except (KeyError, ValueError):
         memory = None
     return Outcome(
-        trial=work.trial_id, experiment=work.experiment.number, seed=work.seed, slot=setup.slot, commit=commit,
-        score=score, reason=reason, memory_mb=memory, began=began, ended=time.time(), footer=footer, traceback=traceback,
+        trial=work.trial_id,
+        experiment=work.experiment.number,
+        seed=work.seed,
+        slot=setup.slot,
+        commit=commit,
+        score=score,
+        reason=reason,
+        memory_mb=memory,
+        began=began,
+        ended=time.time(),
+        footer=footer,
+        traceback=traceback,
     )
 
 
 def _crash(
-    setup: SlotSetup, work: Work, commit: str, began: float, reason: str, traceback: str = "",
+    setup: SlotSetup,
+    work: Work,
+    commit: str,
+    began: float,
+    reason: str,
+    traceback: str = "",
     footer: dict[str, str] | None = None,
 ) -> Outcome:
     return _outcome(setup, work, commit, began, None, footer or {}, " ".join(reason.split()), traceback)

@@ -26,8 +26,17 @@ SETTINGS = (
     "core.quotePath=false",
     "advice.detachedHead=false",
 )
-LEAKING_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR",
-                     "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_PREFIX", "GIT_NAMESPACE", "GIT_CEILING_DIRECTORIES")
+LEAKING_VARIABLES = (
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_COMMON_DIR",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_PREFIX",
+    "GIT_NAMESPACE",
+    "GIT_CEILING_DIRECTORIES",
+)
 SHORT = 7
 
 
@@ -52,7 +61,9 @@ class Repository:
         environment["GIT_TERMINAL_PROMPT"] = "0"
         try:
             if stdin is None:
-                return str(self._git.execute(["git", *settings, *arguments], env=environment, strip_newline_in_stdout=True))
+                return str(
+                    self._git.execute(["git", *settings, *arguments], env=environment, strip_newline_in_stdout=True)
+                )
             return self._run_with_input([*settings, *arguments], environment, stdin)
         except git.GitCommandNotFound as error:
             raise GitError("git is not installed, or not on the PATH") from error
@@ -97,14 +108,16 @@ class Repository:
         self.run("update-ref", "-m", "autoresearch", name, commit)
 
     def append_record(self, ref: str, record: dict[str, Any]) -> None:
-        """Adds one record to a journal: a chain of commits without files, each message one line of JSON.
+        """Adds one record to a journal: a chain of commits without files, each message ending with one line of JSON.
 
         The ref moves only from where this call saw it, so that two writers cannot both succeed.
         """
         tip = self.commit_of(ref)
         tree = self.run("mktree", stdin="")
         parent = ["-p", tip] if tip else []
-        commit = self.run("commit-tree", tree, *parent, "-F", "-", stdin=json.dumps(record, ensure_ascii=False))
+        title = " ".join(str(record[key]) for key in ("event", "experiment", "number", "status") if key in record)
+        message = f"{title}\n\n{json.dumps(record, ensure_ascii=False)}"
+        commit = self.run("commit-tree", tree, *parent, "-F", "-", stdin=message)
         self.run("update-ref", ref, commit, tip or "0" * 40)
 
     def read_records(self, ref: str) -> list[dict[str, Any]]:
@@ -112,7 +125,7 @@ class Repository:
         if self.commit_of(ref) is None:
             return []
         text = self.run("log", "--first-parent", "--reverse", "--format=%B%x00", ref)
-        return [json.loads(part) for part in text.split("\0") if part.strip()]
+        return [json.loads(part.strip().rpartition("\n")[2]) for part in text.split("\0") if part.strip()]
 
     # --- worktrees ---
 
