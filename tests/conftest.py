@@ -1,0 +1,112 @@
+"""Real repositories, real data sets: what the edge and system tests stand on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+PROJECT = ("prepare.py", "train.py", "summarize_results.py", "search", "spaces", ".gitignore")
+FAST_TRAIN = """
+import argparse, os, sys, time
+from dataclasses import dataclass
+import numpy as np
+import prepare
+
+@dataclass
+class Recipe:
+    lr: float = 0.01  # 1e-4 … 1
+    width: int = 8  # 1 … 64
+    mode: str = "good"
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--dataset"); parser.add_argument("--seed", type=int); parser.add_argument("--max-train-seconds")
+options = parser.parse_args()
+recipe = Recipe()
+data = prepare.load(options.dataset)
+print("step 1 | loss 1.0", flush=True)
+validation = data.indices("validation")
+rng = np.random.default_rng([options.seed, int(recipe.lr * 1e6), recipe.width])
+right = rng.random(len(validation)) < 0.9 - abs(np.log10(recipe.lr / 0.05)) * 0.1
+labels = np.where(right, data.labels[validation], (data.labels[validation] + 1) % 5)
+probabilities = np.eye(5)[labels] * 0.9 + 0.02
+target = os.environ.get("AUTORESEARCH_PREDICTIONS")
+if target:
+    np.savez(target, probabilities=probabilities, shas=np.array([data.shas[i] for i in validation]))
+scores = prepare.accuracies(probabilities, data.labels[validation])
+print("---")
+print(f"mc_acc: {scores['mc_acc']:.6f}")
+print(f"bin_acc: {scores['bin_acc']:.6f}")
+print("train_seconds: 0.1")
+print("train_stopped_budget: true")
+print("peak_vram_mb: 0.0")
+print("arch: none")
+print("optimizer: none")
+"""
+FAST_SPACE = """
+[lr]
+kind = "float"
+low = 1e-4
+high = 1.0
+scale = "log"
+step = 4
+
+[width]
+kind = "int"
+low = 1
+high = 64
+scale = "log"
+step = 2
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Decoded caches of the tests go to a folder of their own."""
+    os.environ["AUTORESEARCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory, cache: None) -> Path:
+    """A synthetic data set of 300 photos."""
+    from search.demo_photos import draw
+
+    folder = tmp_path_factory.mktemp("demo") / "dataset"
+    draw(folder, 300)
+    return folder
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    return subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def make_repository(folder: Path, train: str | None = None) -> Path:
+    """A copy of the project as a git repository with one commit; with another train.py and its space where given."""
+    folder.mkdir(parents=True)
+    for name in PROJECT:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    if train is not None:
+        (folder / "train.py").write_text(train)
+        (folder / "spaces" / "fast.toml").write_text(FAST_SPACE)
+    git(folder, "init", "-q", "-b", "main")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "begin")
+    return folder
+
+
+@pytest.fixture
+def fast_repository(tmp_path: Path) -> Path:
+    """The project with a train.py that takes a second."""
+    return make_repository(tmp_path / "project", FAST_TRAIN)

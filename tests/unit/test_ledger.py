@@ -1,0 +1,101 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.ledger import HEADER, LedgerError, Row, merge, read_rows, render
+from search.types import Status
+
+A = "a1b2c3d\t0.286000\t0.811000\t0.3\tkeep\tbaseline (wide arch, SGD lr=0.01)"
+B = "b2c3d4e\t0.568000\t0.896000\t0.5\tKEEP\twider channels — bin_acc +8.5pp"
+C = "d4e5f6g\t0.000000\t0.000000\t0.0\tCrash\tdoubled width (OOM)"
+
+rows = st.builds(
+    Row,
+    st.text("0123456789abcdef", min_size=4, max_size=12),
+    st.integers(0, 10**6).map(lambda n: n / 10**6),
+    st.integers(0, 10**6).map(lambda n: n / 10**6),
+    st.integers(0, 999).map(lambda n: n / 10),
+    st.sampled_from(Status),
+    st.text(st.characters(blacklist_categories=("C", "Z"))),
+)
+
+
+def write(path, *lines, end="\n"):
+    path.write_text("".join(line + end for line in lines))
+    return path
+
+
+@given(st.lists(rows))
+def test_what_is_written_is_read(tmp_path_factory, written):
+    path = tmp_path_factory.mktemp("ledger") / "results.tsv"
+    path.write_text(render(written))
+    assert [placed.row for placed in read_rows(path)] == written
+
+
+def test_other_peoples_files(tmp_path):
+    path = write(tmp_path / "results.tsv", HEADER, A, "", B, C, end="\r\n")
+    found = [placed.row for placed in read_rows(path)]
+    assert [row.status for row in found] == [Status.KEEP, Status.KEEP, Status.CRASH]
+    assert [row.commit for row in found] == ["a1b2c3d", "b2c3d4e", "d4e5f6g"]
+    assert found[1].description == "wider channels — bin_acc +8.5pp"
+
+
+def test_a_torn_last_line_is_left_out_and_a_torn_middle_is_told(tmp_path):
+    (tmp_path / "one.tsv").write_text(f"{HEADER}\n{A}\nb2c3d4e\t0.5")
+    assert len(read_rows(tmp_path / "one.tsv")) == 1
+    (tmp_path / "two.tsv").write_text(f"{HEADER}\nb2c3d4e\t0.5\n{A}\n")
+    with pytest.raises(LedgerError, match=r"two.tsv:2: 2 columns"):
+        read_rows(tmp_path / "two.tsv")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (A.replace("keep", "kept"), "status is 'kept'"),
+        (A.replace("0.811000", "high"), "bin_acc is 'high'"),
+        (A.replace("0.811000", "81.1"), "bin_acc is 81.1; out of its range"),
+        (A.replace("0.811000", "nan"), "bin_acc is nan"),
+        (A.replace("\t", ","), "1 columns"),
+    ],
+)
+def test_a_bad_row_names_file_line_and_value(tmp_path, line, words):
+    with pytest.raises(LedgerError, match=f"results.tsv:2: {words}"):
+        read_rows(write(tmp_path / "results.tsv", HEADER, line))
+
+
+def test_merging_orders_by_time_and_keeps_each_files_order(tmp_path):
+    one = write(tmp_path / "1.tsv", HEADER, A, C)
+    two = write(tmp_path / "2.tsv", HEADER, B)
+    times = {"a1b2c3d": 1.0, "b2c3d4e": 2.0, "d4e5f6g": 3.0}
+    order = [placed.row.commit for placed in merge([two, one], lambda row, _: times[row.commit])]
+    assert order == ["a1b2c3d", "b2c3d4e", "d4e5f6g"]
+    backwards = {"a1b2c3d": 9.0, "b2c3d4e": 2.0, "d4e5f6g": 3.0}  # a wrong clock must not reorder a file
+    order = [placed.row.commit for placed in merge([one, two], lambda row, _: backwards[row.commit])]
+    assert order.index("a1b2c3d") < order.index("d4e5f6g")
+
+
+def test_exact_duplicates_are_dropped_and_contradictions_named(tmp_path):
+    one = write(tmp_path / "1.tsv", HEADER, A, A)
+    two = write(tmp_path / "2.tsv", HEADER, A.replace("0.811000", "0.812000"))
+    assert len(merge([one], lambda *_: None)) == 1
+    with pytest.raises(LedgerError, match=r"1.tsv:2 and .*2.tsv:2 contradict"):
+        merge([one, two], lambda *_: None)
+    other = write(tmp_path / "3.tsv", HEADER, A.replace("baseline", "again"))
+    assert len(merge([one, other], lambda *_: None)) == 2
+
+
+def test_recorded_decision_times_order_slots(tmp_path):
+    from search.summary import History
+
+    for slot, line in (("gpu0", C), ("gpu1", A)):
+        (tmp_path / slot).mkdir()
+        write(tmp_path / slot / "results.tsv", HEADER, line)
+    records = [
+        {"commit": "a1b2c3d", "description": A.split("\t")[5], "time": 1.0},
+        {"commit": "d4e5f6g", "description": C.split("\t")[5], "time": 2.0},
+    ]
+    (tmp_path / "decisions.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    merged = merge(sorted(tmp_path.glob("gpu*/results.tsv")), History(None).time_of)
+    assert [placed.row.commit for placed in merged] == ["a1b2c3d", "d4e5f6g"]

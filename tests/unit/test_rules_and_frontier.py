@@ -1,0 +1,89 @@
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.frontier import analyse, steps
+from search.ledger import Row
+from search.rules import better_than, judge, memory_note
+from search.types import Change, Score, Status
+
+scores = st.builds(Score, st.sampled_from([0.8, 0.9, 0.95]), st.sampled_from([0.4, 0.5, 0.6]))
+
+
+@given(scores, scores, st.booleans())
+def test_kept_is_better_or_equal_and_simpler(challenger, incumbent, simpler):
+    status, _ = judge(challenger, incumbent, simpler)
+    expected = better_than(challenger, incumbent) or (challenger == incumbent and simpler)
+    assert status is (Status.KEEP if expected else Status.DISCARD)
+
+
+def test_no_score_is_a_crash_even_beside_nothing():
+    assert judge(None, Score(0.0, 0.0))[0] is Status.CRASH
+
+
+def test_bin_acc_comes_first():
+    assert judge(Score(0.91, 0.1), Score(0.9, 0.9))[0] is Status.KEEP
+    assert judge(Score(0.89, 0.9), Score(0.9, 0.1))[0] is Status.DISCARD
+    assert judge(Score(0.9, 0.2), Score(0.9, 0.1))[0] is Status.KEEP
+
+
+def test_memory_far_above_is_told_and_little_is_not():
+    assert "4.0 GB" in memory_note(4.0, 1.0)
+    assert memory_note(1.9, 1.0) == ""
+    assert memory_note(0.3, 0.1) == ""
+
+
+def row(commit, bin_acc, mc_acc, status, description=""):
+    return Row(commit, mc_acc, bin_acc, 0.3, Status(status), description)
+
+
+ROWS = [
+    row("a", 0.80, 0.5, "keep", "baseline"),
+    row("b", 0.85, 0.5, "keep"),
+    row("c", 0.84, 0.7, "discard"),
+    row("d", 0.0, 0.0, "crash"),
+    row("e", 0.70, 0.4, "discard"),
+    row("f", 0.75, 0.4, "discard"),
+]
+CHANGES = {
+    "b": [Change("lr", 0.1, 0.2)],
+    "e": [Change("depth", 3, 4)],
+    "f": [Change("depth", 3, 5)],
+    "c": [Change("mode", "x", "y")],
+}
+
+
+def test_the_summary_of_a_history():
+    found = analyse(ROWS, CHANGES)
+    assert found["counts"] == {"experiments": 6, "keep": 2, "discard": 3, "crash": 1}
+    assert found["current_best"]["commit"] == "b"
+    assert found["best_mc_acc_side_run"]["commit"] == "c"
+    assert [step["commit"] for step in found["frontier"]] == ["a", "b"]
+    assert found["frontier"][1]["gain_bin_acc"] == 0.05
+    assert [(miss["commit"], miss["gap_bin_acc"]) for miss in found["near_misses"]] == [("c", 0.01)]
+    losing = [(region["axis"], region["direction"], region["tries"]) for region in found["losing_regions"]]
+    assert losing == [("depth", "up", 2)]
+    assert any("lr up" in hint for hint in found["next_hints"])
+
+
+def test_words_in_descriptions_change_nothing_but_what_is_shown():
+    renamed = [row(r.commit, r.bin_acc, r.mc_acc, r.status, "lr depth mode best keep crash") for r in ROWS]
+    one, other = analyse(ROWS, CHANGES), analyse(renamed, CHANGES)
+    assert one["losing_regions"] == other["losing_regions"]
+    assert one["next_hints"] == other["next_hints"]
+
+
+def test_the_best_that_is_only_the_majority_is_told():
+    assert "majority" in analyse(ROWS, {}, majority=0.85)["next_hints"][0]
+    assert not any("majority" in hint for hint in analyse(ROWS, {}, majority=0.8)["next_hints"])
+
+
+@given(st.lists(st.builds(lambda s, k: row("x", s.bin_acc, s.mc_acc, k), scores, st.sampled_from(["keep", "discard"]))))
+def test_a_merged_frontier_never_falls(rows):
+    kept = [step.row.score for step in steps(rows) if step.is_incumbent]
+    assert not any(better_than(one, two) for one, two in itertools.pairwise(kept))
+
+
+def test_an_empty_history_has_a_hint():
+    assert analyse([], {})["next_hints"] == ["run the baseline first"]

@@ -1,0 +1,136 @@
+"""State, plan and proposer: what runs next."""
+
+from search.plan import Limit, Pause, next_work
+from search.propose import Proposer
+from search.space import parse_space
+from search.state import State, apply, rebuild, record_of, start_record
+from search.types import Decision, Outcome, Score, Settings, Status
+from tests.conftest import FAST_SPACE
+
+SPACE = parse_space(FAST_SPACE, "fast.toml")
+RECIPE = {"lr": 0.01, "width": 8, "mode": "good"}
+SETTINGS = Settings("t", "base", "/d", "f", 64, FAST_SPACE, "fast.toml", 0, 5.0, 2, 0.0)
+
+
+def outcome(work, bin_acc):
+    score = None if bin_acc is None else Score(bin_acc, 0.5)
+    return Outcome(work.trial_id, work.experiment.number, work.seed, 0, f"c{work.experiment.number}", score)
+
+
+def begin(state, work):
+    if work.experiment.number not in state.experiments:
+        apply(state, record_of("experiment", work.experiment))
+    apply(state, start_record(work))
+
+
+def decide(state, number, status, score):
+    apply(
+        state,
+        record_of("decision", Decision(number, status, "", f"c{number}", 0, score, 0.0, "", "", None, (), (0,), 0.0)),
+    )
+
+
+def ask(state, in_flight=(), limit=None, suggest=lambda n, r: {"lr": 0.02 + n, "width": 8}):
+    return next_work(state, set(in_flight), Limit(limit), SPACE, RECIPE, suggest)
+
+
+def started_baseline():
+    state = State(SETTINGS)
+    works = []
+    for _ in range(2):
+        works.append(ask(state, [(w.experiment.number, w.seed) for w in works]))
+        begin(state, works[-1])
+    return state, works
+
+
+def test_the_baseline_comes_first_on_every_slot_with_a_seed_each():
+    _, works = started_baseline()
+    assert [(work.experiment.number, work.seed, work.experiment.changes) for work in works] == [(0, 0, ()), (0, 1, ())]
+
+
+def test_work_lost_with_a_driver_comes_before_new_work_as_another_attempt():
+    state, _ = started_baseline()
+    again = ask(state, in_flight=[(0, 1)])
+    assert (again.experiment.number, again.seed, again.attempt, again.trial_id) == (0, 0, 2, "e0000-s0-a2")
+
+
+def test_the_baseline_is_decided_when_all_its_seeds_are_there():
+    state, works = started_baseline()
+    apply(state, record_of("outcome", outcome(works[0], 0.9)))
+    assert state.undecided() == []
+    apply(state, record_of("outcome", outcome(works[1], None)))
+    assert state.undecided() == [0]
+
+
+def test_the_limit_waits_for_what_is_in_flight_then_ends():
+    state, works = started_baseline()
+    flying = [(0, 0), (0, 1)]
+    work = ask(state, flying, limit=1)
+    begin(state, work)
+    assert ask(state, [*flying, (1, 0)], limit=1) is Pause.WAIT
+    for done in (*works, work):
+        apply(state, record_of("outcome", outcome(done, 0.9)))
+    assert ask(state, [], limit=1) is Pause.FINISHED
+
+
+def test_a_used_up_space_measures_the_best_again_with_new_seeds():
+    state, works = started_baseline()
+    for done in works:
+        apply(state, record_of("outcome", outcome(done, 0.9)))
+    decide(state, 0, Status.KEEP, Score(0.9, 0.5))
+    again = ask(state, suggest=lambda n, r: None)
+    assert (again.experiment.number, again.seed, again.commit) == (0, 2, "c0")
+    begin(state, again)
+    assert ask(state, [(0, 2)], suggest=lambda n, r: None).seed == 3
+
+
+def test_replaying_the_records_gives_the_same_state():
+    state, works = started_baseline()
+    records = [record_of("search", SETTINGS)]
+    for work in works:
+        if work.seed == 0:
+            records.append(record_of("experiment", work.experiment))
+        records += [start_record(work)]
+    records.append(record_of("outcome", outcome(works[0], 0.9)))
+    apply(state, records[-1])
+    assert rebuild(records) == state
+
+
+def suggestions(count, seed=0, rebuild_at=None):
+    proposer = Proposer(SPACE, seed, "code")
+    proposer.exclude(RECIPE)
+    found = []
+    for number in range(1, count + 1):
+        if number == rebuild_at:
+            proposer = Proposer(SPACE, seed, "code")
+            proposer.exclude(RECIPE)
+            for past, point in enumerate(found, start=1):
+                proposer.begin(past, point)
+                proposer.tell(past, point, 0, Score(0.9 - point["lr"] / 10, 0.5))
+        point = proposer.suggest(number, RECIPE)
+        found.append(point)
+        proposer.tell(number, point, 0, Score(0.9 - point["lr"] / 10, 0.5))
+    return found
+
+
+def test_same_seed_and_results_give_the_same_suggestions_even_when_rebuilt_in_between():
+    assert suggestions(12) == suggestions(12, rebuild_at=8)
+    assert suggestions(12) != suggestions(12, seed=1)
+
+
+def test_no_point_is_suggested_twice_and_most_move_one_axis():
+    found = suggestions(40)
+    keys = [SPACE.key(point) for point in found]
+    assert len(set(keys)) == len(keys)
+    moved = [len(SPACE.changes(RECIPE, point)) for point in found]
+    assert moved.count(1) > len(moved) / 2
+    assert set(moved) <= {1, 2}
+
+
+def test_a_small_space_is_widened_then_used_up():
+    space = parse_space('[a]\nkind="choice"\nchoices=[1,2]\n[b]\nkind="choice"\nchoices=[1,2,3]\n', "tiny")
+    proposer = Proposer(space, 0, "code")
+    proposer.exclude({"a": 1, "b": 1})
+    points = [proposer.suggest(number, {"a": 1, "b": 1}) for number in range(1, 8)]
+    assert sorted((p["a"], p["b"]) for p in points if p) == [(1, 2), (1, 3), (2, 1), (2, 2), (2, 3)]
+    assert points[5:] == [None, None]
