@@ -1,0 +1,257 @@
+"""One coordinator without Ray, with real trials: every way to fail is a row, and nothing is lost by dying."""
+
+import json
+import os
+import shutil
+from contextlib import contextmanager, suppress
+
+import pytest
+
+import prepare
+from search.coordinator import BaselineFailed, Coordinator
+from search.plan import Limit, Pause
+from search.recipe import values_of
+from search.summary import History, summarise
+from search.trial import SlotSetup, run_trial
+from search.types import Change, Experiment, Kind, SearchError, Settings, Status, UsageError, Work
+from search.worktree import Repository
+from tests.conftest import FAST_SPACE, FAST_TRAIN, git, make_repository
+
+BREAKS = {
+    "exit": ("raise SystemExit('no way')", "exit code 1: no way"),
+    "raise": ("raise KeyError('gone')", "exit code 1: KeyError: 'gone'"),
+    "killed": ("os.kill(os.getpid(), 9)", "killed by signal 9"),
+    "memory": ("raise MemoryError('CUDA out of memory')", "out of memory"),
+    "silent": ("sys.exit(0)", "printed no footer"),
+    "nan": ("print('---'); print('mc_acc: nan'); print('bin_acc: nan'); sys.exit(0)", "mc_acc in its footer is nan"),
+    "half": ("print('---'); print('mc_acc: 0.5'); sys.exit(0)", "no bin_acc"),
+    "forged": ("print('---'); print('mc_acc: 0.99'); print('bin_acc: 0.99'); sys.exit(0)", "saved no predictions"),
+    "hung": ("time.sleep(600)", "did not end"),
+}
+
+
+def setup_of(repository, demo, slot=0, seconds=5.0):
+    return SlotSetup(
+        repository=str(repository),
+        run=str(repository / "runs/t"),
+        tag="t",
+        slot=slot,
+        gpu=str(slot),
+        dataset=str(demo),
+        fingerprint=prepare.load(demo).fingerprint,
+        max_train_seconds=seconds,
+        threads=1,
+    )
+
+
+def settings_of(repository, demo, slots=1, seed=0):
+    return Settings(
+        "t",
+        Repository(repository).commit_of("HEAD"),
+        str(demo),
+        prepare.load(demo).fingerprint,
+        64,
+        FAST_SPACE,
+        "fast.toml",
+        seed,
+        5.0,
+        slots,
+        0.0,
+    )
+
+
+@contextmanager
+def coordinator_of(repository, demo=None, slots=1, limit=3):
+    coordinator = Coordinator(Repository(repository), "t", lambda line: None)
+    try:
+        if demo is not None:
+            coordinator.begin(settings_of(repository, demo, slots))
+        else:
+            coordinator.resume()
+        coordinator.limit = Limit(limit)
+        yield coordinator
+    finally:
+        coordinator.close()
+
+
+def run_all(coordinator, setup, most=99):
+    for _ in range(most):
+        work = coordinator.next_work()
+        if work is Pause.FINISHED:
+            return
+        coordinator.record(run_trial(setup, work))
+
+
+def ledgers(repository):
+    names = ("results.tsv", "gpu0/results.tsv", "decisions.jsonl", "trials.jsonl")
+    return {name: (repository / "runs/t" / name).read_text() for name in names}
+
+
+def agree(repository, coordinator):
+    """Branches, refs, rows and decisions tell the same story."""
+    state = coordinator.state
+    rows = (repository / "runs/t/results.tsv").read_text().splitlines()[1:]
+    assert [row.split("\t")[0] for row in rows] == [d.commit[:7] for d in state.decisions]
+    assert len({d.experiment for d in state.decisions}) == len(state.decisions)
+    assert git(repository, "rev-parse", "autoresearch/t").strip() == state.incumbent.commit
+    for outcome in state.outcomes.values():
+        assert git(repository, "rev-parse", f"refs/autoresearch/t/trials/{outcome.trial}").strip() == outcome.commit
+
+
+@pytest.mark.parametrize("kind", sorted(BREAKS))
+def test_every_way_to_fail_is_a_crash_with_its_reason(tmp_path, demo, kind, monkeypatch):
+    body, words = BREAKS[kind]
+    monkeypatch.setattr("search.trial.SHORTEST_REST", 2.0)
+    marker = 'print("step 1 | loss 1.0", flush=True)\n'
+    train = FAST_TRAIN.replace(marker, marker + f'if recipe.mode == "bad":\n    {body}\n')
+    repository = make_repository(tmp_path / "project", train)
+    base = Repository(repository).commit_of("HEAD")
+    change = (Change("mode", "good", "bad"),)
+    work = Work(Experiment(1, Kind.SWEEP, base, change, "mode good -> bad"), 0)
+    setup = setup_of(repository, demo, seconds=0.5)
+    outcome = run_trial(setup, work)
+    assert outcome.score is None
+    assert words in outcome.reason
+    good = run_trial(setup, Work(Experiment(2, Kind.SWEEP, base, (Change("lr", 0.01, 0.05),), "lr"), 0))
+    assert good.score is not None
+    assert run_trial(setup, work) == outcome  # an outcome that is there is not made again
+
+
+def test_a_footer_that_differs_from_the_predictions_is_a_crash(tmp_path, demo):
+    train = FAST_TRAIN.replace("{scores['bin_acc']:.6f}", "{0.999:.6f}")
+    repository = make_repository(tmp_path / "project", train)
+    work = Work(Experiment(0, Kind.BASELINE, Repository(repository).commit_of("HEAD")), 0)
+    assert "the footer tells bin_acc 0.999" in run_trial(setup_of(repository, demo), work).reason
+
+
+def test_a_changed_data_set_is_no_score(fast_repository, demo, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(demo, copy)
+    setup = setup_of(fast_repository, copy)
+    next((copy / "class_0").iterdir()).unlink()
+    work = Work(Experiment(0, Kind.BASELINE, Repository(fast_repository).commit_of("HEAD")), 0)
+    assert "has changed since the search began" in run_trial(setup, work).reason
+
+
+def test_a_search_keeps_by_the_rules_and_every_commit_stays_reachable(fast_repository, demo):
+    with coordinator_of(fast_repository, demo, limit=5) as coordinator:
+        run_all(coordinator, setup_of(fast_repository, demo))
+        assert len(coordinator.state.decisions) == 6
+        best = None
+        for decision in coordinator.state.decisions:
+            key = (decision.score.bin_acc, decision.score.mc_acc)
+            assert (decision.status is Status.KEEP) == (best is None or key > best)
+            best = key if decision.status is Status.KEEP else best
+        agree(fast_repository, coordinator)
+        for decision in coordinator.state.decisions[1:]:
+            recipe = values_of(git(fast_repository, "show", f"{decision.commit}:train.py"))
+            assert all(recipe[change.axis] == change.new for change in decision.changes)
+            files = git(fast_repository, "diff", "--name-only", f"{decision.commit}^", decision.commit).split()
+            assert files == ["train.py"]
+
+
+def test_two_drivers_cannot_run_one_search(fast_repository, demo):
+    with coordinator_of(fast_repository, demo), pytest.raises(SearchError, match="running already"):
+        Coordinator(Repository(fast_repository), "t")
+
+
+@pytest.mark.parametrize("point", ["_journal", "_append", "_write_branches", "_append_row", "_tell_proposer"])
+@pytest.mark.parametrize("call", [2, *(pytest.param(n, marks=pytest.mark.full) for n in (1, 3, 5, 8))])
+def test_dying_between_any_two_steps_loses_no_finished_trial(fast_repository, demo, monkeypatch, point, call):
+    class Died(BaseException):
+        pass
+
+    setup = setup_of(fast_repository, demo)
+    original = getattr(Coordinator, point)
+    calls = 0
+
+    def dies(self, *arguments):
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise Died
+        return original(self, *arguments)
+
+    with coordinator_of(fast_repository, demo, limit=3) as coordinator:
+        monkeypatch.setattr(Coordinator, point, dies)
+        with suppress(Died):
+            run_all(coordinator, setup)
+        monkeypatch.setattr(Coordinator, point, original)
+    finished = len(list(fast_repository.glob("runs/t/gpu0/trials/*/outcome.json")))
+    with coordinator_of(fast_repository, limit=3) as coordinator:
+        assert len(coordinator.state.outcomes) == finished
+        run_all(coordinator, setup)
+        assert len(coordinator.state.decisions) == 4
+        agree(fast_repository, coordinator)
+    after = ledgers(fast_repository)
+    with coordinator_of(fast_repository, limit=3):
+        assert ledgers(fast_repository) == after
+
+
+def test_torn_and_deleted_files_are_restored_byte_for_byte(fast_repository, demo):
+    with coordinator_of(fast_repository, demo) as coordinator:
+        run_all(coordinator, setup_of(fast_repository, demo))
+    before = ledgers(fast_repository)
+    results = fast_repository / "runs/t/results.tsv"
+    os.truncate(results, results.stat().st_size - 9)
+    (fast_repository / "runs/t/decisions.jsonl").unlink()
+    with coordinator_of(fast_repository):
+        assert ledgers(fast_repository) == before
+
+
+def test_a_row_that_somebody_added_is_kept_beside(fast_repository, demo):
+    with coordinator_of(fast_repository, demo, limit=1) as coordinator:
+        run_all(coordinator, setup_of(fast_repository, demo))
+    results = fast_repository / "runs/t/results.tsv"
+    results.write_text(results.read_text() + "abc1234\t0.5\t0.5\t0.1\tdiscard\tby hand\n")
+    with coordinator_of(fast_repository):
+        kept = list(fast_repository.glob("runs/t/results.tsv.before-resume-*"))
+    assert "by hand" in kept[0].read_text()
+
+
+def test_git_clean_takes_nothing_but_the_logs(fast_repository, demo):
+    with coordinator_of(fast_repository, demo) as coordinator:
+        run_all(coordinator, setup_of(fast_repository, demo))
+    before = ledgers(fast_repository)
+    git(fast_repository, "clean", "-ffdxq")
+    assert not (fast_repository / "runs").exists()
+    with coordinator_of(fast_repository, limit=4) as coordinator:
+        assert ledgers(fast_repository) == before
+        run_all(coordinator, setup_of(fast_repository, demo))
+        assert len(coordinator.state.decisions) == 5
+        agree(fast_repository, coordinator)
+
+
+def test_merging_the_slots_files_gives_the_searchs_own(fast_repository, demo, tmp_path):
+    with coordinator_of(fast_repository, demo, slots=2, limit=4) as coordinator:
+        slots = [setup_of(fast_repository, demo, slot) for slot in (0, 1)]
+        for turn in range(99):
+            work = coordinator.next_work()
+            if work is Pause.FINISHED:
+                break
+            coordinator.record(run_trial(slots[turn % 2], work))
+    from search.ledger import merge, render
+
+    files = sorted(fast_repository.glob("runs/t/gpu*/results.tsv"))
+    assert len(files) == 2
+    merged = merge(files, History(None).time_of)
+    assert render(placed.row for placed in merged) == (fast_repository / "runs/t/results.tsv").read_text()
+    analysis = summarise(files, tmp_path, History(Repository(fast_repository)), 0.9)
+    assert analysis["counts"]["experiments"] == 5
+    assert json.loads((tmp_path / "analysis_summary.json").read_text()) == analysis
+    assert (tmp_path / "progress.png").stat().st_size > 1000
+
+
+def test_a_baseline_that_fails_ends_the_search_with_its_traceback(tmp_path, demo):
+    repository = make_repository(
+        tmp_path / "project", FAST_TRAIN.replace("recipe = Recipe()", "recipe = Recipe(1, 2, 3, 4)")
+    )
+    with coordinator_of(repository, demo) as coordinator, pytest.raises(BaselineFailed, match="takes from 1 to 4"):
+        run_all(coordinator, setup_of(repository, demo))
+
+
+def test_resuming_what_is_not_there(fast_repository):
+    coordinator = Coordinator(Repository(fast_repository), "t")
+    with pytest.raises(UsageError, match="no such search"):
+        coordinator.resume()
+    coordinator.close()
