@@ -1,0 +1,91 @@
+"""The real train.py on the CPU."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import prepare
+from search.scoring import agrees, score_predictions
+from search.trial import parse_footer
+from tests.conftest import ROOT
+
+CONTRACT = ["mc_acc", "bin_acc", "train_seconds", "train_stopped_budget", "peak_vram_mb", "arch", "optimizer"]
+SCRATCH = ["baseline", "wide", "wide_xl", "deep", "lite"]
+
+
+def train(*arguments, code=0, **environment):
+    done = subprocess.run(
+        [sys.executable, "train.py", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=os.environ | {"OMP_NUM_THREADS": "2"} | environment,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def test_the_footer_the_budget_and_the_saved_predictions(demo, tmp_path):
+    predictions = tmp_path / "predictions.npz"
+    done = train("--dataset", demo, "--max-train-seconds", 3, "--seed", 5, AUTORESEARCH_PREDICTIONS=str(predictions))
+    footer = parse_footer(done.stdout)
+    assert list(footer)[:7] == CONTRACT
+    assert footer["train_stopped_budget"] == "true"
+    assert 3.0 <= float(footer["train_seconds"]) < 8.0
+    assert footer["peak_vram_mb"] == "0.0" or float(footer["peak_vram_mb"]) > 0
+    assert footer["seed"] == "5"
+    assert any(line.startswith("step 1 | ") for line in done.stdout.splitlines())
+    assert agrees(score_predictions(predictions, prepare.load(demo)), footer)
+
+
+def test_training_ends_by_itself_without_a_cap(demo):
+    footer = parse_footer(train("--dataset", demo, "--max-train-seconds", 0, "--epochs", 1, "--arch", "lite").stdout)
+    assert footer["train_stopped_budget"] == "false"
+    assert footer["epochs"] == "1.00"
+
+
+def test_the_last_weights_learn_to_find_infection(demo):
+    footer = parse_footer(train("--dataset", demo, "--max-train-seconds", 0, "--epochs", 12).stdout)
+    labels = prepare.load(demo)
+    validation = labels.labels[labels.indices("validation")]
+    assert float(footer["mc_acc"]) > max((validation == label).mean() for label in range(5)) + 0.1
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--arch", "lite", "--optimizer", "sgd", "--schedule", "plateau", "--ema", "0"]]
+    + [pytest.param(["--arch", arch], marks=pytest.mark.full) for arch in SCRATCH]
+    + [pytest.param(["--optimizer", name], marks=pytest.mark.full) for name in ("sgd", "nesterov")]
+    + [pytest.param(["--schedule", name], marks=pytest.mark.full) for name in ("cosine", "plateau", "none")]
+    + [pytest.param(["--normalisation", name], marks=pytest.mark.full) for name in ("imagenet", "none")]
+    + [pytest.param(["--freeze-epochs", "5"], marks=pytest.mark.full)]
+    + [
+        pytest.param(["--arch", name, "--pretrained", "false", "--batch-size", "8"], marks=pytest.mark.full)
+        for name in ("efficientnet_lite0", "mobilenet_v3_large", "efficientnet_b3", "resnet50")
+    ],
+)
+def test_every_choice_trains(demo, flags):
+    assert "bin_acc" in parse_footer(train("--dataset", demo, "--max-train-seconds", 0.5, *flags).stdout)
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "words"),
+    [
+        (["--arch", "vgg"], 2, "invalid choice: 'vgg'"),
+        (["--lr", "fast"], 2, "invalid float value: 'fast'"),
+        (["--lr", "-1"], 2, "--lr is -1.0"),
+        (["--batch-size", "0"], 2, "--batch-size is 0"),
+        (["--dropout", "1"], 2, "--dropout is 1.0"),
+        (["--dataset", "/nowhere"], 1, "/nowhere: no such data set"),
+        (["--arch", "resnet50"], 1, "pretrained weights are not on disk"),
+        (["--lr", "1e12", "--optimizer", "sgd", "--backbone-lr", "1e12"], 1, "the training loss is"),
+    ],
+)
+def test_bad_input_is_told(demo, flags, code, words, tmp_path):
+    named = [] if "--dataset" in flags else ["--dataset", demo]
+    done = train(*named, "--max-train-seconds", 20, *flags, code=code, TORCH_HOME=str(tmp_path))
+    assert words in done.stderr
