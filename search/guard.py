@@ -1,8 +1,12 @@
-"""Stands between a slot's worker and its trial: runs one command and leaves none of its processes alive.
+"""Leaves no process alive behind another one's death, even by kill -9. Run as a script by search.process.
 
-Run as a script by search.process, with standard library only, so that it starts in milliseconds. It ends the command
-and everything the command started, whatever group or session they moved to, when the command exits or when standard
-input closes, which is what a worker's death looks like from here, even by kill -9.
+Standard library only, so that it starts in milliseconds. The other process holds the far end of standard input: that
+it closes is what its death looks like from here.
+
+guard.py COMMAND …   stands between a slot's worker and its trial: runs the command, and ends it and everything it
+                     started, whatever group or session they moved to, when it exits or the worker dies.
+guard.py --watch     stands beside the driver, its parent: when the driver ends, ends all that it had started and that
+                     does not end by itself (some of Ray's agents outlive a killed driver for minutes).
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ import time
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 POLL_SECONDS = 0.05
+WATCH_SECONDS = 1.0
+GRACE_SECONDS = 4.0  # Ray's own processes end by themselves within two, mostly
 
 
 def _prctl(option: int, value: int) -> None:
@@ -47,6 +53,32 @@ def descendants(root: int) -> list[int]:
         found += below
         frontier += below
     return found
+
+
+def started_at(pid: int) -> str:
+    """When a process began, in the kernel's clock ticks: with its id this names it for good; empty if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stream:
+            return stream.read().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def watch(driver: int) -> int:
+    """Waits for the driver's end, then ends what is left of the processes that it had."""
+    seen: dict[int, str] = {}
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    while not select.select([0], [], [], WATCH_SECONDS)[0]:
+        below = descendants(driver)
+        seen = {pid: seen.get(pid) or started_at(pid) for pid in {*seen, *below} if pid != os.getpid()}
+        seen = {pid: when for pid, when in seen.items() if when and when == started_at(pid)}
+    time.sleep(GRACE_SECONDS)
+    for pid, when in seen.items():
+        if when == started_at(pid):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+    return 0
 
 
 def end_everything(group: int) -> None:
@@ -96,4 +128,4 @@ def main(command: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(watch(os.getppid()) if sys.argv[1:] == ["--watch"] else main(sys.argv[1:]))

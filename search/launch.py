@@ -20,7 +20,7 @@ from search.coordinator import Coordinator, check_tag
 from search.gpus import LOGICAL_SLOTS, visible_gpus
 from search.paths import Names
 from search.plan import Limit
-from search.process import is_alive
+from search.process import is_alive, watch_over_this_process
 from search.recipe import read_recipe
 from search.scoring import majority_share
 from search.space import check_space, load_space, parse_space
@@ -293,6 +293,7 @@ def run(
     }
     code, failure = 0, None
     reporter = Reporter(coordinator, majority_share(data), follow_logs=options.logs, to_stderr=options.json)
+    watch_over_this_process()
     try:
         dashboard = reporter.dashboard = start_ray(slots, options.address, not options.no_dashboard)
         say(

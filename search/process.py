@@ -109,6 +109,17 @@ def _watch(guard: subprocess.Popen[bytes], log: Path, limits: Limits) -> Ended:
             return Ended(-1, f"printed more than {LARGEST_LOG >> 20} MiB")
 
 
+def watch_over_this_process() -> None:
+    """From here on, whatever this process has started ends with it, even when it is killed."""
+    subprocess.Popen(
+        [sys.executable, "-I", "-S", str(GUARD), "--watch"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process with this id runs (a zombie does not)."""
     try:

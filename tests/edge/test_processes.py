@@ -20,6 +20,8 @@ open("orphan.pid", "w").write(str(child.pid))
 print("step 1", flush=True)
 """
 
+MAIN = "open('main.pid', 'w').write(str(os.getpid()))\ntime.sleep(300)\n"
+
 
 def run(tmp_path, body, start_up=20.0, rest=20.0):
     (tmp_path / "train.py").write_text(textwrap.dedent(body))
@@ -61,7 +63,7 @@ def test_a_hung_trial_is_ended_with_the_reason(tmp_path, body, words):
 
 
 def test_kill_9_of_the_worker_ends_the_trial_and_its_children(tmp_path):
-    (tmp_path / "train.py").write_text(ORPHAN + "open('main.pid', 'w').write(str(os.getpid()))\ntime.sleep(300)\n")
+    (tmp_path / "train.py").write_text(ORPHAN + MAIN)
     worker = subprocess.Popen(
         [
             sys.executable,
