@@ -293,7 +293,7 @@ def run(
     }
     code, failure = 0, None
     reporter = Reporter(coordinator, majority_share(data), follow_logs=options.logs, to_stderr=options.json)
-    watch_over_this_process()
+    watcher = watch_over_this_process()
     try:
         dashboard = reporter.dashboard = start_ray(slots, options.address, not options.no_dashboard)
         say(
@@ -318,6 +318,8 @@ def run(
         end_trials(coordinator)
         coordinator.settle_worktrees()
         summary = reporter.finish()
+        assert watcher.stdin
+        watcher.stdin.close()
     if failure is not None:
         say(f"error: {failure}")
     return code, summary

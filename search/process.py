@@ -109,9 +109,9 @@ def _watch(guard: subprocess.Popen[bytes], log: Path, limits: Limits) -> Ended:
             return Ended(-1, f"printed more than {LARGEST_LOG >> 20} MiB")
 
 
-def watch_over_this_process() -> None:
-    """From here on, whatever this process has started ends with it, even when it is killed."""
-    subprocess.Popen(
+def watch_over_this_process() -> subprocess.Popen[bytes]:
+    """From here on, whatever this process has started ends with it, even when it is killed; keep what is returned."""
+    return subprocess.Popen(
         [sys.executable, "-I", "-S", str(GUARD), "--watch"],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,

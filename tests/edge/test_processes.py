@@ -73,8 +73,8 @@ def test_kill_9_of_the_worker_ends_the_trial_and_its_children(tmp_path):
             from pathlib import Path
             sys.path.insert(0, {str(ROOT)!r})
             from search.process import Limits, run_limited
-            run_limited([sys.executable, "train.py"], Path({str(tmp_path)!r}), os.environ, Path({str(tmp_path)!r}, "log"),
-                        Limits(60, 60))
+            here = Path({str(tmp_path)!r})
+            run_limited([sys.executable, "train.py"], here, os.environ, here / "log", Limits(60, 60))
         """),
         ],
     )
