@@ -7,20 +7,27 @@ import json
 import sys
 from pathlib import Path
 
+from search.ledger import merge, render, write_in_place
+from search.paths import RunPaths
 from search.summary import History, summarise
 from search.types import SearchError
 from search.worktree import clean_environment, find_repository
 
 
-def default_files() -> list[Path]:
-    """./results.tsv, else the slots' files of the newest search. Raises SearchError where there is neither."""
-    here = Path("results.tsv")
-    if here.exists():
-        return [here]
-    merged = sorted(Path("runs").glob("*/results.tsv"), key=lambda path: path.stat().st_mtime)
-    if not merged:
+def newest_search() -> Path:
+    """The folder of the search in runs/ that wrote a row last. Raises SearchError where there is none."""
+    written = sorted(Path("runs").glob("*/gpu*/results.tsv"), key=lambda path: path.stat().st_mtime)
+    if not written:
         raise SearchError("no results.tsv here and no search in runs/; name the files to summarise")
-    return [merged[-1]]
+    return written[-1].parent.parent
+
+
+def files_of(search: Path) -> list[Path]:
+    """The slots' files of a search's folder. Raises SearchError where it has none."""
+    files = RunPaths(search).slot_results()
+    if not files:
+        raise SearchError(f"{search}: no gpuN/results.tsv there; name a search's folder, or results.tsv files")
+    return files
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,21 +37,28 @@ def main(arguments: list[str] | None = None) -> int:
         nargs="*",
         type=Path,
         metavar="FILE",
-        help="results.tsv files (default ./results.tsv, else the newest search's)",
+        help="results.tsv files, or one search's folder, whose merged results.tsv is then written again too "
+        "(default ./results.tsv, else the newest search)",
     )
     parser.add_argument("--out", type=Path, help="folder to write to (default: beside the first file)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     options = parser.parse_args(arguments)
     clean_environment()
     try:
-        files = options.files or default_files()
-        folder = options.out or files[0].parent
+        files = options.files or [Path("results.tsv") if Path("results.tsv").exists() else newest_search()]
+        search = files[0] if len(files) == 1 and files[0].is_dir() else None
+        folder = options.out or search or files[0].parent
+        if search:
+            files = files_of(search)
         folder.mkdir(parents=True, exist_ok=True)
         try:
             repository = find_repository(files[0].absolute().parent)
         except SearchError:
             repository = None
-        analysis = summarise([path.absolute() for path in files], folder, History(repository))
+        files, history = [path.absolute() for path in files], History(repository)
+        if search:
+            write_in_place(folder / "results.tsv", render(placed.row for placed in merge(files, history.time_of)))
+        analysis = summarise(files, folder, history)
     except (SearchError, OSError) as error:
         print(f"summarize_results.py: {error}", file=sys.stderr)
         return 1

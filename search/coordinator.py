@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -101,7 +100,6 @@ class Coordinator:
         """
         if self.repository.commit_of(self.names.journal) is None:
             known = sorted({ref.split("/")[2] for ref in self.repository.refs("refs/autoresearch/")})
-            shutil.rmtree(self.paths.root, ignore_errors=True) if not any(self.paths.root.glob("*.*")) else None
             raise UsageError(f"--resume {self.names.tag}: no such search; there are {', '.join(known) or 'none yet'}")
         self._restore()
         for work in self.state.unfinished():
@@ -225,9 +223,14 @@ class Coordinator:
             incumbent_score=incumbent.score if incumbent else None,
             changes=experiment.changes,
             seeds=tuple(sorted(outcome.seed for outcome in outcomes)),
-            time=time.time(),
+            time=self._later_than_all(),
             note=note,
         )
+
+    def _later_than_all(self) -> float:
+        """Now, but always later than the last decision, whatever the clock does: files are merged by these times."""
+        last = self.state.decisions[-1].time if self.state.decisions else 0.0
+        return max(time.time(), last + 1e-3)
 
     def _size(self, commit: str) -> int:
         return code_size(self.repository.file_at(commit, "train.py"))

@@ -40,17 +40,15 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--gpus",
-        default="auto",
         metavar="N|auto",
-        help="slots: one per GPU (auto: all; logical ones on a machine without GPUs)",
+        help="slots: one per GPU (auto, the default: all, or four logical ones where there is none; a resume: as before)",
     )
     made.add_argument("--tag", help="name of the search (default: today's date, as in nov23)")
     made.add_argument("--resume", metavar="TAG", help="go on with a search, as it was set up")
-    made.add_argument("--dataset", type=Path, default=Path("dataset"), help="data set folder (default ./dataset)")
+    made.add_argument("--dataset", type=Path, help="data set folder (default ./dataset)")
     made.add_argument(
         "--space",
         type=Path,
-        default=Path("spaces/default.toml"),
         help="axes that may vary (default spaces/default.toml)",
     )
     made.add_argument("--rounds", type=int, help="end after so many rounds")
@@ -70,11 +68,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--max-train-seconds",
         type=float,
-        default=float(prepare.TIME_BUDGET),
         metavar="S",
         help=f"training budget of a trial, in seconds (default {prepare.TIME_BUDGET})",
     )
-    made.add_argument("--seed", type=int, default=0, help="of the search's choices and the trials (default 0)")
+    made.add_argument("--seed", type=int, help="of the search's choices and the trials (default 0)")
     made.add_argument("--address", help="join the Ray cluster at this address, instead of starting Ray here")
     made.add_argument("--no-dashboard", action="store_true", help="start Ray without its dashboard")
     made.add_argument("--logs", action="store_true", help="print the trials' own output too")
@@ -87,8 +84,25 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def check_numbers(options: argparse.Namespace) -> None:
-    """Raises UsageError for numbers that mean nothing."""
+FIXED = {
+    "dataset": Path("dataset"),
+    "space": Path("spaces/default.toml"),
+    "seed": 0,
+    "max_train_seconds": float(prepare.TIME_BUDGET),
+    "tag": None,
+}  # what a search keeps for life, with the defaults
+
+
+def settle(options: argparse.Namespace) -> None:
+    """Fills in a fresh search's defaults. Raises UsageError for numbers that mean nothing, and for what a resume cannot
+    change."""
+    if options.resume:
+        given = [f"--{name.replace('_', '-')}" for name in FIXED if getattr(options, name) is not None]
+        if given:
+            raise UsageError(f"--resume {options.resume} goes on as it was set up: leave out {', '.join(given)}")
+    for name, value in FIXED.items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
     for name in ("rounds", "experiments_per_round", "experiments"):
         value = getattr(options, name)
         if value is not None and value < 1:
@@ -119,6 +133,9 @@ def fresh_settings(options: argparse.Namespace, repository: Repository, slots: i
     """What a fresh search is started with, after every check. Raises UsageError or SearchError."""
     tag = options.tag or time.strftime("%b%d").lower()
     check_tag(repository, tag)
+    folder = repository.root / "runs" / tag
+    if folder.exists() and any(path.name != ".lock" for path in folder.iterdir()):
+        raise UsageError(f"{folder}: holds files of another search; move it away, or name another with --tag")
     changed = repository.changed_files("train.py", "prepare.py")
     if changed:
         raise UsageError(
@@ -220,18 +237,16 @@ def end_trials(coordinator: Coordinator, patience: float = 10.0) -> None:
 
 def search(options: argparse.Namespace, signals: Signals, say: Any) -> tuple[int, dict[str, Any]]:
     """Runs or resumes a search: (exit code, summary)."""
-    check_numbers(options)
+    settle(options)
     repository = find_repository(Path(__file__).resolve().parent.parent)
     gpus = [] if options.address else visible_gpus()
-    if options.resume and options.tag:
-        raise UsageError("--resume names the search already; leave --tag out")
-    slots = slot_count(options.gpus, gpus)
     if options.resume:
         if not repository.commit_of(Names(options.resume).journal):
             known = sorted({ref.split("/")[2] for ref in repository.refs("refs/autoresearch/")})
             raise UsageError(f"--resume {options.resume}: no such search; there are {', '.join(known) or 'none yet'}")
         tag, settings = options.resume, None
     else:
+        slots = slot_count(options.gpus or "auto", gpus)
         settings, data = fresh_settings(options, repository, slots)
         tag = settings.tag
         if options.dry_run:
@@ -251,6 +266,7 @@ def search(options: argparse.Namespace, signals: Signals, say: Any) -> tuple[int
             else:
                 coordinator.resume()
         settings = coordinator.settings
+        slots = slot_count(options.gpus or str(settings.slots), gpus)
         data = load_data(Path(settings.dataset))
         if data.fingerprint != settings.fingerprint:
             raise SearchError(
@@ -306,10 +322,7 @@ def run(
             run_search(searcher, slots, coordinator.paths.ray)
     except KeyboardInterrupt:
         code = INTERRUPTED
-        say(
-            "interrupted: ending the trials; go on later with "
-            f"python -m search.launch --gpus {options.gpus} --resume {settings.tag}"
-        )
+        say(f"interrupted: ending the trials; go on later with python -m search.launch --resume {settings.tag}")
     except SearchError as error:
         code, failure = 1, error
     finally:

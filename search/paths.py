@@ -71,6 +71,10 @@ class RunPaths:
     def slot(self, number: int) -> SlotPaths:
         return SlotPaths(self.root / f"gpu{number}", number)
 
+    def slot_results(self) -> list[Path]:
+        """The slots' results.tsv files that are there."""
+        return [slot.results for slot in self.slots() if slot.results.exists()]
+
     def slots(self) -> list[SlotPaths]:
         """The slots that have a folder, in order of their numbers."""
         numbers = (p.name[3:] for p in self.root.glob("gpu*") if p.is_dir() and p.name[3:].isdigit())

@@ -74,9 +74,7 @@ class Reporter:
         if rows in (self.summarised, 0):
             return None
         paths = self.coordinator.paths
-        analysis = summarise(
-            [slot.results for slot in paths.slots() if slot.results.exists()], paths.root, self.history, self.majority
-        )
+        analysis = summarise(paths.slot_results(), paths.root, self.history, self.majority)
         self.summarised = rows
         return analysis
 
