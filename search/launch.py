@@ -41,7 +41,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--gpus",
         metavar="N|auto",
-        help="slots: one per GPU (auto, the default: all, or four logical ones where there is none; a resume: as before)",
+        help="slots: one per GPU (auto, the default: all, or four logical ones where there is none; on a resume as "
+        "many as before)",
     )
     made.add_argument("--tag", help="name of the search (default: today's date, as in nov23)")
     made.add_argument("--resume", metavar="TAG", help="go on with a search, as it was set up")

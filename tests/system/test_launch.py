@@ -17,21 +17,9 @@ SLOW_TRAIN = FAST_TRAIN.replace("rng = np.random", "time.sleep(3)\nrng = np.rand
 
 
 def command(demo, *arguments, space="spaces/fast.toml"):
-    return [
-        sys.executable,
-        "-m",
-        "search.launch",
-        "--gpus",
-        "4",
-        "--dataset",
-        str(demo),
-        "--space",
-        space,
-        "--max-train-seconds",
-        "5",
-        "--no-dashboard",
-        *arguments,
-    ]
+    setup = ["--gpus", "4", "--dataset", str(demo), "--space", space, "--max-train-seconds", "5"]
+    given = [] if "--resume" in arguments else setup
+    return [sys.executable, "-m", "search.launch", *given, "--no-dashboard", *arguments]
 
 
 def launch(repository, demo, *arguments, code=0, **options):
@@ -180,6 +168,7 @@ def test_a_failing_baseline_ends_the_search_with_its_traceback(tmp_path, demo):
         (["--max-train-seconds", "-1"], 2, "--max-train-seconds -1"),
         (["--tag", "a b"], 2, "--tag 'a b'"),
         (["--resume", "nothing"], 2, "no such search"),
+        (["--resume", "nothing", "--seed", "1"], 2, "leave out --seed"),
         (["--space", "nothing.toml"], 2, "nothing.toml: cannot read"),
         (["--space", "spaces/default.toml"], 2, "axis backbone_lr: train.py's Recipe has no such field"),
         (["--dataset", "/nowhere"], 1, "/nowhere: no such data set"),
