@@ -22,7 +22,7 @@ from search.rules import judge, memory_note
 from search.space import Space, parse_space
 from search.state import Run, State, apply, mean_score, rebuild, record_of, start_record
 from search.trial import read_outcome
-from search.types import Decision, Outcome, SearchError, Settings, Status, UsageError, Value, Work
+from search.types import Decision, Outcome, SearchError, Settings, Status, UsageError, Value, Work, to_json
 from search.worktree import SHORT, Repository
 
 TAG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,58}[A-Za-z0-9])?")
@@ -54,6 +54,13 @@ def check_tag(repository: Repository, tag: str) -> None:
         taken += [ref for ref in (*heads, *searches) if ref == other.incumbent_ref or ref.startswith(other.refs + "/")]
     if taken:
         raise UsageError(f"--tag {tag}: its names collide with {taken[0]}; name another with --tag")
+
+
+def check_exists(repository: Repository, tag: str) -> None:
+    """Raises UsageError where there is no search of this name, naming those that there are."""
+    if repository.commit_of(Names(tag).journal) is None:
+        known = sorted({ref.split("/")[2] for ref in repository.refs("refs/autoresearch/")})
+        raise UsageError(f"--resume {tag}: no such search; there are {', '.join(known) or 'none yet'}")
 
 
 class Coordinator:
@@ -89,7 +96,9 @@ class Coordinator:
     # --- beginning and going on ---
 
     def begin(self, settings: Settings) -> None:
-        """Starts a fresh search."""
+        """Starts a fresh search. Raises UsageError where another driver was first to begin one of this name."""
+        if self.repository.commit_of(self.names.journal) is not None:
+            raise UsageError(f"--tag {self.names.tag}: a search of this name exists; --resume {self.names.tag} goes on")
         self.repository.append_record(self.names.journal, record_of("search", settings))
         self._restore()
 
@@ -98,10 +107,9 @@ class Coordinator:
 
         Raises UsageError where there is no such search.
         """
-        if self.repository.commit_of(self.names.journal) is None:
-            known = sorted({ref.split("/")[2] for ref in self.repository.refs("refs/autoresearch/")})
-            raise UsageError(f"--resume {self.names.tag}: no such search; there are {', '.join(known) or 'none yet'}")
+        check_exists(self.repository, self.names.tag)
         self._restore()
+        self._journal({"event": "session"})
         for work in self.state.unfinished():
             outcome = self._left_outcome(work)
             if outcome is not None:
@@ -134,11 +142,28 @@ class Coordinator:
 
     # --- work and outcomes ---
 
-    def next_work(self) -> Work | Pause:
-        """The next trial for a slot that is free, journalled before it is handed out."""
+    def next_work(self, slot: int, slots: int) -> Work | Pause:
+        """The next trial for a free slot, one of `slots`, journalled before it is handed out.
+
+        Raises SearchError where nothing runs on this machine any more, not even the incumbent.
+        """
         work = next_work(
-            self.state, self.in_flight, self.limit, self.space, self.recipe_at(self.state.centre), self.proposer.suggest
+            self.state,
+            self.in_flight,
+            self.limit,
+            self.space,
+            self.recipe_at(self.state.centre),
+            self.proposer.suggest,
+            slot,
+            slots,
         )
+        if work is Pause.BROKEN:
+            last = list(self.state.outcomes.values())[-1]
+            raise SearchError(
+                f"the last {self.state.crashes_in_a_row} trials crashed, the incumbent's too, which had run before: "
+                f"something is wrong with this machine ({last.reason}); see gpu{last.slot}/trials/{last.trial}/run.log "
+                f"in {self.paths.root}, mend it, then --resume {self.names.tag}"
+            )
         if isinstance(work, Pause):
             return work
         if work.experiment.number not in self.state.experiments:
@@ -271,6 +296,7 @@ class Coordinator:
     def _write_ledgers(self) -> None:
         """Writes every ledger anew from the state; a file that differs by more than its end is kept beside."""
         texts = {
+            self.paths.settings: json.dumps(to_json(self.settings), indent=2) + "\n",
             self.paths.trials: "".join(
                 json.dumps(record_of("outcome", o)) + "\n" for o in self.state.outcomes.values()
             ),

@@ -53,6 +53,10 @@ class RunPaths:
         return self.root / "results.tsv"
 
     @property
+    def settings(self) -> Path:
+        return self.root / "settings.json"
+
+    @property
     def trials(self) -> Path:
         return self.root / "trials.jsonl"
 

@@ -21,6 +21,13 @@ class State:
     started: dict[Run, Work] = field(default_factory=dict)
     outcomes: dict[Run, Outcome] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
+    crashes_in_a_row: int = 0  # of the latest trials, since the driver last began
+    incumbent_crashed: bool = False  # within that row of crashes
+
+    @property
+    def baseline_seeds(self) -> range:
+        """One seed for each slot that the search was set up with, in the slots' order."""
+        return range(self.settings.seed, self.settings.seed + self.settings.slots)
 
     @property
     def incumbent(self) -> Decision | None:
@@ -44,13 +51,17 @@ class State:
         """Work that was begun and has no outcome: in flight, or lost with a driver that died."""
         return [work for run, work in self.started.items() if run not in self.outcomes]
 
+    def unstarted(self) -> list[Experiment]:
+        """Experiments of which no trial was begun: a driver died before it could begin the first."""
+        begun = {number for number, _ in self.started}
+        return [experiment for number, experiment in self.experiments.items() if number not in begun]
+
     def undecided(self) -> list[int]:
         """Experiments with an outcome and no decision, in order of their outcomes; the baseline waits for all seeds."""
         decided = {decision.experiment for decision in self.decisions}
         numbers = dict.fromkeys(number for number, _ in self.outcomes if number not in decided)
         if 0 not in decided:
-            seeds = range(self.settings.seed, self.settings.seed + self.settings.slots)
-            return [0] if all((0, seed) in self.outcomes for seed in seeds) else []
+            return [0] if all((0, seed) in self.outcomes for seed in self.baseline_seeds) else []
         return list(numbers)
 
     def count(self, status: Status) -> int:
@@ -72,12 +83,26 @@ def apply(state: State | None, record: dict[str, Any]) -> State:
         state.started[(work.experiment.number, work.seed)] = work
     elif kind == "outcome":
         outcome = from_json(Outcome, record)
-        state.outcomes.setdefault((outcome.experiment, outcome.seed), outcome)
+        _take_in(state, outcome)
     elif kind == "decision":
         state.decisions.append(from_json(Decision, record))
-    elif kind != "session":
+    elif kind == "session":
+        state.crashes_in_a_row, state.incumbent_crashed = 0, False
+    else:
         raise ValueError(f"the journal has a record of an unknown kind: {kind!r}")
     return state
+
+
+def _take_in(state: State, outcome: Outcome) -> None:
+    run = (outcome.experiment, outcome.seed)
+    if run in state.outcomes:
+        return
+    state.outcomes[run] = outcome
+    if outcome.crashed:
+        state.crashes_in_a_row += 1
+        state.incumbent_crashed = state.incumbent_crashed or state.started[run].is_remeasure
+    else:
+        state.crashes_in_a_row, state.incumbent_crashed = 0, False
 
 
 def rebuild(records: Iterable[dict[str, Any]]) -> State:

@@ -137,6 +137,7 @@ class Settings:
     dataset: str
     fingerprint: str
     image_size: int
+    majority_bin_acc: float  # of always giving the majority's answer on the validation photos
     space: str  # the space file's text, so that a later edit of the file does not change a search
     space_name: str
     seed: int
