@@ -3,64 +3,27 @@
 from __future__ import annotations
 
 import fcntl
-import json
-import os
-import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import IO, Any
 
-from search.ledger import HEADER, row_of, write_in_place
-from search.ledger import render as render_rows
 from search.paths import Names, RunPaths
 from search.plan import Limit, Pause, next_work
 from search.propose import Proposer
 from search.recipe import code_id, code_size, values_of
 from search.rules import judge, memory_note
+from search.runfiles import RunFiles
 from search.space import Space, parse_space
 from search.state import Run, State, apply, mean_score, rebuild, record_of, start_record
+from search.tags import check_exists
 from search.trial import read_outcome
-from search.types import Decision, Outcome, SearchError, Settings, Status, UsageError, Value, Work, to_json
+from search.types import Decision, Outcome, SearchError, Settings, Status, UsageError, Value, Work
 from search.worktree import SHORT, Repository
-
-TAG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,58}[A-Za-z0-9])?")
-SLOT_SUFFIX = re.compile(r"^(.+)-gpu\d+$")
 
 
 class BaselineFailed(SearchError):
     """The baseline crashed: there is nothing to search around. The message ends with its traceback."""
-
-
-def check_tag(repository: Repository, tag: str) -> None:
-    """Raises UsageError where the tag is no name for a search, or collides with a branch or another search."""
-    if not TAG.fullmatch(tag) or ".." in tag or tag.endswith(".lock"):
-        raise UsageError(f"--tag {tag!r}: letters, digits, '.', '_' and '-', at most 60, as in nov23")
-    names = Names(tag)
-    heads = repository.refs("refs/heads/")
-    searches = repository.refs("refs/autoresearch/")
-    if names.incumbent_ref in heads or any(ref.startswith(names.refs + "/") for ref in searches):
-        raise UsageError(
-            f"--tag {tag}: a search of this name exists; go on with it: --resume {tag}, or name another with --tag"
-        )
-    slot_branches = re.compile(rf"refs/heads/{re.escape(names.branch)}(-gpu\d+)?(/.*)?$")
-    slot_searches = re.compile(rf"refs/autoresearch/{re.escape(tag)}-gpu\d+/")
-    taken = [ref for ref in heads if slot_branches.match(ref) or ref == "refs/heads/autoresearch"]
-    taken += [ref for ref in searches if slot_searches.match(ref)]
-    parent = SLOT_SUFFIX.match(tag)
-    if parent:
-        other = Names(parent[1])
-        taken += [ref for ref in (*heads, *searches) if ref == other.incumbent_ref or ref.startswith(other.refs + "/")]
-    if taken:
-        raise UsageError(f"--tag {tag}: its names collide with {taken[0]}; name another with --tag")
-
-
-def check_exists(repository: Repository, tag: str) -> None:
-    """Raises UsageError where there is no search of this name, naming those that there are."""
-    if repository.commit_of(Names(tag).journal) is None:
-        known = sorted({ref.split("/")[2] for ref in repository.refs("refs/autoresearch/")})
-        raise UsageError(f"--resume {tag}: no such search; there are {', '.join(known) or 'none yet'}")
 
 
 class Coordinator:
@@ -72,6 +35,7 @@ class Coordinator:
     def __init__(self, repository: Repository, tag: str, tell: Callable[[str], None] = print) -> None:
         self.repository, self.names, self.tell = repository, Names(tag), tell
         self.paths = RunPaths(repository.root / "runs" / tag)
+        self.files = RunFiles(self.paths)
         self.in_flight: set[Run] = set()
         self.limit = Limit()
         self._recipes: dict[str, dict[str, Value]] = {}
@@ -130,7 +94,7 @@ class Coordinator:
             elif record["event"] == "outcome":
                 self._tell_proposer(self.state.outcomes[(record["experiment"], record["seed"])])
         self._write_branches()
-        self._write_ledgers()
+        self.files.write_all(self.state)
 
     def _left_outcome(self, work: Work) -> Outcome | None:
         """The outcome file that a trial left behind when nobody was there to record it."""
@@ -182,7 +146,7 @@ class Coordinator:
         if run in self.state.outcomes:
             return
         self._journal(record_of("outcome", outcome))
-        self._append(self.paths.trials, record_of("outcome", outcome))
+        self.files.add_outcome(outcome)
         self._tell_proposer(outcome)
         if outcome.crashed:
             self.tell(f"crash   {outcome.trial} on gpu{outcome.slot}: {outcome.reason}")
@@ -210,9 +174,8 @@ class Coordinator:
         for number in self.state.undecided():
             decision = self._decision(number)
             self._journal(record_of("decision", decision))
-            self._append(self.paths.decisions, record_of("decision", decision))
             self._write_branches()
-            self._append_row(decision)
+            self.files.add_decision(decision)
             self._tell_decision(decision)
 
     def _decision(self, number: int) -> Decision:
@@ -274,16 +237,6 @@ class Coordinator:
         self.repository.append_record(self.names.journal, record)
         self.state = apply(self.state, record)
 
-    def _append(self, path: Path, record: dict[str, Any]) -> None:
-        with path.open("a") as stream:
-            stream.write(json.dumps(record) + "\n")
-
-    def _append_row(self, decision: Decision) -> None:
-        for path in (self.paths.slot(decision.slot).results, self.paths.results):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a") as stream:
-                stream.write(f"{row_of(decision).line}\n")
-
     def _write_branches(self) -> None:
         """Points the incumbent's branch and the frontier's refs where the decisions say."""
         wanted = {self.names.frontier_ref(step): kept.commit for step, kept in enumerate(self.state.frontier)}
@@ -292,25 +245,6 @@ class Coordinator:
         for ref, commit in wanted.items():
             if present.get(ref) != commit:
                 self.repository.set_ref(ref, commit)
-
-    def _write_ledgers(self) -> None:
-        """Writes every ledger anew from the state; a file that differs by more than its end is kept beside."""
-        texts = {
-            self.paths.settings: json.dumps(to_json(self.settings), indent=2) + "\n",
-            self.paths.trials: "".join(
-                json.dumps(record_of("outcome", o)) + "\n" for o in self.state.outcomes.values()
-            ),
-            self.paths.decisions: "".join(json.dumps(record_of("decision", d)) + "\n" for d in self.state.decisions),
-            self.paths.results: render_rows(map(row_of, self.state.decisions)),
-        }
-        numbers = {*range(self.settings.slots), *(d.slot for d in self.state.decisions)}
-        for number in numbers:
-            rows = [row_of(d) for d in self.state.decisions if d.slot == number]
-            texts[self.paths.slot(number).results] = render_rows(rows)
-        for path, text in texts.items():
-            if path.exists() and not _is_torn_copy(path.read_text(errors="replace"), text):
-                os.replace(path, path.with_name(f"{path.name}.before-resume-{int(time.time())}"))
-            write_in_place(path, text)
 
     def settle_worktrees(self) -> None:
         """At a search's end every slot's worktree and branch stand at the incumbent."""
@@ -327,9 +261,3 @@ class Coordinator:
         )
         commit = self.repository.commit_of(self.names.trial_ref(work.trial_id))
         return left or replace(empty, commit=commit or work.experiment.parent)
-
-
-def _is_torn_copy(found: str, wanted: str) -> bool:
-    """Whether a ledger file holds nothing that would be lost by writing the wanted text."""
-    whole_lines = found[: found.rfind("\n") + 1] if "\n" in found else ""
-    return wanted.startswith(whole_lines) or found.strip() in ("", HEADER) or found == wanted

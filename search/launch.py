@@ -16,14 +16,14 @@ from types import FrameType
 from typing import Any
 
 import prepare
-from search.coordinator import Coordinator, check_tag
+from search.coordinator import Coordinator
 from search.gpus import LOGICAL_SLOTS, visible_gpus
-from search.paths import Names
 from search.plan import Limit
 from search.process import is_alive, watch_over_this_process
 from search.recipe import read_recipe
 from search.scoring import majority_share
 from search.space import check_space, load_space, parse_space
+from search.tags import check_exists, check_tag
 from search.types import SearchError, Settings, UsageError
 from search.worktree import Repository, clean_environment, find_repository
 
@@ -159,6 +159,7 @@ def fresh_settings(options: argparse.Namespace, repository: Repository, slots: i
         dataset=str(dataset),
         fingerprint=data.fingerprint,
         image_size=data.image_size,
+        majority_bin_acc=majority_share(data),
         space=file.read_text(),
         space_name=str(options.space),
         seed=options.seed,
@@ -242,9 +243,7 @@ def search(options: argparse.Namespace, signals: Signals, say: Any) -> tuple[int
     repository = find_repository(Path(__file__).resolve().parent.parent)
     gpus = [] if options.address else visible_gpus()
     if options.resume:
-        if not repository.commit_of(Names(options.resume).journal):
-            known = sorted({ref.split("/")[2] for ref in repository.refs("refs/autoresearch/")})
-            raise UsageError(f"--resume {options.resume}: no such search; there are {', '.join(known) or 'none yet'}")
+        check_exists(repository, options.resume)
         tag, settings = options.resume, None
     else:
         slots = slot_count(options.gpus or "auto", gpus)
@@ -295,7 +294,7 @@ def run(
     """The search itself, between its checks and its summary."""
     import ray
 
-    from search.engine import WorkSearcher, gpu_ids_of_ray, run_search, start_ray
+    from search.engine import Tickets, gpu_ids_of_ray, run_search, start_ray
     from search.report import Reporter
 
     settings = coordinator.settings
@@ -318,9 +317,9 @@ def run(
             f"{settings.max_train_seconds:g} s a trial; runs/{settings.tag}; "
             f"python -m search.status {settings.tag}" + (f"; Ray dashboard {dashboard}" if dashboard else "")
         )
-        searcher = WorkSearcher(coordinator, setup, gpu_ids_of_ray(slots, gpus), signals.held)
+        tickets = Tickets(coordinator, setup, gpu_ids_of_ray(slots, gpus), signals.held)
         with reporter:
-            run_search(searcher, slots, coordinator.paths.ray)
+            run_search(tickets, coordinator.paths.ray)
     except KeyboardInterrupt:
         code = INTERRUPTED
         say(f"interrupted: ending the trials; go on later with python -m search.launch --resume {settings.tag}")

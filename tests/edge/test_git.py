@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from search.coordinator import check_tag
+from search.tags import check_tag
 from search.types import GitError, UsageError
 from search.worktree import Repository, find_repository
 from tests.conftest import git

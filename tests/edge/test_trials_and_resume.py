@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import pytest
 
@@ -11,6 +11,7 @@ import prepare
 from search.coordinator import BaselineFailed, Coordinator
 from search.plan import Limit, Pause
 from search.recipe import values_of
+from search.runfiles import RunFiles
 from search.summary import History, summarise
 from search.trial import SlotSetup, run_trial
 from search.types import Change, Experiment, Kind, SearchError, Settings, Status, UsageError, Work
@@ -51,6 +52,7 @@ def settings_of(repository, demo, slots=1, seed=0):
         str(demo),
         prepare.load(demo).fingerprint,
         64,
+        0.9,
         FAST_SPACE,
         "fast.toml",
         seed,
@@ -76,7 +78,7 @@ def coordinator_of(repository, demo=None, slots=1, limit=3):
 
 def run_all(coordinator, setup, most=99):
     for _ in range(most):
-        work = coordinator.next_work()
+        work = coordinator.next_work(0, 1)
         if work is Pause.FINISHED:
             return
         coordinator.record(run_trial(setup, work))
@@ -155,14 +157,28 @@ def test_two_drivers_cannot_run_one_search(fast_repository, demo):
         Coordinator(Repository(fast_repository), "t")
 
 
-@pytest.mark.parametrize("point", ["_journal", "_append", "_write_branches", "_append_row", "_tell_proposer"])
-@pytest.mark.parametrize("call", [2, *(pytest.param(n, marks=pytest.mark.full) for n in (1, 3, 5, 8))])
-def test_dying_between_any_two_steps_loses_no_finished_trial(fast_repository, demo, monkeypatch, point, call):
+STEPS = {  # what a driver does, how often in this search, and the calls before which `make test` lets it die
+    (Coordinator, "_journal"): (16, (4, 6)),
+    (Coordinator, "_write_branches"): (4, (2,)),
+    (Coordinator, "_tell_proposer"): (4, (2,)),
+    (Repository, "set_ref"): (6, (2,)),
+    (RunFiles, "add_outcome"): (4, (1,)),
+    (RunFiles, "add_decision"): (4, (1,)),
+}
+DEATHS = [
+    pytest.param(*step, call, id=f"{step[1]}-{call}", marks=[] if call in sampled else pytest.mark.full)
+    for step, (calls, sampled) in STEPS.items()
+    for call in range(1, calls + 1)
+]
+
+
+@pytest.mark.parametrize(("owner", "point", "call"), DEATHS)
+def test_dying_between_any_two_steps_loses_no_finished_trial(fast_repository, demo, monkeypatch, owner, point, call):
     class Died(BaseException):
         pass
 
     setup = setup_of(fast_repository, demo)
-    original = getattr(Coordinator, point)
+    original = getattr(owner, point)
     calls = 0
 
     def dies(self, *arguments):
@@ -173,10 +189,10 @@ def test_dying_between_any_two_steps_loses_no_finished_trial(fast_repository, de
         return original(self, *arguments)
 
     with coordinator_of(fast_repository, demo, limit=3) as coordinator:
-        monkeypatch.setattr(Coordinator, point, dies)
-        with suppress(Died):
+        monkeypatch.setattr(owner, point, dies)
+        with pytest.raises(Died):
             run_all(coordinator, setup)
-        monkeypatch.setattr(Coordinator, point, original)
+        monkeypatch.setattr(owner, point, original)
     finished = len(list(fast_repository.glob("runs/t/gpu0/trials/*/outcome.json")))
     with coordinator_of(fast_repository, limit=3) as coordinator:
         assert len(coordinator.state.outcomes) == finished
@@ -226,7 +242,7 @@ def test_merging_the_slots_files_gives_the_searchs_own(fast_repository, demo, tm
     with coordinator_of(fast_repository, demo, slots=2, limit=4) as coordinator:
         slots = [setup_of(fast_repository, demo, slot) for slot in (0, 1)]
         for turn in range(99):
-            work = coordinator.next_work()
+            work = coordinator.next_work(0, 1)
             if work is Pause.FINISHED:
                 break
             coordinator.record(run_trial(slots[turn % 2], work))

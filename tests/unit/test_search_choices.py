@@ -1,6 +1,8 @@
 """State, plan and proposer: what runs next."""
 
-from search.plan import Limit, Pause, next_work
+import copy
+
+from search.plan import MOST_CRASHES_IN_A_ROW, Limit, Pause, next_work
 from search.propose import Proposer
 from search.space import parse_space
 from search.state import State, apply, rebuild, record_of, start_record
@@ -9,7 +11,7 @@ from tests.conftest import FAST_SPACE
 
 SPACE = parse_space(FAST_SPACE, "fast.toml")
 RECIPE = {"lr": 0.01, "width": 8, "mode": "good"}
-SETTINGS = Settings("t", "base", "/d", "f", 64, FAST_SPACE, "fast.toml", 0, 5.0, 2, 0.0)
+SETTINGS = Settings("t", "base", "/d", "f", 64, 0.9, FAST_SPACE, "fast.toml", 0, 5.0, 2, 0.0)
 
 
 def outcome(work, bin_acc):
@@ -30,22 +32,86 @@ def decide(state, number, status, score):
     )
 
 
-def ask(state, in_flight=(), limit=None, suggest=lambda n, r: {"lr": 0.02 + n, "width": 8}):
-    return next_work(state, set(in_flight), Limit(limit), SPACE, RECIPE, suggest)
+def ask(state, in_flight=(), limit=None, suggest=lambda n, r: {"lr": 0.02 + n, "width": 8}, slot=0, slots=2):
+    return next_work(state, set(in_flight), Limit(limit), SPACE, RECIPE, suggest, slot, slots)
+
+
+def run_of(work):
+    return (work.experiment.number, work.seed)
 
 
 def started_baseline():
     state = State(SETTINGS)
     works = []
-    for _ in range(2):
-        works.append(ask(state, [(w.experiment.number, w.seed) for w in works]))
+    for slot in range(2):
+        works.append(ask(state, map(run_of, works), slot=slot))
         begin(state, works[-1])
     return state, works
+
+
+def decided_baseline():
+    state, works = started_baseline()
+    for done in works:
+        apply(state, record_of("outcome", outcome(done, 0.9)))
+    decide(state, 0, Status.KEEP, Score(0.9, 0.5))
+    return state
 
 
 def test_the_baseline_comes_first_on_every_slot_with_a_seed_each():
     _, works = started_baseline()
     assert [(work.experiment.number, work.seed, work.experiment.changes) for work in works] == [(0, 0, ()), (0, 1, ())]
+
+
+def test_a_fast_slot_leaves_a_slow_ones_baseline_to_it():
+    state = State(SETTINGS)
+    first = ask(state, slot=1)
+    assert (first.experiment.number, first.seed) == (0, 1)
+    begin(state, first)
+    assert ask(state, [(0, 1)], slot=1).experiment.number == 1
+    assert ask(state, [(0, 1)], slot=1, limit=1).experiment.number == 1
+    assert ask(state, [(0, 1)], slot=0).seed == 0
+
+
+def test_the_baselines_of_slots_that_a_resumed_search_lacks_are_run_by_the_others():
+    state = State(SETTINGS)
+    first = ask(state, slot=0, slots=1)
+    begin(state, first)
+    second = ask(state, [run_of(first)], slot=0, slots=1)
+    assert [run_of(first), run_of(second)] == [(0, 0), (0, 1)]
+
+
+def test_an_experiment_that_was_never_begun_is_begun_by_the_next_slot():
+    state = decided_baseline()
+    lost = ask(state)
+    apply(state, record_of("experiment", lost.experiment))
+    assert ask(state, limit=1) == lost
+    begin(state, lost)
+    assert ask(state, [run_of(lost)]).experiment.number == lost.experiment.number + 1
+
+
+def crash_in_a_row(state, count):
+    for number in range(1, count + 1):
+        work = ask(state)
+        assert work.experiment.number == number
+        begin(state, work)
+        apply(state, record_of("outcome", outcome(work, None)))
+        decide(state, number, Status.CRASH, None)
+
+
+def test_after_many_crashes_the_incumbent_tells_whether_the_machine_is_at_fault():
+    state = decided_baseline()
+    crash_in_a_row(state, MOST_CRASHES_IN_A_ROW)
+    again = ask(state)
+    assert again.is_remeasure and again.experiment.number == 0
+    begin(state, again)
+    assert ask(state, [run_of(again)], slot=1) is Pause.WAIT
+    good, bad = copy.deepcopy(state), copy.deepcopy(state)
+    apply(good, record_of("outcome", outcome(again, 0.9)))
+    assert ask(good).experiment.number == MOST_CRASHES_IN_A_ROW + 1
+    apply(bad, record_of("outcome", outcome(again, None)))
+    assert ask(bad) is Pause.BROKEN
+    apply(bad, {"event": "session"})  # a person mended it and resumed
+    assert ask(bad).experiment.number == MOST_CRASHES_IN_A_ROW + 1
 
 
 def test_work_lost_with_a_driver_comes_before_new_work_as_another_attempt():
@@ -70,14 +136,13 @@ def test_the_limit_waits_for_what_is_in_flight_then_ends():
     assert ask(state, [*flying, (1, 0)], limit=1) is Pause.WAIT
     for done in (*works, work):
         apply(state, record_of("outcome", outcome(done, 0.9)))
+    assert ask(state, [], limit=1) is Pause.WAIT  # nothing is decided yet
+    decide(state, 0, Status.KEEP, Score(0.9, 0.5))
     assert ask(state, [], limit=1) is Pause.FINISHED
 
 
 def test_a_used_up_space_measures_the_best_again_with_new_seeds():
-    state, works = started_baseline()
-    for done in works:
-        apply(state, record_of("outcome", outcome(done, 0.9)))
-    decide(state, 0, Status.KEEP, Score(0.9, 0.5))
+    state = decided_baseline()
     again = ask(state, suggest=lambda n, r: None)
     assert (again.experiment.number, again.seed, again.commit) == (0, 2, "c0")
     begin(state, again)

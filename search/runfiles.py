@@ -1,0 +1,68 @@
+"""The ledgers in runs/<tag>: written row by row as a search goes, and anew from its state where one is torn or gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from search.ledger import HEADER, render, row_of, write_in_place
+from search.paths import RunPaths
+from search.state import State, record_of
+from search.types import Decision, Outcome, to_json
+
+
+class RunFiles:
+    """Writes what follows from the journal; the coordinator is its only user, and the only writer of these files."""
+
+    def __init__(self, paths: RunPaths) -> None:
+        self.paths = paths
+
+    def add_outcome(self, outcome: Outcome) -> None:
+        _append(self.paths.trials, json_lines([record_of("outcome", outcome)]))
+
+    def add_decision(self, decision: Decision) -> None:
+        """One more row, in its slot's file and in the merged one."""
+        _append(self.paths.decisions, json_lines([record_of("decision", decision)]))
+        for path in (self.paths.slot(decision.slot).results, self.paths.results):
+            _append(path, f"{row_of(decision).line}\n")
+
+    def write_all(self, state: State) -> None:
+        """Writes every ledger anew; one that holds what would be lost is kept beside, under another name."""
+        for path, text in texts_of(state, self.paths).items():
+            if path.exists() and not is_torn_copy(path.read_text(errors="replace"), text):
+                os.replace(path, path.with_name(f"{path.name}.before-resume-{int(time.time())}"))
+            write_in_place(path, text)
+
+
+def texts_of(state: State, paths: RunPaths) -> dict[Path, str]:
+    """What each ledger of a search must hold."""
+    texts = {
+        paths.settings: json.dumps(to_json(state.settings), indent=2) + "\n",
+        paths.trials: json_lines(record_of("outcome", outcome) for outcome in state.outcomes.values()),
+        paths.decisions: json_lines(record_of("decision", decision) for decision in state.decisions),
+        paths.results: render(map(row_of, state.decisions)),
+    }
+    for number in {*range(state.settings.slots), *(decision.slot for decision in state.decisions)}:
+        rows = [row_of(decision) for decision in state.decisions if decision.slot == number]
+        texts[paths.slot(number).results] = render(rows)
+    return texts
+
+
+def json_lines(records: Iterable[dict[str, Any]]) -> str:
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+def is_torn_copy(found: str, wanted: str) -> bool:
+    """Whether a ledger file holds nothing that would be lost by writing the wanted text."""
+    whole_lines = found[: found.rfind("\n") + 1]
+    return wanted.startswith(whole_lines) or found.strip() in ("", HEADER)
+
+
+def _append(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as stream:
+        stream.write(text)

@@ -1,0 +1,42 @@
+"""Which names a search may have, and which searches there are."""
+
+from __future__ import annotations
+
+import re
+
+from search.paths import Names
+from search.types import UsageError
+from search.worktree import Repository
+
+TAG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,58}[A-Za-z0-9])?")
+SLOT_SUFFIX = re.compile(r"^(.+)-gpu\d+$")
+
+
+def check_tag(repository: Repository, tag: str) -> None:
+    """Raises UsageError where the tag is no name for a search, or collides with a branch or another search."""
+    if not TAG.fullmatch(tag) or ".." in tag or tag.endswith(".lock"):
+        raise UsageError(f"--tag {tag!r}: letters, digits, '.', '_' and '-', at most 60, as in nov23")
+    names = Names(tag)
+    heads = repository.refs("refs/heads/")
+    searches = repository.refs("refs/autoresearch/")
+    if names.incumbent_ref in heads or any(ref.startswith(names.refs + "/") for ref in searches):
+        raise UsageError(
+            f"--tag {tag}: a search of this name exists; go on with it: --resume {tag}, or name another with --tag"
+        )
+    slot_branches = re.compile(rf"refs/heads/{re.escape(names.branch)}(-gpu\d+)?(/.*)?$")
+    slot_searches = re.compile(rf"refs/autoresearch/{re.escape(tag)}-gpu\d+/")
+    taken = [ref for ref in heads if slot_branches.match(ref) or ref == "refs/heads/autoresearch"]
+    taken += [ref for ref in searches if slot_searches.match(ref)]
+    parent = SLOT_SUFFIX.match(tag)
+    if parent:
+        other = Names(parent[1])
+        taken += [ref for ref in (*heads, *searches) if ref == other.incumbent_ref or ref.startswith(other.refs + "/")]
+    if taken:
+        raise UsageError(f"--tag {tag}: its names collide with {taken[0]}; name another with --tag")
+
+
+def check_exists(repository: Repository, tag: str) -> None:
+    """Raises UsageError where there is no search of this name, naming those that there are."""
+    if repository.commit_of(Names(tag).journal) is None:
+        known = sorted({ref.split("/")[2] for ref in repository.refs("refs/autoresearch/")})
+        raise UsageError(f"--resume {tag}: no such search; there are {', '.join(known) or 'none yet'}")
