@@ -14,14 +14,18 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image, ImageOps
+try:
+    import numpy as np
+    from PIL import Image, ImageOps
+except ImportError as error:
+    sys.exit(f"{error.name} is not installed for {sys.executable}: use .venv/bin/python, which `make install` sets up")
 
 if TYPE_CHECKING:
     import torch
@@ -103,6 +107,14 @@ def photo_files(dataset: Path) -> list[tuple[str, int]]:
 
     Raises DataError for a missing data set, a missing or empty class, or a sixth folder, all of them at once.
     """
+    files, problems = _look_through(dataset)
+    if problems:
+        raise DataError("\n".join(problems))
+    return files
+
+
+def _look_through(dataset: Path) -> tuple[list[tuple[str, int]], list[str]]:
+    """The files of the class folders, as photo_files tells them, and what is wrong with the folders."""
     if not dataset.is_dir():
         raise DataError(
             f"{dataset}: no such data set folder; name one with --dataset, or draw one: "
@@ -128,9 +140,7 @@ def photo_files(dataset: Path) -> list[tuple[str, int]]:
         if not found:
             problems.append(f"{dataset / name}: empty class folder")
         files += found
-    if problems:
-        raise DataError("\n".join(problems))
-    return sorted(files)
+    return sorted(files), problems
 
 
 def read_groups(dataset: Path) -> dict[str, str]:
@@ -158,15 +168,21 @@ def read_groups(dataset: Path) -> dict[str, str]:
 
 
 def _sha_of(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """Of a file's bytes; empty where it cannot be read, which decoding it will tell."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
-def _decode(path: Path, size: int) -> np.ndarray:
-    """One photo as uint8 (size, size, 3): turned upright, the whole of it resized, so that no edge is cropped away."""
+def _decode(path: Path, size: int) -> tuple[np.ndarray, str]:
+    """One photo as uint8 (size, size, 3), and its file format: turned upright, the whole of it resized, so that no
+    edge is cropped away."""
     with Image.open(path) as image:
         upright = ImageOps.exif_transpose(image).convert("RGB")
-        return np.asarray(upright.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0))
+        pixels = np.asarray(upright.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0))
+        return pixels, image.format or "unknown"
 
 
 # --- the split --------------------------------------------------------------------------------------------------
@@ -288,46 +304,44 @@ def build(dataset: Path) -> tuple[Data, list[Photo], list[str], Counter[str]]:
     """Reads and decodes every photo and leaves the cache in place: (data, photos, warnings, formats).
 
     The cache is built aside and moved into place, so that a second process, or a kill, never leaves half of one.
-    Raises DataError listing every unreadable file.
+    Raises DataError listing every missing or empty class, sixth folder and unreadable file.
     """
-    files, size, groups = photo_files(dataset), image_size_of(dataset), read_groups(dataset)
+    files, problems = _look_through(dataset)
+    size, groups = image_size_of(dataset), read_groups(dataset)
     stamp = _stamp(dataset, files, size)
     root = cache_root()
     root.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(root)
     aside = Path(tempfile.mkdtemp(prefix="building-", dir=root))
     try:
-        images = np.lib.format.open_memmap(
-            aside / "images.npy", mode="w+", dtype=np.uint8, shape=(len(files), size, size, 3)
-        )
-
-        def read(item: tuple[int, tuple[str, int]]) -> Photo | str:
-            index, (path, label) = item
-            try:
-                images[index] = _decode(dataset / path, size)
-                return Photo(path, label, _sha_of(dataset / path))
-            except Exception as error:  # Pillow raises many kinds for a broken file; each means the same here
-                return f"{dataset / path}: unreadable image: {type(error).__name__}: {error}"
-
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            results = list(pool.map(read, enumerate(files)))
-        unreadable = [result for result in results if isinstance(result, str)]
-        if unreadable:
-            raise DataError("\n".join(unreadable))
-        photos = [result for result in results if isinstance(result, Photo)]
+            photos = list(pool.map(lambda file: Photo(file[0], file[1], _sha_of(dataset / file[0])), files))
+            # The order of the cache is by content: a renamed file neither moves a photo nor changes the fingerprint.
+            photos.sort(key=lambda photo: (photo.sha, photo.label, photo.path))
+            images = _room_for(aside / "images.npy", (len(photos), size, size, 3))
+
+            def decode(index: int) -> tuple[str, str]:
+                try:
+                    images[index], format_name = _decode(dataset / photos[index].path, size)
+                    return format_name, ""
+                except Exception as error:  # Pillow raises many kinds for a broken file; each means the same here
+                    return "", f"{dataset / photos[index].path}: unreadable image: {type(error).__name__}: {error}"
+
+            decoded = list(pool.map(decode, range(len(photos))))
+        problems += sorted(problem for _, problem in decoded if problem)
+        if problems:
+            raise DataError("\n".join(problems))
         parts = split(photos, groups)
-        # The order of the cache is by content: a renamed file neither moves a photo nor changes the fingerprint.
-        order = sorted(range(len(photos)), key=lambda i: (photos[i].sha, photos[i].label))
-        content = [f"{photos[i].sha} {photos[i].label} {parts[i]}" for i in order]
+        content = [f"{photo.sha} {photo.label} {part}" for photo, part in zip(photos, parts, strict=True)]
         head = f"{CACHE_FORMAT} {size}\n"
         fingerprint = hashlib.sha256((head + "\n".join(content)).encode()).hexdigest()
         final = root / fingerprint
         if not (final / "meta.json").exists():
-            images[:] = images[order]
             images.flush()
             meta = {
-                "labels": [photos[i].label for i in order],
-                "part": [PARTS.index(parts[i]) for i in order],
-                "shas": [photos[i].sha for i in order],
+                "labels": [photo.label for photo in photos],
+                "part": [PARTS.index(part) for part in parts],
+                "shas": [photo.sha for photo in photos],
                 "image_size": size,
             }
             (aside / "meta.json").write_text(json.dumps(meta))
@@ -340,8 +354,24 @@ def build(dataset: Path) -> tuple[Data, list[Photo], list[str], Counter[str]]:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     _write_in_place(_pointer(dataset), json.dumps({"stamp": stamp, "fingerprint": fingerprint}))
-    formats = Counter(Path(photo.path).suffix.lower().lstrip(".") or "none" for photo in photos)
-    return _open_cache(final), photos, warnings_about(photos, parts, groups), formats
+    return _open_cache(final), photos, warnings_about(photos, parts, groups), Counter(name for name, _ in decoded)
+
+
+def _room_for(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """A new memory-mapped uint8 array. Raises OSError where the disk has no room for all of it."""
+    images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    with path.open("r+b") as stream:
+        # A hole in a file that finds no room when it is written kills the process, without a word.
+        if hasattr(os, "posix_fallocate") and path.stat().st_size:
+            os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+    return images
+
+
+def _remove_abandoned(root: Path) -> None:
+    """Removes what builds that were killed have left behind, a day later."""
+    for left in root.glob("building-*"):
+        if left.stat().st_mtime < time.time() - 86400:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 # --- the metric -------------------------------------------------------------------------------------------------
@@ -400,7 +430,7 @@ def report(dataset: Path) -> None:
     print(
         f"image size {data.image_size} px" + (" (declared by manifest.json)" if data.image_size != IMAGE_SIZE else "")
     )
-    print(f"photos     {len(photos)}; formats: " + ", ".join(f"{name} {n}" for name, n in formats.most_common()))
+    print(f"photos     {len(photos)}; formats: " + ", ".join(f"{n} {name}" for name, n in formats.most_common()))
     print(f"{'class':10} {'photos':>7} {'share':>7}  {'role':18} " + " ".join(f"{part:>10}" for part in PARTS))
     for label, name in enumerate(CLASSES):
         role = "infected" if label == BINARY_INFECTION_CLASS else "not infected"
@@ -426,7 +456,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.photos < 100:
         parser.error(f"--photos is {options.photos}; at least 100, so that every class has some")
-    dataset = (options.demo or options.dataset).absolute()
+    dataset = Path(os.path.abspath(options.demo or options.dataset))
     try:
         if options.demo:
             from search.demo_photos import draw

@@ -7,11 +7,12 @@ import json
 import sys
 from pathlib import Path
 
-from search.ledger import merge, render, write_in_place
+from search.history import History
+from search.ledger import render, write_in_place
 from search.paths import RunPaths
-from search.summary import History, summarise
+from search.summary import merged_rows, summarise
 from search.types import SearchError
-from search.worktree import clean_environment, find_repository
+from search.worktree import Repository, clean_environment, find_repository
 
 
 def newest_search() -> Path:
@@ -28,6 +29,14 @@ def files_of(search: Path) -> list[Path]:
     if not files:
         raise SearchError(f"{search}: no gpuN/results.tsv there; name a search's folder, or results.tsv files")
     return files
+
+
+def repository_of(folder: Path) -> Repository | None:
+    """The git repository that holds a folder, if one does: the rows' commits are looked up there."""
+    try:
+        return find_repository(folder)
+    except SearchError:
+        return None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -51,13 +60,10 @@ def main(arguments: list[str] | None = None) -> int:
         if search:
             files = files_of(search)
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            repository = find_repository(files[0].absolute().parent)
-        except SearchError:
-            repository = None
-        files, history = [path.absolute() for path in files], History(repository)
+        files = [path.absolute() for path in files]
+        history = History(repository_of(files[0].parent) or repository_of(Path.cwd()))
         if search:
-            write_in_place(folder / "results.tsv", render(placed.row for placed in merge(files, history.time_of)))
+            write_in_place(folder / "results.tsv", render(merged_rows(files, history)))
         analysis = summarise(files, folder, history)
     except (SearchError, OSError) as error:
         print(f"summarize_results.py: {error}", file=sys.stderr)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from search.ledger import Row
-from search.rules import better_than
-from search.types import Change, Score, Status
+from search.ledger import Key, Row
+from search.rules import better_than, memory_note
+from search.types import Change, Status
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 NEAR_MISS_GAP = 0.02  # of bin_acc below the best
 MOST_NEAR_MISSES = 8
 LOSING_TRIES = 2  # tries of one axis in one direction, none kept and none even, that make a losing region
@@ -23,22 +23,30 @@ LOSING_TRIES = 2  # tries of one axis in one direction, none kept and none even,
 
 @dataclass(frozen=True)
 class Step:
-    """One row with the best score before it; before is None for the first."""
+    """One row beside the incumbent's row at its time; before is None for the first."""
 
     row: Row
-    before: Score | None
+    before: Row | None
     is_incumbent: bool
+
+    @property
+    def gap(self) -> float | None:
+        """bin_acc above the incumbent's; None where one of them has none."""
+        if self.before is None or self.row.status is Status.CRASH:
+            return None
+        return round(self.row.bin_acc - self.before.bin_acc, 6)
 
 
 def steps(rows: Sequence[Row]) -> list[Step]:
-    """Each row beside the incumbent's score at its time. A kept row is an incumbent where it is not below the last
+    """Each row beside the incumbent of its time. A kept row is an incumbent where it is not below the last
     one, which matters where the histories of several machines are merged."""
-    found, best = [], None
+    found: list[Step] = []
+    best: Row | None = None
     for row in rows:
-        kept = row.status is Status.KEEP and (best is None or not better_than(best, row.score))
+        kept = row.status is Status.KEEP and (best is None or not better_than(best.score, row.score))
         found.append(Step(row, best, kept))
         if kept:
-            best = row.score
+            best = row
     return found
 
 
@@ -52,13 +60,14 @@ def direction_of(change: Change) -> str:
 
 def analyse(
     rows: Sequence[Row],
-    changes: Mapping[str, Sequence[Change]],
+    changes: Mapping[Key, Sequence[Change]],
     noise: float | None = None,
     majority: float | None = None,
 ) -> dict[str, Any]:
     """The content of analysis_summary.json; docs/summary.md documents it.
 
-    changes: what each commit changed, by its hash as the rows show it; commits that are not known are left out.
+    changes: what each row's experiment changed in the recipe, by the row's key; rows of which that is not known are
+    left out.
     noise: standard deviation of bin_acc over the baseline's seeds. majority: bin_acc of always answering the same.
     """
     history = steps(rows)
@@ -80,20 +89,25 @@ def analyse(
         "frontier": [
             {
                 **shown(step.row),
-                "gain_bin_acc": round(step.row.bin_acc - step.before.bin_acc, 6) if step.before else None,
+                "gain_bin_acc": step.gap,
                 "gain_mc_acc": round(step.row.mc_acc - step.before.mc_acc, 6) if step.before else None,
             }
             for step in frontier
         ],
         "near_misses": misses,
+        "memory_notes": memory_notes(history),
         "effects": effects,
         "losing_regions": [
             effect
             for effect in effects
-            if effect["tries"] >= LOSING_TRIES and not effect["kept"] and effect["best_gap"] < 0
+            if effect["tries"] >= LOSING_TRIES and not effect["kept"] and _loses(effect["best_gap"])
         ],
         "next_hints": hints(effects, misses, best, noise, majority, len(rows), len(changes)),
     }
+
+
+def _loses(best_gap: float | None) -> bool:
+    return best_gap is None or best_gap < 0  # None: all of them crashed
 
 
 def shown(row: Row) -> dict[str, Any]:
@@ -130,15 +144,24 @@ def near_misses(history: Sequence[Step], best: Row | None) -> list[dict[str, Any
     ]
 
 
-def effects_of(history: Sequence[Step], changes: Mapping[str, Sequence[Change]]) -> list[dict[str, Any]]:
+def memory_notes(history: Sequence[Step]) -> list[dict[str, Any]]:
+    """Rows whose peak memory is far above their incumbent's."""
+    return [
+        {"commit": step.row.commit, "description": step.row.description, "note": note}
+        for step in history
+        if step.before and (note := memory_note(step.row.memory_gb, step.before.memory_gb))
+    ]
+
+
+def effects_of(history: Sequence[Step], changes: Mapping[Key, Sequence[Change]]) -> list[dict[str, Any]]:
     """For each axis and direction: tries, kept, crashes, and the gaps of bin_acc to the incumbent of their time."""
     grouped: dict[tuple[str, str], list[tuple[Step, Change]]] = defaultdict(list)
     for step in history:
-        for change in changes.get(step.row.commit, ()):
+        for change in changes.get(step.row.key, ()):
             grouped[(change.axis, direction_of(change))].append((step, change))
     effects = []
     for (axis, direction), tries in sorted(grouped.items()):
-        gaps = [s.row.bin_acc - s.before.bin_acc for s, _ in tries if s.before and s.row.status is not Status.CRASH]
+        gaps = [step.gap for step, _ in tries if step.gap is not None]
         effects.append(
             {
                 "axis": axis,
@@ -147,8 +170,8 @@ def effects_of(history: Sequence[Step], changes: Mapping[str, Sequence[Change]])
                 "kept": sum(step.is_incumbent for step, _ in tries),
                 "crashes": sum(step.row.status is Status.CRASH for step, _ in tries),
                 "values": [change.new for _, change in tries],
-                "best_gap": round(max(gaps), 6) if gaps else -1.0,
-                "mean_gap": round(fmean(gaps), 6) if gaps else -1.0,
+                "best_gap": round(max(gaps), 6) if gaps else None,
+                "mean_gap": round(fmean(gaps), 6) if gaps else None,
             }
         )
     return effects
@@ -172,8 +195,8 @@ def hints(
             f"the best has bin_acc {best.bin_acc:.4f}, no more than always giving the majority's answer "
             f"({majority:.4f}): weigh infected photos more before anything else"
         )
-    for effect in sorted(effects, key=lambda effect: -effect["best_gap"]):
-        if effect["kept"] and effect["best_gap"] > 0:
+    for effect in sorted(effects, key=lambda effect: -(effect["best_gap"] or 0.0)):
+        if effect["kept"] and effect["best_gap"]:
             found.append(
                 f"{effect['axis']} {effect['direction']} was kept {effect['kept']} of {effect['tries']} times "
                 f"(best {effect['best_gap']:+.4f}): go further that way"

@@ -151,7 +151,7 @@ def fresh_settings(options: argparse.Namespace, repository: Repository, slots: i
     file = options.space if options.space.is_absolute() or options.space.exists() else repository.root / options.space
     space = load_space(file)
     check_space(space, recipe)
-    dataset = options.dataset.absolute()
+    dataset = Path(os.path.abspath(options.dataset))
     data = load_data(dataset)
     return Settings(
         tag=tag,
@@ -308,7 +308,7 @@ def run(
         "threads": max((os.cpu_count() or 1) // slots, 1),
     }
     code, failure = 0, None
-    reporter = Reporter(coordinator, majority_share(data), follow_logs=options.logs, to_stderr=options.json)
+    reporter = Reporter(coordinator, follow_logs=options.logs, to_stderr=options.json)
     watcher = watch_over_this_process()
     try:
         dashboard = reporter.dashboard = start_ray(slots, options.address, not options.no_dashboard)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from search.types import Decision, Score, SearchError, Status
@@ -13,6 +12,15 @@ from search.worktree import SHORT
 
 COLUMNS = ("commit", "mc_acc", "bin_acc", "memory_gb", "status", "description")
 HEADER = "\t".join(COLUMNS)
+SHORTEST_HASH = 4  # characters; git abbreviates to no less
+
+
+Key = tuple[str, str]  # of a row: its commit, 7 characters, and its description
+
+
+def key_of(commit: str, description: str) -> Key:
+    """What names a row: several may share a commit."""
+    return commit[:SHORT].lower(), " ".join(description.split())
 
 
 class LedgerError(SearchError):
@@ -33,6 +41,10 @@ class Row:
     @property
     def score(self) -> Score:
         return Score(self.bin_acc, self.mc_acc)
+
+    @property
+    def key(self) -> Key:
+        return key_of(self.commit, self.description)
 
     @property
     def line(self) -> str:
@@ -87,7 +99,7 @@ def read_rows(path: Path) -> list[Placed]:
                     f"{', '.join(COLUMNS)}, separated by tabs"
                 )
             continue
-        is_torn_end = number == len(lines)
+        is_torn_end = number == len(lines) and len(cells) < len(COLUMNS)
         try:
             placed.append(Placed(_row(cells), f"{path}:{number}"))
         except ValueError as error:
@@ -98,6 +110,8 @@ def read_rows(path: Path) -> list[Placed]:
 
 
 def _row(cells: Sequence[str]) -> Row:
+    if len(cells) == len(COLUMNS) - 1:
+        cells = [*cells, ""]  # an editor has trimmed the end of a row without a description
     if len(cells) < len(COLUMNS):
         raise ValueError(f"{len(cells)} columns, not {len(COLUMNS)} separated by tabs: {' | '.join(cells)!r}")
     numbers = []
@@ -135,14 +149,14 @@ def merge(paths: Sequence[Path], time_of: TimeOf) -> list[Placed]:
             latest = max(latest, time_of(placed.row, path) or latest)
             timed.append((latest, index, position, placed))
     timed.sort(key=lambda item: item[:3])
+    shortest = shortest_names(placed.row.commit for *_, placed in timed)
     seen: dict[tuple[str, str], Placed] = {}
     merged = []
     for *_, placed in timed:
-        key = (placed.row.commit, placed.row.description)
-        known = seen.setdefault(key, placed)
+        known = seen.setdefault((shortest[placed.row.commit], placed.row.description), placed)
         if known is placed:
             merged.append(placed)
-        elif known.row != placed.row:
+        elif replace(placed.row, commit=known.row.commit) != known.row:
             raise LedgerError(
                 f"{known.where} and {placed.where} contradict each other: {known.row.line!r} and "
                 f"{placed.row.line!r}; remove the wrong one"
@@ -150,44 +164,26 @@ def merge(paths: Sequence[Path], time_of: TimeOf) -> list[Placed]:
     return merged
 
 
-def decision_times(path: Path) -> dict[tuple[str, str], float]:
-    """(commit, description) -> time, from the decisions.jsonl beside a results.tsv or one folder up."""
-    times: dict[tuple[str, str], float] = {}
-    for folder in (path.parent, path.parent.parent):
-        for record in read_lines(folder / "decisions.jsonl"):
-            try:
-                key = (str(record["commit"])[:SHORT], " ".join(str(record["description"]).split()))
-                times[key] = float(record["time"])
-            except (KeyError, TypeError, ValueError):
-                continue
-        if times:
-            break
-    return times
-
-
-def read_lines(path: Path) -> list[dict]:
-    """The records of a file with one JSON object per line; a torn last line is left out."""
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return []
-    records = []
-    for line in lines:
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            continue
-    return records
+def shortest_names(commits: Iterable[str]) -> dict[str, str]:
+    """commit -> the shortest hash among them that names the same commit: a1b2c3d for a1b2c3d4e5, whatever the case."""
+    wanted = set(commits)
+    known = {commit.lower() for commit in wanted}
+    found = {}
+    for commit in wanted:
+        name = commit.lower()
+        prefixes = (name[:length] for length in range(SHORTEST_HASH, len(name)))
+        found[commit] = next((prefix for prefix in prefixes if prefix in known), name)
+    return found
 
 
 def write_in_place(path: Path, text: str) -> None:
     """Writes a file aside and moves it into place; leaves it alone where it holds the text already."""
     try:
-        if path.read_text() == text:
+        if path.read_text(encoding="utf-8") == text:
             return
     except (OSError, UnicodeDecodeError):
         pass
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".partial")
-    aside.write_text(text)
+    aside.write_text(text, encoding="utf-8")
     os.replace(aside, path)

@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.live import Live
 
 from search.coordinator import Coordinator
+from search.history import History
 from search.process import LogTail
 from search.state import State
 from search.status import rendered, snapshot
-from search.summary import History, summarise
+from search.summary import summarise
 from search.types import SearchError, Status
 
 LOOK_SECONDS = 1.0
@@ -24,8 +25,8 @@ LOOK_SECONDS = 1.0
 class Reporter:
     """Writes the summaries after every row and shows the live table, in a thread of its own, so that no slot waits."""
 
-    def __init__(self, coordinator: Coordinator, majority: float, follow_logs: bool, to_stderr: bool) -> None:
-        self.coordinator, self.majority = coordinator, majority
+    def __init__(self, coordinator: Coordinator, follow_logs: bool, to_stderr: bool) -> None:
+        self.coordinator = coordinator
         self.follow_logs = follow_logs
         self.stream = sys.stderr if to_stderr else sys.stdout
         self.console = Console(file=self.stream)
@@ -74,7 +75,7 @@ class Reporter:
         if rows in (self.summarised, 0):
             return None
         paths = self.coordinator.paths
-        analysis = summarise(paths.slot_results(), paths.root, self.history, self.majority)
+        analysis = summarise(paths.slot_results(), paths.root, self.history)
         self.summarised = rows
         return analysis
 
@@ -110,7 +111,8 @@ class Reporter:
         if best is None:
             return "verdict: no baseline yet"
         beats_base = (best["bin_acc"], best["mc_acc"]) > (base["bin_acc"], base["mc_acc"])
-        beats_majority = best["bin_acc"] > round(self.majority, 6)
+        majority = state.settings.majority_bin_acc
+        beats_majority = best["bin_acc"] > round(majority, 6)
         again = (
             [o.score.bin_acc for o in state.outcomes_of(state.incumbent.experiment) if o.score]
             if state.incumbent
@@ -121,7 +123,7 @@ class Reporter:
             f"verdict: the frontier {'beats' if beats_base else 'does NOT beat'} the baseline "
             f"(bin_acc {best['bin_acc']:.4f} against {base['bin_acc']:.4f}, mc_acc {best['mc_acc']:.4f} against "
             f"{base['mc_acc']:.4f}) and {'beats' if beats_majority else 'does NOT beat'} always giving the majority's "
-            f"answer ({self.majority:.4f}){seeds}"
+            f"answer ({majority:.4f}){seeds}"
         )
 
 

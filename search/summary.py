@@ -9,80 +9,29 @@ from pathlib import Path
 from typing import Any
 
 from search.frontier import analyse, noise_of, steps
-from search.ledger import Row, decision_times, merge, read_lines, write_in_place
-from search.recipe import RecipeError, values_of
-from search.types import Change, SearchError, Status
-from search.worktree import SHORT, Repository
+from search.history import History
+from search.ledger import Row, merge, write_in_place
+from search.types import Status
 
 
-class History:
-    """What is known of rows beyond their six columns: decisions beside the files, commits in a repository."""
-
-    def __init__(self, repository: Repository | None) -> None:
-        self.repository = repository
-        self._times: dict[Path, dict[tuple[str, str], float]] = {}
-        self._changes: dict[str, tuple[Change, ...] | None] = {}
-
-    def time_of(self, row: Row, path: Path) -> float | None:
-        """When a row was decided, where the search recorded it; else its commit's time; else None."""
-        if path not in self._times:
-            self._times[path] = decision_times(path)
-        known = self._times[path].get((row.commit, row.description))
-        if known is not None or self.repository is None or not row.commit.isalnum():
-            return known
-        try:
-            return float(self.repository.run("show", "--no-patch", "--format=%ct", f"{row.commit}^{{commit}}"))
-        except (SearchError, ValueError):
-            return None
-
-    def changes_of(self, rows: Sequence[Row], paths: Sequence[Path]) -> dict[str, Sequence[Change]]:
-        """commit -> what it changed in the recipe: from the decisions beside the files, else from git."""
-        for folder in {folder for path in paths for folder in (path.parent, path.parent.parent)}:
-            for record in read_lines(folder / "decisions.jsonl"):
-                if isinstance(record.get("commit"), str) and isinstance(record.get("changes"), list):
-                    self._changes[record["commit"][:SHORT]] = tuple(Change(**change) for change in record["changes"])
-        for row in rows:
-            if row.commit not in self._changes:
-                self._changes[row.commit] = self._from_git(row.commit)
-        return {commit: found for commit, found in self._changes.items() if found}
-
-    def _from_git(self, commit: str) -> tuple[Change, ...] | None:
-        if self.repository is None or not commit.isalnum():
-            return None
-        try:
-            new = values_of(self.repository.file_at(commit, "train.py"))
-            old = values_of(self.repository.file_at(f"{commit}^", "train.py"))
-        except (SearchError, RecipeError):
-            return None
-        return tuple(
-            Change(axis, old[axis], value) for axis, value in new.items() if axis in old and old[axis] != value
-        )
+def merged_rows(paths: Sequence[Path], history: History) -> list[Row]:
+    """The rows of these results.tsv files as one history. Raises LedgerError where they cannot be merged."""
+    history.load(paths)
+    return [placed.row for placed in merge(paths, history.time_of)]
 
 
-def summarise(paths: Sequence[Path], folder: Path, history: History, majority: float | None = None) -> dict[str, Any]:
+def summarise(paths: Sequence[Path], folder: Path, history: History) -> dict[str, Any]:
     """Merges the files and writes the derived ones into the folder; the JSON's content.
 
     Raises LedgerError where the files cannot be merged.
     """
-    rows = [placed.row for placed in merge(paths, history.time_of)]
-    analysis = analyse(rows, history.changes_of(rows, paths), baseline_noise(paths), majority)
+    rows = merged_rows(paths, history)
+    noise = noise_of(history.baseline_bin_accs)
+    analysis = analyse(rows, history.changes_of(rows), noise, history.majority_bin_acc)
     write_in_place(folder / "analysis_summary.json", json.dumps(analysis, indent=2) + "\n")
     write_in_place(folder / "analysis_summary.md", markdown(analysis))
     draw_progress(rows, folder / "progress.png")
     return analysis
-
-
-def baseline_noise(paths: Sequence[Path]) -> float | None:
-    """The spread of bin_acc over the baseline's seeds, where the trials beside the files tell it."""
-    for folder in dict.fromkeys(folder for path in paths for folder in (path.parent, path.parent.parent)):
-        scores = [
-            record["score"]["bin_acc"]
-            for record in read_lines(folder / "trials.jsonl")
-            if record.get("experiment") == 0 and record.get("score")
-        ]
-        if scores:
-            return noise_of(scores)
-    return None
 
 
 def markdown(analysis: Mapping[str, Any]) -> str:
@@ -125,10 +74,13 @@ def markdown(analysis: Mapping[str, Any]) -> str:
     ] or ["none"]
     lines += ["", "## Losing regions", ""]
     lines += [
-        f"- {region['axis']} {region['direction']}: {region['tries']} tries, none kept, best gap "
-        f"{region['best_gap']:+.4f}"
+        f"- {region['axis']} {region['direction']}: {region['tries']} tries, none kept, "
+        + ("all crashed" if region["best_gap"] is None else f"best gap {region['best_gap']:+.4f}")
         for region in analysis["losing_regions"]
     ] or ["none known"]
+    if analysis["memory_notes"]:
+        lines += ["", "## Memory", ""]
+        lines += [f"- `{note['commit']}` {note['note']}: {note['description']}" for note in analysis["memory_notes"]]
     lines += ["", "## Next", ""]
     lines += [f"- {hint}" for hint in analysis["next_hints"]] or ["nothing stands out"]
     return "\n".join(lines) + "\n"

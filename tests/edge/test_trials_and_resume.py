@@ -9,10 +9,12 @@ import pytest
 
 import prepare
 from search.coordinator import BaselineFailed, Coordinator
+from search.history import History
+from search.ledger import render
 from search.plan import Limit, Pause
 from search.recipe import values_of
 from search.runfiles import RunFiles
-from search.summary import History, summarise
+from search.summary import merged_rows, summarise
 from search.trial import SlotSetup, run_trial
 from search.types import Change, Experiment, Kind, SearchError, Settings, Status, UsageError, Work
 from search.worktree import Repository
@@ -246,13 +248,14 @@ def test_merging_the_slots_files_gives_the_searchs_own(fast_repository, demo, tm
             if work is Pause.FINISHED:
                 break
             coordinator.record(run_trial(slots[turn % 2], work))
-    from search.ledger import merge, render
-
     files = sorted(fast_repository.glob("runs/t/gpu*/results.tsv"))
     assert len(files) == 2
-    merged = merge(files, History(None).time_of)
-    assert render(placed.row for placed in merged) == (fast_repository / "runs/t/results.tsv").read_text()
-    analysis = summarise(files, tmp_path, History(Repository(fast_repository)), 0.9)
+    merged = (fast_repository / "runs/t/results.tsv").read_text()
+    assert render(merged_rows(files, History(None))) == merged
+    (fast_repository / "runs/t/decisions.jsonl").unlink()
+    assert render(merged_rows(files, History(Repository(fast_repository)))) == merged  # from the journal in git
+    analysis = summarise(files, tmp_path, History(Repository(fast_repository)))
+    assert analysis["majority_bin_acc"] == 0.9
     assert analysis["counts"]["experiments"] == 5
     assert json.loads((tmp_path / "analysis_summary.json").read_text()) == analysis
     assert (tmp_path / "progress.png").stat().st_size > 1000

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from search.history import History, Recorded, recorded
 from search.ledger import HEADER, LedgerError, Row, merge, read_rows, render
+from search.summary import merged_rows
 from search.types import Status
 
 A = "a1b2c3d\t0.286000\t0.811000\t0.3\tkeep\tbaseline (wide arch, SGD lr=0.01)"
@@ -86,16 +88,51 @@ def test_exact_duplicates_are_dropped_and_contradictions_named(tmp_path):
     assert len(merge([one, other], lambda *_: None)) == 2
 
 
-def test_recorded_decision_times_order_slots(tmp_path):
-    from search.summary import History
-
-    for slot, line in (("gpu0", C), ("gpu1", A)):
-        (tmp_path / slot).mkdir()
-        write(tmp_path / slot / "results.tsv", HEADER, line)
-    records = [
-        {"commit": "a1b2c3d", "description": A.split("\t")[5], "time": 1.0},
-        {"commit": "d4e5f6g", "description": C.split("\t")[5], "time": 2.0},
+def record_decisions(folder, *decided):
+    """decisions.jsonl of rows with their times."""
+    lines = [
+        json.dumps({"commit": row[:7] + "0" * 33, "description": row.split("\t")[5], "changes": [], "time": time})
+        for row, time in decided
     ]
-    (tmp_path / "decisions.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    merged = merge(sorted(tmp_path.glob("gpu*/results.tsv")), History(None).time_of)
-    assert [placed.row.commit for placed in merged] == ["a1b2c3d", "d4e5f6g"]
+    (folder / "decisions.jsonl").write_text("".join(line + "\n" for line in lines))
+
+
+def test_recorded_decision_times_order_slots_also_those_recorded_since(tmp_path):
+    files = []
+    for slot, lines in (("gpu0", [C]), ("gpu1", [A, B])):
+        (tmp_path / slot).mkdir()
+        files.append(write(tmp_path / slot / "results.tsv", HEADER, *lines))
+    history = History(None)
+    record_decisions(tmp_path, (A, 1.0))
+    assert merged_rows(files, history)[0].commit == "d4e5f6g"  # without a time: behind nothing
+    record_decisions(tmp_path, (A, 1.0), (C, 2.0), (B, 3.0))
+    assert [row.commit for row in merged_rows(files, history)] == ["a1b2c3d", "d4e5f6g", "b2c3d4e"]
+
+
+def test_records_of_another_shape_are_left_out():
+    found = recorded(
+        [{"commit": 3}, {}, "x", {"commit": "a", "description": "d", "changes": [], "time": "z"}], [7], [1]
+    )
+    assert found == Recorded()
+
+
+def test_hashes_of_any_length_and_case_name_one_commit(tmp_path):
+    one = write(tmp_path / "1.tsv", HEADER, A)
+    longer = write(tmp_path / "2.tsv", HEADER, A.replace("a1b2c3d", "A1B2C3D4E5"))
+    assert [placed.row.commit for placed in merge([one, longer], lambda *_: None)] == ["a1b2c3d"]
+    other = write(tmp_path / "3.tsv", HEADER, A.replace("a1b2c3d", "a1b2c3d4e5").replace("0.286", "0.287"))
+    with pytest.raises(LedgerError, match=r"1.tsv:2 and .*3.tsv:2 contradict"):
+        merge([one, other], lambda *_: None)
+    apart = write(tmp_path / "4.tsv", HEADER, A.replace("a1b2c3d", "a1b2c3e"))
+    assert len(merge([one, apart], lambda *_: None)) == 2
+
+
+def test_a_row_without_a_description_may_have_lost_its_last_tab(tmp_path):
+    found = read_rows(write(tmp_path / "results.tsv", HEADER, "a1b2c3d\t0.5\t0.6\t0.1\tkeep", B))
+    assert [placed.row.description for placed in found] == ["", "wider channels — bin_acc +8.5pp"]
+
+
+def test_a_whole_last_row_with_a_wrong_value_is_told_though_its_line_has_no_end(tmp_path):
+    (tmp_path / "results.tsv").write_text(f"{HEADER}\n{A}\n{B.replace('0.896000', '89.6')}")
+    with pytest.raises(LedgerError, match=r"results.tsv:3: bin_acc is 89.6"):
+        read_rows(tmp_path / "results.tsv")

@@ -77,6 +77,7 @@ def test_every_problem_is_listed_at_once(demo, tmp_path, capsys):
     (bad / "class_5").mkdir()
     assert prepare.main(["--dataset", str(bad)]) == 1
     errors = capsys.readouterr().err
+    assert errors.count("unreadable image") == 2
     assert "class_1: missing" in errors
     assert "class_5: not one of the five" in errors
 

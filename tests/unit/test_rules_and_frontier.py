@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,6 +7,7 @@ from hypothesis import strategies as st
 from search.frontier import analyse, steps
 from search.ledger import Row
 from search.rules import better_than, judge, memory_note
+from search.summary import markdown
 from search.types import Change, Score, Status
 
 scores = st.builds(Score, st.sampled_from([0.8, 0.9, 0.95]), st.sampled_from([0.4, 0.5, 0.6]))
@@ -38,6 +40,10 @@ def row(commit, bin_acc, mc_acc, status, description=""):
     return Row(commit, mc_acc, bin_acc, 0.3, Status(status), description)
 
 
+def changes_of(rows):
+    return {row.key: CHANGED[row.commit] for row in rows if row.commit in CHANGED}
+
+
 ROWS = [
     row("a", 0.80, 0.5, "keep", "baseline"),
     row("b", 0.85, 0.5, "keep"),
@@ -46,12 +52,13 @@ ROWS = [
     row("e", 0.70, 0.4, "discard"),
     row("f", 0.75, 0.4, "discard"),
 ]
-CHANGES = {
+CHANGED = {
     "b": [Change("lr", 0.1, 0.2)],
     "e": [Change("depth", 3, 4)],
     "f": [Change("depth", 3, 5)],
     "c": [Change("mode", "x", "y")],
 }
+CHANGES = changes_of(ROWS)
 
 
 def test_the_summary_of_a_history():
@@ -69,7 +76,7 @@ def test_the_summary_of_a_history():
 
 def test_words_in_descriptions_change_nothing_but_what_is_shown():
     renamed = [row(r.commit, r.bin_acc, r.mc_acc, r.status, "lr depth mode best keep crash") for r in ROWS]
-    one, other = analyse(ROWS, CHANGES), analyse(renamed, CHANGES)
+    one, other = analyse(ROWS, CHANGES), analyse(renamed, changes_of(renamed))
     assert one["losing_regions"] == other["losing_regions"]
     assert one["next_hints"] == other["next_hints"]
 
@@ -83,6 +90,18 @@ def test_the_best_that_is_only_the_majority_is_told():
 def test_a_merged_frontier_never_falls(rows):
     kept = [step.row.score for step in steps(rows) if step.is_incumbent]
     assert not any(better_than(one, two) for one, two in itertools.pairwise(kept))
+
+
+def test_memory_far_above_the_incumbents_is_told_in_the_summary():
+    rows = [row("a", 0.8, 0.5, "keep"), replace(row("b", 0.7, 0.5, "discard"), memory_gb=4.0)]
+    assert [note["commit"] for note in analyse(rows, {})["memory_notes"]] == ["b"]
+
+
+def test_a_direction_of_which_every_try_crashed_is_losing_and_has_no_number():
+    rows = [row("a", 0.8, 0.5, "keep"), row("e", 0, 0, "crash"), row("f", 0, 0, "crash")]
+    region = analyse(rows, changes_of(rows))["losing_regions"][0]
+    assert (region["axis"], region["crashes"], region["best_gap"]) == ("depth", 2, None)
+    assert "depth up: 2 tries, none kept, all crashed" in markdown(analyse(rows, changes_of(rows)))
 
 
 def test_an_empty_history_has_a_hint():
