@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := demo-dataset
 SEED ?= 0
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all install lint clean
 
 $(VENV)/.runtime: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with make PYTHON=python3.12")'
@@ -21,6 +21,8 @@ demo: $(VENV)/.runtime
 	$(BIN)/python prepare.py --demo $(DEMO)
 	$(BIN)/python -m search.launch --gpus auto --dataset $(DEMO) --tag demo-$$(date +%b%d-%H%M%S | tr A-Z a-z) \
 		--rounds 2 --experiments-per-round 8 --max-train-seconds 12 --seed $(SEED)
+
+install: $(VENV)/.runtime
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not full"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -21,11 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-try:
-    import numpy as np
-    from PIL import Image, ImageOps
-except ImportError as error:
-    sys.exit(f"{error.name} is not installed for {sys.executable}: use .venv/bin/python, which `make install` sets up")
+if _missing := [name for name in ("numpy", "PIL", "torch") if importlib.util.find_spec(name) is None]:
+    sys.exit(
+        f"not installed for {sys.executable}: {', '.join(_missing)}; "
+        "use .venv/bin/python, which `make install` sets up, or pip install -r requirements.txt"
+    )
+
+import numpy as np
+from PIL import Image, ImageOps
 
 if TYPE_CHECKING:
     import torch

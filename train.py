@@ -6,10 +6,12 @@ Reads from top to bottom: the recipe, the networks, the data on the device, the 
 from __future__ import annotations
 
 import argparse
+import inspect
 import itertools
 import math
 import os
 import queue
+import re
 import sys
 import threading
 import time
@@ -18,12 +20,13 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
+import prepare  # first, since it tells in one line what is not installed
+
+# isort: split
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-import prepare
 
 
 @dataclass
@@ -455,6 +458,17 @@ def _boolean(text: str) -> bool:
     return text.lower() == "true"
 
 
+def recipe_notes() -> dict[str, str]:
+    """The comment beside each recipe field: its meaning, its unit or range."""
+    notes, name = {}, ""
+    for line in inspect.getsource(Recipe).splitlines():
+        if match := re.match(r" {4}(\w+): ", line):
+            name = match[1]
+        if "  # " in line:
+            notes[name] = line.partition("  # ")[2].replace("%", "%%")
+    return notes
+
+
 def parse_arguments(arguments: list[str] | None = None) -> tuple[Recipe, argparse.Namespace]:
     parser = argparse.ArgumentParser(prog="train.py", description="Trains once and prints a footer with the scores.")
     parser.add_argument("--dataset", type=Path, default=Path("dataset"), help="data set folder (default ./dataset)")
@@ -465,7 +479,7 @@ def parse_arguments(arguments: list[str] | None = None) -> tuple[Recipe, argpars
         help="seconds of training, without start-up (default %(default)s; 0: no cap)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of initialisation, order and augmentation (default 0)")
-    types = get_type_hints(Recipe)
+    types, notes = get_type_hints(Recipe), recipe_notes()
     for field in fields(Recipe):
         choices = get_args(types[field.name]) or None
         kind = _boolean if types[field.name] is bool else str if choices else types[field.name]
@@ -473,9 +487,10 @@ def parse_arguments(arguments: list[str] | None = None) -> tuple[Recipe, argpars
             "--" + field.name.replace("_", "-"),
             dest=field.name,
             type=kind,
+            metavar=None if choices else kind.__name__.strip("_").upper(),
             choices=choices,
             default=field.default,
-            help="default %(default)s",
+            help=f"{notes.get(field.name, '')} (default %(default)s)",
         )
     options = parser.parse_args(arguments)
     recipe = Recipe(**{field.name: getattr(options, field.name) for field in fields(Recipe)})
@@ -483,9 +498,12 @@ def parse_arguments(arguments: list[str] | None = None) -> tuple[Recipe, argpars
         least = 1 if name in ("batch_size", "epochs") else 0
         if isinstance(value, (int, float)) and not (math.isfinite(value) and value >= least):
             parser.error(f"--{name.replace('_', '-')} is {value}; a number of at least {least}")
-    for name in ("dropout", "label_smoothing", "momentum", "ema"):
+    for name in ("dropout", "label_smoothing", "momentum", "ema", "brightness", "contrast", "saturation"):
         if getattr(recipe, name) >= 1:
             parser.error(f"--{name.replace('_', '-')} is {getattr(recipe, name)}; it must be below 1")
+    for name in ("flip_horizontal", "flip_vertical", "class_weighting"):
+        if getattr(recipe, name) > 1:
+            parser.error(f"--{name.replace('_', '-')} is {getattr(recipe, name)}; it must be at most 1")
     return recipe, options
 
 

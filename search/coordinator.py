@@ -16,7 +16,7 @@ from search.rules import judge, memory_note
 from search.runfiles import RunFiles
 from search.space import Space, parse_space
 from search.state import Run, State, apply, mean_score, rebuild, record_of, start_record
-from search.tags import check_exists
+from search.tags import load_state
 from search.trial import read_outcome
 from search.types import Decision, Outcome, SearchError, Settings, Status, UsageError, Value, Work
 from search.worktree import SHORT, Repository
@@ -71,7 +71,7 @@ class Coordinator:
 
         Raises UsageError where there is no such search.
         """
-        check_exists(self.repository, self.names.tag)
+        load_state(self.repository, self.names.tag, "--resume ")
         self._restore()
         self._journal({"event": "session"})
         for work in self.state.unfinished():

@@ -201,6 +201,11 @@ def start_ray(slots: int, address: str | None, dashboard: bool) -> str:
     return f"http://{context.dashboard_url}" if context.dashboard_url else ""
 
 
+def stop_ray() -> None:
+    """Ends the slots and the Ray that start_ray started; leaves a cluster that it joined running."""
+    ray.shutdown()
+
+
 def gpu_ids_of_ray(slots: int, gpus: list[str]) -> dict[str, int]:
     """GPU id, as Ray tells it to a worker -> slot number."""
     return {gpus[number] if gpus else str(number): number for number in range(slots)}

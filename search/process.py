@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -55,10 +57,11 @@ def run_limited(
     log: Path,
     limits: Limits,
     on_started: Callable[[int], None] = lambda pid: None,
+    on_training: Callable[[], None] = lambda: None,
 ) -> Ended:
     """Runs a command to its end or its limit; afterwards no process of it is alive.
 
-    on_started gets the process id of the guard, whose death ends the command.
+    on_started gets the process id of the guard, whose death ends the command. on_training: at its first training line.
     """
     with log.open("wb") as output:
         guard = subprocess.Popen(
@@ -72,7 +75,7 @@ def run_limited(
         )
     try:
         on_started(guard.pid)
-        return _watch(guard, log, limits)
+        return _watch(guard, log, limits, on_training)
     finally:
         if guard.stdin:
             guard.stdin.close()
@@ -83,7 +86,7 @@ def run_limited(
             guard.wait()
 
 
-def _watch(guard: subprocess.Popen[bytes], log: Path, limits: Limits) -> Ended:
+def _watch(guard: subprocess.Popen[bytes], log: Path, limits: Limits, on_training: Callable[[], None]) -> Ended:
     began = time.monotonic()
     training_since: float | None = None
     printed_footer = False
@@ -98,6 +101,7 @@ def _watch(guard: subprocess.Popen[bytes], log: Path, limits: Limits) -> Ended:
             unread = unread[-4096:] + gained
             if training_since is None and TRAINING_LINE.search(unread):
                 training_since = time.monotonic()
+                on_training()
             printed_footer = printed_footer or bool(FOOTER_LINE.search(unread))
         now = time.monotonic()
         if training_since is None and now - began > limits.start_up:
@@ -118,6 +122,24 @@ def watch_over_this_process() -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def is_guard(pid: int) -> bool:
+    """Whether this process is one of ours, not another one that got the same id."""
+    try:
+        return GUARD.name.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def end_guards(pids: Callable[[], list[int]], patience: float = 10.0) -> None:
+    """Ends these guards and so their trials; returns when all have ended, or after so many seconds."""
+    deadline = time.monotonic() + patience
+    while (alive := [pid for pid in pids() if is_alive(pid) and is_guard(pid)]) and time.monotonic() < deadline:
+        for pid in alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        time.sleep(0.1)
 
 
 def is_alive(pid: int) -> bool:

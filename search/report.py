@@ -15,11 +15,12 @@ from search.coordinator import Coordinator
 from search.history import History
 from search.process import LogTail
 from search.state import State
-from search.status import rendered, snapshot
+from search.status import plain_line, rendered, snapshot
 from search.summary import summarise
 from search.types import SearchError, Status
 
 LOOK_SECONDS = 1.0
+LINE_SECONDS = 60.0  # between two lines of what goes on, where there is no terminal
 
 
 class Reporter:
@@ -48,6 +49,7 @@ class Reporter:
     def _loop(self) -> None:
         live = Live(console=self.console, auto_refresh=False, transient=True) if self.console.is_terminal else None
         gauges = Gauges()
+        next_line = time.monotonic() + LINE_SECONDS
         if live:
             live.start()
         try:
@@ -59,6 +61,9 @@ class Reporter:
                         self._print_logs()
                     if live:
                         live.update(rendered(shown, self.dashboard), refresh=True)
+                    elif time.monotonic() >= next_line:
+                        next_line += LINE_SECONDS
+                        print(plain_line(shown), file=self.stream, flush=True)
                     self.summarise()
                 except Exception as error:  # the view must not end the search, whatever is wrong with it
                     print(f"report: {type(error).__name__}: {error}", file=sys.stderr)

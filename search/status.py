@@ -15,10 +15,11 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from search.paths import Names, RunPaths, SlotPaths
-from search.state import State, rebuild
+from search.paths import RunPaths, SlotPaths
+from search.state import State
+from search.tags import load_state, searches
 from search.types import SearchError, Status, UsageError
-from search.worktree import SHORT, Repository, clean_environment, find_repository
+from search.worktree import SHORT, clean_environment, find_repository
 
 LOSS = re.compile(r"loss[ =:]+([0-9.eE+-]+|nan|inf)")
 TAIL_BYTES = 4096
@@ -37,11 +38,13 @@ def is_running(paths: RunPaths) -> bool:
 
 
 def slot_now(slot: SlotPaths, now: float) -> dict[str, Any]:
-    """What a slot's trial is doing: trial, description, elapsed and budget in seconds, last loss; idle: trial None."""
+    """What a slot's trial is doing: trial, description, seconds of training so far (None: it is still starting) and
+    of budget, last loss; idle: trial None."""
     shown: dict[str, Any] = {"slot": slot.number, "trial": None}
     for running in sorted(slot.trials.glob("*/running.json")):
         try:
             record = json.loads(running.read_text())
+            since = record["training_since"]
             with (running.parent / "run.log").open("rb") as log:
                 log.seek(max(log.seek(0, 2) - TAIL_BYTES, 0))
                 losses = LOSS.findall(log.read().decode(errors="replace"))
@@ -52,7 +55,7 @@ def slot_now(slot: SlotPaths, now: float) -> dict[str, Any]:
             "trial": running.parent.name,
             "description": record["description"],
             "commit": record["commit"],
-            "elapsed_seconds": round(now - record["began"], 1),
+            "training_seconds": since and round(now - since, 1),
             "budget_seconds": record["budget"],
             "loss": losses[-1] if losses else None,
         }
@@ -92,7 +95,7 @@ def snapshot(state: State, paths: RunPaths, running: bool, now: float) -> dict[s
 def rendered(shown: dict[str, Any], dashboard: str = "") -> Group:
     """The snapshot as a table for a terminal."""
     table = Table(title=f"search {shown['tag']}" + ("" if shown["running"] else " (not running)"), expand=False)
-    for column in ("slot", "trial", "experiment", "elapsed / budget", "loss"):
+    for column in ("slot", "trial", "experiment", "trained / budget", "loss"):
         table.add_column(column)
     for slot in shown["slots"]:
         if slot["trial"] is None:
@@ -102,7 +105,7 @@ def rendered(shown: dict[str, Any], dashboard: str = "") -> Group:
             f"gpu{slot['slot']}",
             slot["trial"],
             Text(slot["description"]),
-            f"{slot['elapsed_seconds']:.0f} / {slot['budget_seconds']:.0f} s",
+            progress_of(slot),
             slot["loss"] or "",
         )
     counts = shown["counts"]
@@ -119,21 +122,24 @@ def rendered(shown: dict[str, Any], dashboard: str = "") -> Group:
     return Group(table, Text("\n".join(lines)))
 
 
-def newest_tag(repository: Repository) -> str:
-    """The search whose journal was written last. Raises UsageError where there is none."""
-    lines = repository.run("for-each-ref", "--sort=-committerdate", "--format=%(refname)", "refs/autoresearch/")
-    tags = [ref.split("/")[2] for ref in lines.splitlines() if ref.endswith("/journal")]
-    if not tags:
-        raise UsageError("no search in this repository yet; begin one: python -m search.launch --gpus 4")
-    return tags[0]
+def progress_of(slot: dict[str, Any]) -> str:
+    """How much of its budget a slot's trial has used."""
+    if slot["training_seconds"] is None:
+        return "starting"
+    return f"{slot['training_seconds']:.0f} / {slot['budget_seconds']:.0f} s"
 
 
-def load_state(repository: Repository, tag: str) -> State:
-    """The state of a search, from its journal. Raises UsageError where there is no such search."""
-    records = repository.read_records(Names(tag).journal)
-    if not records:
-        raise UsageError(f"{tag}: no such search in {repository.root}")
-    return rebuild(records)
+def plain_line(shown: dict[str, Any]) -> str:
+    """The snapshot in one line, for where there is no terminal."""
+    counts, best = shown["counts"], shown["frontier"][-1:]
+    parts = [
+        f"{counts['experiments']} experiments, {counts['keep']} kept, {counts['crash']} crashed, "
+        f"{shown['experiments_per_hour']:.0f} per hour" + (f", best bin_acc {best[0]['bin_acc']:.4f}" if best else "")
+    ]
+    for slot in shown["slots"]:
+        doing = f"{slot['trial']} {progress_of(slot)}" if slot["trial"] else "idle"
+        parts.append(f"gpu{slot['slot']} {doing}" + (f" loss {slot['loss']}" if slot.get("loss") else ""))
+    return " | ".join(parts)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -144,7 +150,9 @@ def main(arguments: list[str] | None = None) -> int:
     clean_environment()
     try:
         repository = find_repository(Path(__file__).resolve().parent.parent)
-        tag = options.tag or newest_tag(repository)
+        tag = options.tag or next(iter(searches(repository)), "")
+        if not tag:
+            raise UsageError("no search in this repository yet; begin one: python -m search.launch --gpus 4")
         paths = RunPaths(repository.root / "runs" / tag)
         shown = snapshot(load_state(repository, tag), paths, is_running(paths), time.time())
     except UsageError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from search.paths import Names
+from search.state import State, rebuild
 from search.types import UsageError
 from search.worktree import Repository
 
@@ -35,8 +36,19 @@ def check_tag(repository: Repository, tag: str) -> None:
         raise UsageError(f"--tag {tag}: its names collide with {taken[0]}; name another with --tag")
 
 
-def check_exists(repository: Repository, tag: str) -> None:
-    """Raises UsageError where there is no search of this name, naming those that there are."""
-    if repository.commit_of(Names(tag).journal) is None:
-        known = sorted({ref.split("/")[2] for ref in repository.refs("refs/autoresearch/")})
-        raise UsageError(f"--resume {tag}: no such search; there are {', '.join(known) or 'none yet'}")
+def searches(repository: Repository) -> list[str]:
+    """The tags of the searches that there are, the one that did something last first."""
+    lines = repository.run("for-each-ref", "--sort=-committerdate", "--format=%(refname)", "refs/autoresearch/")
+    return [ref.split("/")[2] for ref in lines.splitlines() if ref.endswith("/journal")]
+
+
+def load_state(repository: Repository, tag: str, flag: str = "") -> State:
+    """The state of a search, from its journal. Raises UsageError where there is none of this name.
+
+    flag: what the user gave the name with, for the message.
+    """
+    records = repository.read_records(Names(tag).journal)
+    if not records:
+        there = ", ".join(searches(repository)) or "none yet; begin one: python -m search.launch --gpus 4"
+        raise UsageError(f"{flag}{tag}: no such search; there are {there}")
+    return rebuild(records)

@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +75,8 @@ def run_trial(setup: SlotSetup, work: Work) -> Outcome:
         return known
     with _slot_lock(slot):
         paths.root.mkdir(parents=True, exist_ok=True)
+        for left in slot.trials.glob("*/running.json"):  # by a trial whose worker was killed
+            left.unlink(missing_ok=True)
         began = time.time()
         commit = work.experiment.parent
         try:
@@ -139,20 +141,26 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         f"{setup.max_train_seconds:g}",
     ]
 
+    running: dict[str, object] = {
+        "began": began,
+        "training_since": None,
+        "slot": setup.slot,
+        "commit": commit[:SHORT],
+        "description": work.experiment.description,
+        "budget": setup.max_train_seconds,
+    }
+
     def started(pid: int) -> None:
-        record = {
-            "pid": pid,
-            "began": began,
-            "slot": setup.slot,
-            "commit": commit[:SHORT],
-            "description": work.experiment.description,
-            "budget": setup.max_train_seconds,
-        }
-        write_json(paths.running, record)
+        running["pid"] = pid
+        write_json(paths.running, running)
+
+    def training() -> None:
+        running["training_since"] = time.time()
+        write_json(paths.running, running)
 
     paths.predictions.unlink(missing_ok=True)
     ended = run_limited(
-        command, slot.tree, child_environment(setup, paths.predictions), paths.log, setup.limits, started
+        command, slot.tree, child_environment(setup, paths.predictions), paths.log, setup.limits, started, training
     )
     text = paths.log.read_text(errors="replace")
     footer = parse_footer(text)
@@ -220,11 +228,6 @@ def _crash(
     return _outcome(setup, work, commit, began, None, footer or {}, " ".join(reason.split()), traceback)
 
 
-def lost_outcome(setup: SlotSetup, work: Work, reason: str) -> Outcome:
-    """The outcome of a trial whose worker died before it could write one."""
-    return _crash(setup, work, work.experiment.parent, time.time(), reason)
-
-
 def parse_footer(text: str) -> dict[str, str]:
     """The `key: value` lines after the last line `---`; empty where there is none."""
     lines = text.splitlines()
@@ -265,6 +268,16 @@ def traceback_of(text: str) -> str:
     lines = text.splitlines()
     starts = [n for n, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
     return "\n".join(lines[starts[-1] if starts else -TRACEBACK_LINES :][-TRACEBACK_LINES:])
+
+
+def running_guards(run: RunPaths) -> list[int]:
+    """The process ids of the guards that a search's running trials have told."""
+    found = []
+    for slot in run.slots():
+        for running in slot.trials.glob("*/running.json"):
+            with suppress(OSError, ValueError, KeyError):
+                found.append(int(json.loads(running.read_text())["pid"]))
+    return found
 
 
 def write_json(path: Path, record: object) -> None:

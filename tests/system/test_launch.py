@@ -156,8 +156,8 @@ def test_a_failing_baseline_ends_the_search_with_its_traceback(tmp_path, demo):
         tmp_path / "project", FAST_TRAIN.replace("recipe = Recipe()", "recipe = Recipe(lr=oops)")
     )
     done = launch(repository, demo, "--tag", "t", code=1)
-    assert "the baseline failed" in done.stdout
-    assert "NameError: name 'oops' is not defined" in done.stdout
+    assert "the baseline failed" in done.stderr
+    assert "NameError: name 'oops' is not defined" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,117 @@
+"""What `python -m search.launch` takes, and what it means. Raises UsageError for what means nothing."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import prepare
+from search.gpus import LOGICAL_SLOTS
+from search.plan import Limit
+from search.types import UsageError
+
+DEFAULT_ROUND = 12  # experiments between two turns of the agent
+KEPT_FOR_LIFE = {
+    "dataset": Path("dataset"),
+    "space": Path("spaces/default.toml"),
+    "seed": 0,
+    "max_train_seconds": float(prepare.TIME_BUDGET),
+    "tag": None,
+}  # what a search is set up with, and the defaults
+MAY_HAVE_MOVED = ("dataset",)  # may be named again on a resume
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m search.launch",
+        description="Searches for a better train.py: the baseline first, then experiments around the best, one trial "
+        "per GPU at a time, until a limit or Ctrl-C. Without a limit it goes on until it is interrupted.",
+        epilog="Exit codes: 0 the limit was reached, 1 a known failure, 2 a wrong argument, 3 a bug, 130 interrupted. "
+        "What was found lies in runs/<tag>/ and on the branch autoresearch/<tag>.",
+    )
+    slots = made.add_argument_group("where it runs")
+    slots.add_argument(
+        "--gpus",
+        metavar="N|auto",
+        help="slots: one per GPU (auto, the default: all GPUs, or four logical ones where there is none; on a resume: "
+        "as many as before)",
+    )
+    slots.add_argument("--address", help="join the Ray cluster at this address, instead of starting Ray here")
+    slots.add_argument("--no-dashboard", action="store_true", help="start Ray without its dashboard")
+
+    what = made.add_argument_group("what it searches")
+    what.add_argument("--tag", help="name of the search (default: today's date, as in nov23)")
+    what.add_argument(
+        "--resume", metavar="TAG", help="go on with a search, as it was set up, after a Ctrl-C, a crash or a reboot"
+    )
+    what.add_argument(
+        "--dataset", type=Path, help="data set folder (default ./dataset); on a resume: where the same data set is now"
+    )
+    what.add_argument("--space", type=Path, help="file of the axes that may vary (default spaces/default.toml)")
+    what.add_argument("--seed", type=int, help="of the search's choices and of the trials (default 0)")
+    what.add_argument(
+        "--max-train-seconds",
+        type=float,
+        metavar="S",
+        help=f"training budget of a trial, in seconds (default {prepare.TIME_BUDGET})",
+    )
+
+    limits = made.add_argument_group("when it ends", "The baseline is not counted; experiments before a resume are.")
+    limits.add_argument("--experiments", type=int, metavar="N", help="end after so many experiments in all")
+    limits.add_argument("--rounds", type=int, metavar="N", help="end after so many rounds")
+    limits.add_argument(
+        "--experiments-per-round",
+        type=int,
+        default=DEFAULT_ROUND,
+        metavar="N",
+        help=f"experiments of a round (default {DEFAULT_ROUND})",
+    )
+
+    shown = made.add_argument_group("what it shows")
+    shown.add_argument("--logs", action="store_true", help="print the trials' own output too")
+    shown.add_argument("--dry-run", action="store_true", help="check everything, say what would run, and stop")
+    shown.add_argument(
+        "--json",
+        action="store_true",
+        help="end with one line of JSON on standard output; all else goes to standard error",
+    )
+    return made
+
+
+def settle(options: argparse.Namespace) -> None:
+    """Fills in a fresh search's defaults. Raises UsageError for numbers that mean nothing, and for what a resume cannot
+    change."""
+    if options.resume:
+        given = [name for name in KEPT_FOR_LIFE if getattr(options, name) is not None and name not in MAY_HAVE_MOVED]
+        if given:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise UsageError(f"--resume {options.resume} goes on as it was set up: leave out {flags}")
+    else:
+        for name, value in KEPT_FOR_LIFE.items():
+            if getattr(options, name) is None:
+                setattr(options, name, value)
+    for name in ("rounds", "experiments_per_round", "experiments"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name.replace('_', '-')} {value}: at least 1")
+    if options.max_train_seconds is not None and not 0 < options.max_train_seconds < float("inf"):
+        raise UsageError(f"--max-train-seconds {options.max_train_seconds:g}: more than 0, and finite")
+    if options.seed is not None and not 0 <= options.seed < 2**31:
+        raise UsageError(f"--seed {options.seed}: from 0 to {2**31 - 1}")
+
+
+def slot_count(asked: str, gpus: list[str]) -> int:
+    """How many slots `--gpus` means where these GPUs are visible. Raises UsageError for more than there are."""
+    if asked == "auto":
+        return len(gpus) or LOGICAL_SLOTS
+    if not asked.isdecimal() or int(asked) < 1:
+        raise UsageError(f"--gpus {asked}: a number of at least 1, or auto")
+    if gpus and int(asked) > len(gpus):
+        raise UsageError(f"--gpus {asked}: this machine shows {len(gpus)}; use --gpus {len(gpus)} or --gpus auto")
+    return int(asked)
+
+
+def limit_of(options: argparse.Namespace) -> Limit:
+    """The smaller of the limits that were given."""
+    limits = [options.experiments, options.rounds and options.rounds * options.experiments_per_round]
+    return Limit(min((limit for limit in limits if limit), default=None))

@@ -1,0 +1,127 @@
+"""Everything that is checked and settled before a search begins or goes on; nothing here changes anything."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import prepare
+from search.arguments import slot_count
+from search.gpus import visible_gpus
+from search.recipe import read_recipe
+from search.scoring import majority_share
+from search.space import check_space, load_space, parse_space
+from search.tags import check_tag, load_state
+from search.types import SearchError, Settings, UsageError
+from search.worktree import Repository
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A search that can run.
+
+    gpus: ids of this machine's GPUs, none where slots are logical. dataset: where the data set is now. decided:
+    experiments so far; None for a fresh search.
+    """
+
+    settings: Settings
+    slots: int
+    gpus: list[str]
+    dataset: str
+    photos: int
+    decided: int | None = None
+
+    @property
+    def trial_setup(self) -> dict[str, object]:
+        """What every slot needs to know beside the run's own paths; see SlotSetup."""
+        return {
+            "tag": self.settings.tag,
+            "dataset": self.dataset,
+            "fingerprint": self.settings.fingerprint,
+            "max_train_seconds": self.settings.max_train_seconds,
+            "threads": max((os.cpu_count() or 1) // self.slots, 1),
+        }
+
+    def described(self, experiments: int | None) -> str:
+        """One line: what would run, with this limit."""
+        settings = self.settings
+        axes = parse_space(settings.space, settings.space_name).axes
+        verb = "would search" if self.decided is None else f"would go on, after {self.decided} experiments, with"
+        return (
+            f"{verb} {settings.tag}: {self.slots} slots{'' if self.gpus else ' (logical: no GPU here)'}, "
+            f"{settings.max_train_seconds:g} s a trial, {experiments or 'endless'} experiments, {len(axes)} axes of "
+            f"{settings.space_name}, data set {self.dataset} ({self.photos} photos, {settings.image_size} px)"
+        )
+
+
+def ready_to_begin(options: argparse.Namespace, repository: Repository) -> Ready:
+    """A fresh search, after every check. Raises UsageError or SearchError."""
+    gpus = [] if options.address else visible_gpus()
+    slots = slot_count(options.gpus or "auto", gpus)
+    tag = options.tag or time.strftime("%b%d").lower()
+    check_tag(repository, tag)
+    folder = repository.root / "runs" / tag
+    if folder.exists() and any(path.name != ".lock" for path in folder.iterdir()):
+        raise UsageError(f"{folder}: holds files of another search; move it away, or name another with --tag")
+    changed = repository.changed_files("train.py", "prepare.py")
+    if changed:
+        raise UsageError(
+            f"{', '.join(changed)}: changed and not committed; the search starts from HEAD, so commit or stash it first"
+        )
+    base = repository.commit_of("HEAD")
+    assert base is not None
+    try:
+        recipe = read_recipe(repository.file_at(base, "train.py"))
+    except SearchError as error:
+        raise UsageError(f"train.py at HEAD: {error}") from error
+    file = options.space if options.space.is_absolute() or options.space.exists() else repository.root / options.space
+    space = load_space(file)
+    check_space(space, recipe)
+    dataset = Path(os.path.abspath(options.dataset))
+    data = load_data(dataset)
+    settings = Settings(
+        tag=tag,
+        base=base,
+        dataset=str(dataset),
+        fingerprint=data.fingerprint,
+        image_size=data.image_size,
+        majority_bin_acc=majority_share(data),
+        space=file.read_text(encoding="utf-8"),
+        space_name=str(options.space),
+        seed=options.seed,
+        max_train_seconds=options.max_train_seconds,
+        slots=slots,
+        created=time.time(),
+    )
+    return Ready(settings, slots, gpus, settings.dataset, len(data.labels))
+
+
+def ready_to_go_on(options: argparse.Namespace, repository: Repository) -> Ready:
+    """The search that --resume names, after every check. Raises UsageError or SearchError."""
+    state = load_state(repository, options.resume, "--resume ")
+    settings = state.settings
+    gpus = [] if options.address else visible_gpus()
+    slots = slot_count(options.gpus or str(settings.slots), gpus)
+    dataset = Path(os.path.abspath(options.dataset or settings.dataset))
+    data = load_data(dataset)
+    if data.fingerprint != settings.fingerprint:
+        raise SearchError(
+            f"the data set {dataset} is not the one that search {settings.tag} began with; bring that one back, name "
+            "the folder that has it with --dataset, or start a fresh search"
+        )
+    return Ready(settings, slots, gpus, str(dataset), len(data.labels), len(state.decisions))
+
+
+def load_data(dataset: Path) -> prepare.Data:
+    """The decoded data set. Raises SearchError where it cannot be used for a search."""
+    try:
+        data = prepare.load(dataset)
+    except prepare.DataError as error:
+        raise SearchError(str(error)) from error
+    for part in prepare.PARTS:
+        if not len(data.indices(part)):
+            raise SearchError(f"{dataset}: too few photos: the {part} part is empty")
+    return data

@@ -1,0 +1,40 @@
+"""Ctrl-C and SIGTERM end a search, but never between the lines that record something."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+
+class Signals:
+    """The handler of both signals; it raises KeyboardInterrupt, once."""
+
+    def __init__(self) -> None:
+        self.recording, self.asked = False, False
+
+    def install(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self)
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            return  # already ending; a second Ctrl-C must not cut the records short
+        self.asked = True
+        if not self.recording:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """A signal within takes effect at its end."""
+        if self.recording:
+            yield
+            return
+        self.recording = True
+        try:
+            yield
+        finally:
+            self.recording = False
+            if self.asked:
+                raise KeyboardInterrupt
