@@ -55,7 +55,7 @@ class Recipe:
     schedule: Literal["cosine", "one_cycle", "plateau", "none"] = "one_cycle"  # over the share of budget used
     dropout: float = 0.2  # before the last layer; 0 … 0.9
     label_smoothing: float = 0.05  # 0 … 0.5
-    class_weighting: float = 0.25  # power of the inverse class frequency in the loss; 0 … 1
+    class_weighting: float = 0.0  # power of the inverse class frequency in the loss; 0 … 1
     positive_weight: float = 1.0  # factor on the loss of infected photos; 0.1 … 20
     flip_horizontal: float = 0.5  # probability; 0 … 1
     flip_vertical: float = 0.5  # probability; 0 … 1

@@ -52,6 +52,10 @@ class Desk:
 class Slot(tune.Trainable):
     """The actor of one slot. It is reused for every trial of the slot; each trial is one step."""
 
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        return tune.PlacementGroupFactory([{"GPU": 1, "CPU": CPUS_PER_TRIAL}])
+
     def setup(self, config: dict[str, Any]) -> None:
         clean_environment()
         ids = [str(gpu) for gpu in ray.get_gpu_ids()]
@@ -215,7 +219,7 @@ def run_search(tickets: Tickets, storage: Path) -> None:
     """Runs the whole search as one Tune run. Raises the error that ended it, if one did."""
     storage.mkdir(parents=True, exist_ok=True)
     tuner = tune.Tuner(
-        tune.with_resources(Slot, {"gpu": 1, "cpu": CPUS_PER_TRIAL}),
+        Slot,
         tune_config=tune.TuneConfig(
             search_alg=tickets,
             num_samples=-1,

@@ -59,6 +59,7 @@ def run(
     watcher = watch_over_this_process()
     try:
         reporter.dashboard = start_ray(ready.slots, options.address, not options.no_dashboard)
+        signals.install()  # ray.init puts a handler of its own in place of SIGTERM's
         say(
             f"search {tag}: {ready.slots} slots{'' if ready.gpus else ' (logical: no GPU here)'}, "
             f"{ready.settings.max_train_seconds:g} s a trial; runs/{tag}; python -m search.status {tag}"

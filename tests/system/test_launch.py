@@ -82,9 +82,12 @@ def test_a_search_from_start_to_summary(fast_repository, demo):
     check_agreement(fast_repository, 9)
 
 
-def begin(repository, demo, ready):
+def begin(repository, demo, ready, dashboard=False):
+    wanted = command(demo, "--tag", "t")
+    if dashboard:
+        wanted.remove("--no-dashboard")
     driver = subprocess.Popen(
-        command(demo, "--tag", "t"),
+        wanted,
         cwd=repository,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -106,12 +109,20 @@ def wait_until_dead(pids, seconds=20):
     assert [pid for pid in pids if is_alive(pid)] == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.full)])
-def test_ctrl_c_writes_everything_and_leaves_nothing_running(tmp_path, demo, number):
+def ctrl_c(driver):
+    os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: to everything in the foreground, Ray's processes too
+
+
+def terminate(driver):
+    os.kill(driver.pid, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("end", [ctrl_c, pytest.param(terminate, marks=pytest.mark.full)])
+def test_ctrl_c_writes_everything_and_leaves_nothing_running(tmp_path, demo, end):
     repository = make_repository(tmp_path / "project", SLOW_TRAIN)
     results = repository / "runs/t/results.tsv"
     driver, below = begin(repository, demo, lambda: results.exists() and len(results.read_text().splitlines()) >= 3)
-    os.kill(driver.pid, number)
+    end(driver)
     output = driver.communicate(timeout=60)[0]
     assert driver.returncode == 130, output
     assert "--resume t" in output
@@ -158,6 +169,61 @@ def test_a_failing_baseline_ends_the_search_with_its_traceback(tmp_path, demo):
     done = launch(repository, demo, "--tag", "t", code=1)
     assert "the baseline failed" in done.stderr
     assert "NameError: name 'oops' is not defined" in done.stderr
+
+
+def test_a_failing_baseline_ends_the_search_at_once_though_other_slots_are_busy(tmp_path, demo):
+    body = "if options.seed == 2: raise SystemExit('no good')\nif options.seed != 2: time.sleep(200)\n"
+    repository = make_repository(
+        tmp_path / "project", FAST_TRAIN.replace("rng = np.random", f"{body}rng = np.random", 1)
+    )
+    began = time.monotonic()
+    done = subprocess.run(
+        [*command(demo, "--tag", "t"), "--max-train-seconds", "250"],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "the baseline failed: exit code 1: no good" in done.stderr
+    assert time.monotonic() - began < 100
+
+
+@pytest.mark.full
+def test_the_dashboard_names_slots_and_has_the_gauges(tmp_path, demo):
+    repository = make_repository(tmp_path / "project", SLOW_TRAIN)
+    results = repository / "runs/t/results.tsv"
+    driver, _ = begin(
+        repository, demo, lambda: results.exists() and len(results.read_text().splitlines()) >= 3, dashboard=True
+    )
+    look = """
+import json, ray, time, urllib.request
+ray.init(address="auto", log_to_driver=False)
+from ray.util.state import list_actors
+names = sorted(actor.repr_name for actor in list_actors(detail=True) if actor.class_name == "Slot")
+node = ray.nodes()[0]
+address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+for _ in range(40):  # Ray sends metrics on every few seconds
+    metrics = urllib.request.urlopen(address).read().decode()
+    gauges = sorted({line.split("{")[0] for line in metrics.splitlines() if line.startswith("ray_autoresearch")})
+    if len(gauges) == 3:
+        break
+    time.sleep(1)
+print(json.dumps([names, gauges]))
+"""
+    found = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, timeout=60, check=False)
+    terminate(driver)
+    output = driver.communicate(timeout=60)[0]
+    assert found.returncode == 0, found.stderr
+    names, gauges = json.loads(found.stdout.splitlines()[-1])
+    assert names == [f"gpu{n} (t)" for n in range(4)]
+    assert gauges == [
+        "ray_autoresearch_best_bin_acc",
+        "ray_autoresearch_experiments",
+        "ray_autoresearch_training_share",
+    ]
+    assert "Ray dashboard http://" in output
 
 
 @pytest.mark.parametrize(
