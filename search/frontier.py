@@ -222,3 +222,25 @@ def hints(
 def noise_of(scores: Sequence[float]) -> float | None:
     """The standard deviation over seeds; None with fewer than two."""
     return round(stdev(scores), 6) if len(scores) > 1 else None
+
+
+def verdict(analysis: Mapping[str, Any], bin_accs: Sequence[float] = ()) -> str:
+    """One line: whether the frontier beats the baseline, and always giving the majority's answer.
+
+    bin_accs: of the incumbent, one for each seed that measured it.
+    """
+    best, base, majority = analysis["current_best"], analysis["baseline"], analysis["majority_bin_acc"]
+    if best is None:
+        return "verdict: no baseline yet"
+    beats_base = (best["bin_acc"], best["mc_acc"]) > (base["bin_acc"], base["mc_acc"])
+    told = (
+        f"verdict: the frontier {'beats' if beats_base else 'does NOT beat'} the baseline "
+        f"(bin_acc {best['bin_acc']:.4f} against {base['bin_acc']:.4f}, mc_acc {best['mc_acc']:.4f} against "
+        f"{base['mc_acc']:.4f})"
+    )
+    if majority is not None:
+        verb = "beats" if best["bin_acc"] > round(majority, 6) else "does NOT beat"
+        told += f" and {verb} always giving the majority's answer ({majority:.4f})"
+    if beats_base and len(bin_accs) > 1:
+        told += f"; over {len(bin_accs)} seeds its bin_acc is {fmean(bin_accs):.4f}"
+    return told

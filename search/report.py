@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from statistics import fmean
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 
 from search.coordinator import Coordinator
+from search.frontier import verdict
 from search.history import History
-from search.process import LogTail
 from search.state import State
 from search.status import plain_line, rendered, snapshot
 from search.summary import summarise
@@ -34,7 +34,7 @@ class Reporter:
         self.history = History(coordinator.repository)
         self.summarised = -1
         self.dashboard = ""
-        self.tails: dict[str, LogTail] = {}
+        self.logs: dict[Path, FollowedLog] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
 
@@ -85,12 +85,16 @@ class Reporter:
         return analysis
 
     def _print_logs(self) -> None:
+        """Prints what the trials' logs have gained, whole lines only; a trial that ended is read to its end."""
         for slot in self.coordinator.paths.slots():
             for running in slot.trials.glob("*/running.json"):
-                log = running.parent / "run.log"
-                tail = self.tails.setdefault(str(log), LogTail(log))
-                for line in tail.read().decode(errors="replace").splitlines():
-                    print(f"gpu{slot.number} {line}", file=self.stream, flush=True)
+                self.logs.setdefault(running.parent / "run.log", FollowedLog(f"gpu{slot.number}"))
+        for path, followed in list(self.logs.items()):
+            is_running = (path.parent / "running.json").exists()
+            for line in followed.new_lines(path):
+                print(line, file=self.stream, flush=True)
+            if not is_running:
+                del self.logs[path]
 
     def finish(self) -> dict[str, Any]:
         """Writes the last summaries and prints them; what --json tells."""
@@ -106,30 +110,33 @@ class Reporter:
             print("no experiment was decided", file=self.stream)
             return shown
         print((paths.root / "analysis_summary.md").read_text(), file=self.stream)
-        verdict = self.verdict(analysis, state)
-        print(verdict, file=self.stream, flush=True)
-        return shown | {"verdict": verdict}
+        told = verdict(analysis, self._bin_accs_of_the_incumbent())
+        print(told, file=self.stream, flush=True)
+        return shown | {"verdict": told}
 
-    def verdict(self, analysis: dict[str, Any], state: State) -> str:
-        """One line: whether the frontier beats the baseline and the majority's answer."""
-        best, base = analysis["current_best"], analysis["baseline"]
-        if best is None:
-            return "verdict: no baseline yet"
-        beats_base = (best["bin_acc"], best["mc_acc"]) > (base["bin_acc"], base["mc_acc"])
-        majority = state.settings.majority_bin_acc
-        beats_majority = best["bin_acc"] > round(majority, 6)
-        again = (
-            [o.score.bin_acc for o in state.outcomes_of(state.incumbent.experiment) if o.score]
-            if state.incumbent
-            else []
-        )
-        seeds = f"; over {len(again)} seeds its bin_acc is {fmean(again):.4f}" if len(again) > 1 and beats_base else ""
-        return (
-            f"verdict: the frontier {'beats' if beats_base else 'does NOT beat'} the baseline "
-            f"(bin_acc {best['bin_acc']:.4f} against {base['bin_acc']:.4f}, mc_acc {best['mc_acc']:.4f} against "
-            f"{base['mc_acc']:.4f}) and {'beats' if beats_majority else 'does NOT beat'} always giving the majority's "
-            f"answer ({majority:.4f}){seeds}"
-        )
+    def _bin_accs_of_the_incumbent(self) -> list[float]:
+        state = self.coordinator.state
+        outcomes = state.outcomes_of(state.incumbent.experiment) if state.incumbent else []
+        return [outcome.score.bin_acc for outcome in outcomes if outcome.score]
+
+
+class FollowedLog:
+    """A trial's log as it grows."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix, self.offset, self.rest = prefix, 0, b""
+
+    def new_lines(self, path: Path) -> list[str]:
+        """The lines that were finished since the last call, behind the slot's name."""
+        try:
+            with path.open("rb") as stream:
+                stream.seek(self.offset)
+                gained = stream.read()
+        except OSError:
+            return []
+        self.offset += len(gained)
+        *lines, self.rest = (self.rest + gained).split(b"\n")
+        return [f"{self.prefix} {line.decode(errors='replace')}" for line in lines]
 
 
 class Gauges:

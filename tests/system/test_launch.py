@@ -154,7 +154,8 @@ def test_kill_9_of_the_driver_loses_nothing(tmp_path, demo, least):
 def test_a_crashing_experiment_leaves_its_slot_going(tmp_path, demo):
     train = FAST_TRAIN.replace("rng = np.random", "if recipe.width > 8: os.kill(os.getpid(), 9)\nrng = np.random", 1)
     repository = make_repository(tmp_path / "project", train)
-    launch(repository, demo, "--tag", "t", "--experiments", "12")
+    done = launch(repository, demo, "--tag", "t", "--experiments", "12", "--logs")
+    assert "gpu0 step 1 | loss 1.0" in done.stdout
     found = rows(repository)
     crashed = [row for row in found if row[4] == "crash"]
     assert crashed
