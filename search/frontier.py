@@ -95,6 +95,11 @@ def analyse(
             for step in frontier
         ],
         "near_misses": misses,
+        "discarded_though_better": [
+            shown(step.row)
+            for step in history
+            if step.row.status is Status.DISCARD and step.before and better_than(step.row.score, step.before.score)
+        ],
         "memory_notes": memory_notes(history),
         "effects": effects,
         "losing_regions": [
@@ -145,10 +150,11 @@ def near_misses(history: Sequence[Step], best: Row | None) -> list[dict[str, Any
 
 
 def memory_notes(history: Sequence[Step]) -> list[dict[str, Any]]:
-    """Rows whose peak memory is far above their incumbent's."""
+    """Rows whose peak memory is far above their incumbent's, the largest first."""
+    ordered = sorted(history, key=lambda step: -step.row.memory_gb)
     return [
         {"commit": step.row.commit, "description": step.row.description, "note": note}
-        for step in history
+        for step in ordered
         if step.before and (note := memory_note(step.row.memory_gb, step.before.memory_gb))
     ]
 

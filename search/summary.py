@@ -13,6 +13,8 @@ from search.history import History
 from search.ledger import Row, merge, write_in_place
 from search.types import Status
 
+MOST_MEMORY_NOTES = 5  # in the brief; the JSON has them all
+
 
 def merged_rows(paths: Sequence[Path], history: History) -> list[Row]:
     """The rows of these results.tsv files as one history. Raises LedgerError where they cannot be merged."""
@@ -78,9 +80,16 @@ def markdown(analysis: Mapping[str, Any]) -> str:
         + ("all crashed" if region["best_gap"] is None else f"best gap {region['best_gap']:+.4f}")
         for region in analysis["losing_regions"]
     ] or ["none known"]
-    if analysis["memory_notes"]:
-        lines += ["", "## Memory", ""]
-        lines += [f"- `{note['commit']}` {note['note']}: {note['description']}" for note in analysis["memory_notes"]]
+    better = analysis["discarded_though_better"]
+    if better:
+        lines += ["", "## Discarded, though better than the best kept by then", ""]
+        lines += [
+            f"- `{row['commit']}` {row['bin_acc']:.4f} / {row['mc_acc']:.4f} {row['description']}" for row in better
+        ]
+    notes = analysis["memory_notes"]
+    if notes:
+        lines += ["", f"## Far more memory than the best of their time ({len(notes)})", ""]
+        lines += [f"- `{note['commit']}` {note['note']}: {note['description']}" for note in notes[:MOST_MEMORY_NOTES]]
     lines += ["", "## Next", ""]
     lines += [f"- {hint}" for hint in analysis["next_hints"]] or ["nothing stands out"]
     return "\n".join(lines) + "\n"
@@ -124,7 +133,8 @@ def draw_progress(rows: Sequence[Row], path: Path) -> None:
             label="crashed",
         )
     axes.set(xlabel="experiment", ylabel="bin_acc", title=f"{len(rows)} experiments, {len(kept)} kept")
-    axes.legend(loc="lower right", fontsize=8)
+    axes.margins(x=0.06, y=0.12)  # room for the labels
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     aside = path.with_name("progress.partial.png")
     figure.savefig(aside, dpi=110)
     os.replace(aside, path)

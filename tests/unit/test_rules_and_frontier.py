@@ -97,6 +97,13 @@ def test_memory_far_above_the_incumbents_is_told_in_the_summary():
     assert [note["commit"] for note in analyse(rows, {})["memory_notes"]] == ["b"]
 
 
+def test_what_was_discarded_though_it_beats_the_best_is_told():
+    rows = [row("a", 0.8, 0.5, "keep"), row("b", 0.8, 0.6, "discard"), row("c", 0.8, 0.4, "discard")]
+    assert [found["commit"] for found in analyse(rows, {})["discarded_though_better"]] == ["b"]
+    assert "- `b` 0.8000 / 0.6000" in markdown(analyse(rows, {}))
+    assert analyse(ROWS, CHANGES)["discarded_though_better"] == []
+
+
 def test_a_direction_of_which_every_try_crashed_is_losing_and_has_no_number():
     rows = [row("a", 0.8, 0.5, "keep"), row("e", 0, 0, "crash"), row("f", 0, 0, "crash")]
     region = analyse(rows, changes_of(rows))["losing_regions"][0]
