@@ -72,6 +72,7 @@ class Coordinator:
         Raises UsageError where there is no such search.
         """
         load_state(self.repository, self.names.tag, "--resume ")
+        self.repository.remove_abandoned_locks(*self.names.lock_files)
         self._restore()
         self._journal({"event": "session"})
         for work in self.state.unfinished():

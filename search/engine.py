@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -180,6 +181,7 @@ def start_ray(slots: int, address: str | None, dashboard: bool) -> str:
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # launch handles signals, so that no record is cut in two
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1e9"  # nobody reads Tune's state, and it is written whole each time
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     root = str(Path(__file__).resolve().parent.parent)
     common: dict[str, Any] = {
@@ -216,8 +218,12 @@ def gpu_ids_of_ray(slots: int, gpus: list[str]) -> dict[str, int]:
 
 
 def run_search(tickets: Tickets, storage: Path) -> None:
-    """Runs the whole search as one Tune run. Raises the error that ended it, if one did."""
-    storage.mkdir(parents=True, exist_ok=True)
+    """Runs the whole search as one Tune run. Raises the error that ended it, if one did.
+
+    storage: where Tune puts files that nobody needs; those of an earlier session are removed.
+    """
+    shutil.rmtree(storage, ignore_errors=True)
+    storage.mkdir(parents=True)
     tuner = tune.Tuner(
         Slot,
         tune_config=tune.TuneConfig(
@@ -227,6 +233,7 @@ def run_search(tickets: Tickets, storage: Path) -> None:
             max_concurrent_trials=tickets.count,
             metric="done",
             mode="max",
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),
         run_config=tune.RunConfig(
             name="tune",

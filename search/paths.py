@@ -24,6 +24,11 @@ class Names:
         return f"refs/heads/{self.branch}"
 
     @property
+    def lock_files(self) -> tuple[str, ...]:
+        """Globs, below git's folder, of the lock files of this search's refs."""
+        return f"{self.refs}/**/*.lock", f"{self.incumbent_ref}.lock", f"{self.incumbent_ref}-gpu*.lock"
+
+    @property
     def refs(self) -> str:
         return f"refs/autoresearch/{self.tag}"
 

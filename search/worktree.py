@@ -6,8 +6,9 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ import git
 from search.types import GitError
 
 SETTINGS = (
+    "core.filesRefLockTimeout=10000",  # milliseconds: a gc of the user's holds locks for a moment
+    "core.packedRefsTimeout=10000",
+    "log.showSignature=false",
     "gc.auto=0",  # a gc beside another corrupted repositories; the search never starts one
     "maintenance.auto=false",
     "core.hooksPath=/dev/null",
@@ -38,6 +42,7 @@ LEAKING_VARIABLES = (
     "GIT_CEILING_DIRECTORIES",
 )
 SHORT = 7
+LOCK_SECONDS = 3.0  # git holds a ref's lock for milliseconds
 
 
 def clean_environment() -> None:
@@ -107,6 +112,20 @@ class Repository:
         """Points a ref, by its full name, to a commit."""
         self.run("update-ref", "-m", "autoresearch", name, commit)
 
+    def remove_abandoned_locks(self, *patterns: str) -> None:
+        """Removes what a killed git left locked; without, nothing could move these refs again.
+
+        patterns: of lock files, as globs below git's folder; only of refs that nobody else writes now. A git that
+        still runs is given LOCK_SECONDS to end.
+        """
+        for lock in (lock for pattern in patterns for lock in self._common_folder().glob(pattern)):
+            with suppress(FileNotFoundError):
+                time.sleep(max(0.0, min(LOCK_SECONDS, lock.stat().st_mtime + LOCK_SECONDS - time.time())))
+                lock.unlink()
+
+    def _common_folder(self) -> Path:
+        return Path(self.run("rev-parse", "--path-format=absolute", "--git-common-dir"))
+
     def append_record(self, ref: str, record: dict[str, Any]) -> None:
         """Adds one record to a journal: a chain of commits without files, each message ending with one line of JSON.
 
@@ -132,8 +151,7 @@ class Repository:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Adding worktrees in parallel fails in git itself: one at a time, over all processes of the search."""
-        folder = Path(self.run("rev-parse", "--path-format=absolute", "--git-common-dir"))
-        with (folder / "autoresearch.lock").open("w") as stream:
+        with (self._common_folder() / "autoresearch.lock").open("w") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
 

@@ -217,6 +217,20 @@ def test_torn_and_deleted_files_are_restored_byte_for_byte(fast_repository, demo
         assert ledgers(fast_repository) == before
 
 
+def test_locks_that_a_killed_git_left_do_not_stop_a_resume(fast_repository, demo):
+    with coordinator_of(fast_repository, demo, limit=1) as coordinator:
+        run_all(coordinator, setup_of(fast_repository, demo))
+    git(fast_repository, "update-ref", "-d", "refs/heads/autoresearch/t")
+    for ref in ("autoresearch/t/journal", "heads/autoresearch/t", "heads/autoresearch/t-gpu0"):
+        (fast_repository / f".git/refs/{ref}.lock").write_text("")
+    (fast_repository / ".git/refs/heads/autoresearch/tea.lock").write_text("")  # another search's
+    with coordinator_of(fast_repository, limit=2) as coordinator:
+        run_all(coordinator, setup_of(fast_repository, demo))
+        assert len(coordinator.state.decisions) == 3
+        agree(fast_repository, coordinator)
+    assert (fast_repository / ".git/refs/heads/autoresearch/tea.lock").exists()
+
+
 def test_a_row_that_somebody_added_is_kept_beside(fast_repository, demo):
     with coordinator_of(fast_repository, demo, limit=1) as coordinator:
         run_all(coordinator, setup_of(fast_repository, demo))
