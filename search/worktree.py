@@ -19,6 +19,7 @@ from search.types import GitError
 SETTINGS = (
     "core.filesRefLockTimeout=10000",  # milliseconds: a gc of the user's holds locks for a moment
     "core.packedRefsTimeout=10000",
+    "core.fsync=objects,reference",  # a record is on the disk, whatever happens to the machine
     "log.showSignature=false",
     "gc.auto=0",  # a gc beside another corrupted repositories; the search never starts one
     "maintenance.auto=false",
