@@ -26,62 +26,66 @@ TWO_AXES_SHARE = 0.2
 RANDOM_SHARE = 0.1
 VALUES_PER_AXIS = 12
 PAIR_CANDIDATES = 120
-LARGEST_HISTORY = 400  # trials; the latest
+LARGEST_HISTORY = 400  # trials that the model knows; the latest
+FITTED_TO = 120  # of them, that its hyperparameters are fitted to: a suggestion must not keep slots waiting
 WIDER = ((1, 1.0), (2, 1.0), (2, 2.0), (3, 4.0), (5, 16.0))  # axes moved and steps, where all nearer is measured
 
 
 class GaussianProcess:
-    """A Gaussian process with hyperparameters fitted by coordinate ascent on the marginal likelihood.
+    """A Gaussian process whose hyperparameters are fitted by coordinate ascent on the marginal likelihood.
 
-    x: (n, d) in 0…1. y: (n,). noisy: (n,) bool, False for values that are only expected.
+    x: (n, d) in 0…1. y: (n,), any scale. The latest FITTED_TO points decide the hyperparameters; all of them, what is
+    predicted.
     """
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, widths: np.ndarray) -> None:
-        self.x, self.mean, self.deviation = x, float(y.mean()), float(y.std()) or 1.0
-        self.y = (y - self.mean) / self.deviation
-        self.widths = widths  # (d,), 1 or the weight of a choice's column
+    def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
+        self.mean, self.deviation = float(y.mean()), float(y.std()) or 1.0
+        self._x, self._y = x[-FITTED_TO:], ((y - self.mean) / self.deviation)[-FITTED_TO:]
         lengths, noise = np.full(x.shape[1], 0.6), 0.4
-        best = self._fit(lengths, noise)
+        best = self._condition(lengths, noise)
         for _ in range(2):
             for value in NOISES:
-                if (score := self._fit(lengths, value)) > best:
+                if (score := self._condition(lengths, value)) > best:
                     best, noise = score, value
             for column in range(x.shape[1]):
                 for length in LENGTHS:
                     tried = lengths.copy()
                     tried[column] = length
-                    if (score := self._fit(tried, noise)) > best:
+                    if (score := self._condition(tried, noise)) > best:
                         best, lengths = score, tried
-        self._fit(lengths, noise)
+        self._x, self._y = x, (y - self.mean) / self.deviation
+        self._condition(lengths, noise)
+
+    def expect(self, x: np.ndarray) -> None:
+        """Takes in points, (n, d), whose values are not known yet, as if they had the values that it predicts."""
+        expected = (self.predict(x)[0] - self.mean) / self.deviation
+        self._x, self._y = np.vstack([self._x, x]), np.append(self._y, expected)
+        self._condition(self._lengths, self._noise)
+
+    def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation, each (n,), of the noiseless value at x, (n, d)."""
+        cross = self._kernel(x, self._x) / (1.0 + self._noise)
+        mean = cross @ self._weights
+        half = np.linalg.solve(self._factor, cross.T)
+        variance = (1 / (1.0 + self._noise) - (half**2).sum(0)).clip(1e-12)
+        return self.mean + self.deviation * mean, self.deviation * np.sqrt(variance)
 
     def _kernel(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        scaled_a, scaled_b = a / self.lengths, b / self.lengths
+        scaled_a, scaled_b = a / self._lengths, b / self._lengths
         square = (scaled_a**2).sum(1)[:, None] + (scaled_b**2).sum(1)[None] - 2 * scaled_a @ scaled_b.T
         root = np.sqrt(5 * square.clip(0))
         return (1 + root + root**2 / 3) * np.exp(-root)
 
-    def _fit(self, lengths: np.ndarray, noise: float) -> float:
-        """Sets the hyperparameters; their log marginal likelihood plus a weak prior on lengths and noise."""
-        self.lengths = lengths
-        total = 1.0 + noise
-        covariance = (self._kernel(self.x, self.x) + (noise + 1e-6) * np.eye(len(self.x))) / total
-        self.scale = total
-        self.factor = np.linalg.cholesky(covariance)
-        half = np.linalg.solve(self.factor, self.y)
-        self.weights = np.linalg.solve(self.factor.T, half)
-        likelihood = -0.5 * half @ half - np.log(np.diag(self.factor)).sum()
-        prior = (
-            -0.5 * ((np.log(lengths) - math.log(0.8)) ** 2).sum() / 1.0**2 - 0.5 * (math.log(noise / 0.4) / 1.2) ** 2
-        )
+    def _condition(self, lengths: np.ndarray, noise: float) -> float:
+        """Conditions on the data, with these hyperparameters; their log marginal likelihood plus a weak prior."""
+        self._lengths, self._noise = lengths, noise
+        covariance = (self._kernel(self._x, self._x) + (noise + 1e-6) * np.eye(len(self._x))) / (1.0 + noise)
+        self._factor = np.linalg.cholesky(covariance)
+        half = np.linalg.solve(self._factor, self._y)
+        self._weights = np.linalg.solve(self._factor.T, half)
+        likelihood = -0.5 * half @ half - np.log(np.diag(self._factor)).sum()
+        prior = -0.5 * ((np.log(lengths) - math.log(0.8)) ** 2).sum() - 0.5 * (math.log(noise / 0.4) / 1.2) ** 2
         return float(likelihood + prior)
-
-    def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation, (n,), of the noiseless value."""
-        cross = self._kernel(x, self.x) / self.scale
-        mean = cross @ self.weights
-        half = np.linalg.solve(self.factor, cross.T)
-        variance = (1 / self.scale - (half**2).sum(0)).clip(1e-12)
-        return self.mean + self.deviation * mean, self.deviation * np.sqrt(variance)
 
 
 def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -> np.ndarray:
@@ -159,16 +163,10 @@ class AroundIncumbent(optuna.samplers.BaseSampler):
         worst = min(values)
         x = self._features([t.params for t in told])
         y = np.array([t.value if t.value is not None else worst for t in told])
-        model = GaussianProcess(x, y, np.ones(x.shape[1]))
+        model = GaussianProcess(x, y)
         waiting = [t.params for t in trials if t.state is TrialState.RUNNING and t.params]
         if waiting:
-            features = self._features(waiting)
-            expected = model.predict(features)[0]
-            model.x, model.y = (
-                np.vstack([model.x, features]),
-                np.append(model.y, (expected - model.mean) / model.deviation),
-            )
-            model._fit(model.lengths, max(model.scale - 1.0, NOISES[0]))
+            model.expect(self._features(waiting))
         centre = model.predict(self._features([self.centre]))[0][0]
         mean, deviation = model.predict(self._features(candidates))
         return candidates[int(expected_improvement(mean, deviation, float(centre)).argmax())]
