@@ -19,19 +19,19 @@ def check_tag(repository: Repository, tag: str) -> None:
         raise UsageError(f"--tag {tag!r}: letters, digits, '.', '_' and '-', at most 60, as in nov23")
     names = Names(tag)
     heads = repository.refs("refs/heads/")
-    searches = repository.refs("refs/autoresearch/")
-    if names.incumbent_ref in heads or any(ref.startswith(names.refs + "/") for ref in searches):
+    others = repository.refs("refs/autoresearch/")
+    if names.journal in others:
         raise UsageError(
             f"--tag {tag}: a search of this name exists; go on with it: --resume {tag}, or name another with --tag"
         )
-    slot_branches = re.compile(rf"refs/heads/{re.escape(names.branch)}(-gpu\d+)?(/.*)?$")
-    slot_searches = re.compile(rf"refs/autoresearch/{re.escape(tag)}-gpu\d+/")
-    taken = [ref for ref in heads if slot_branches.match(ref) or ref == "refs/heads/autoresearch"]
-    taken += [ref for ref in searches if slot_searches.match(ref)]
+    own_heads = re.compile(rf"refs/heads/{re.escape(names.branch)}(-gpu\d+)?(/.*)?$")
+    own_refs = re.compile(rf"refs/autoresearch/{re.escape(tag)}(-gpu\d+)?/")
+    taken = [ref for ref in heads if own_heads.match(ref) or ref == "refs/heads/autoresearch"]
+    taken += [ref for ref in others if own_refs.match(ref)]
     parent = SLOT_SUFFIX.match(tag)
     if parent:
         other = Names(parent[1])
-        taken += [ref for ref in (*heads, *searches) if ref == other.incumbent_ref or ref.startswith(other.refs + "/")]
+        taken += [ref for ref in (*heads, *others) if ref == other.incumbent_ref or ref.startswith(other.refs + "/")]
     if taken:
         raise UsageError(f"--tag {tag}: its names collide with {taken[0]}; name another with --tag")
 

@@ -101,6 +101,16 @@ def test_a_tag_whose_names_collide_is_refused(fast_repository, tag, taken):
         check_tag(repository, "mar6")
 
 
+def test_only_a_search_that_exists_is_offered_to_be_resumed(fast_repository):
+    repository = Repository(fast_repository)
+    repository.append_record("refs/autoresearch/mar5/journal", {"event": "search"})
+    repository.set_ref("refs/heads/autoresearch/mar5-gpu0", repository.commit_of("HEAD"))
+    with pytest.raises(UsageError, match="go on with it: --resume mar5,"):
+        check_tag(repository, "mar5")
+    with pytest.raises(UsageError, match="collide with refs/heads/autoresearch/mar5-gpu0; name another"):
+        check_tag(repository, "mar5-gpu0")
+
+
 @pytest.mark.parametrize("tag", ["", "-x", "a b", "a..b", "a.lock", "a/", "é", "x" * 61])
 def test_a_tag_that_is_no_name_is_refused(fast_repository, tag):
     with pytest.raises(UsageError, match="--tag"):
