@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from search.history import History
 from search.ledger import Row, merge, write_in_place
 from search.types import Status
 
+LABEL_WIDTH = 44  # characters
+MOST_LABELS = 14
 MOST_MEMORY_NOTES = 5  # in the brief; the JSON has them all
 
 
@@ -32,7 +35,7 @@ def summarise(paths: Sequence[Path], folder: Path, history: History) -> dict[str
     analysis = analyse(rows, history.changes_of(rows), noise, history.majority_bin_acc)
     write_in_place(folder / "analysis_summary.json", json.dumps(analysis, indent=2) + "\n")
     write_in_place(folder / "analysis_summary.md", markdown(analysis))
-    draw_progress(rows, folder / "progress.png")
+    draw_progress(rows, analysis["majority_bin_acc"], folder / "progress.png")
     return analysis
 
 
@@ -95,46 +98,48 @@ def markdown(analysis: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def draw_progress(rows: Sequence[Row], path: Path) -> None:
-    """All experiments, the kept ones labelled, the running best."""
+def draw_progress(rows: Sequence[Row], majority: float | None, path: Path) -> None:
+    """All experiments, the running best, and the kept ones, numbered, with their descriptions beside the plot.
+
+    majority: bin_acc of always giving the majority's answer, where it is known.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 5.5), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(13, 5.5), layout="constrained")
+    axes, beside = figure.subplots(1, 2, width_ratios=(3, 1))
     history = list(enumerate(steps(rows)))
-    measured = [
-        (n, step.row.bin_acc) for n, step in history if step.row.status is not Status.CRASH and not step.is_incumbent
-    ]
-    crashed = [n for n, step in history if step.row.status is Status.CRASH]
     kept = [(n, step.row) for n, step in history if step.is_incumbent]
-    if measured:
-        axes.scatter([n for n, _ in measured], [y for _, y in measured], s=18, color="0.65", label="discarded")
+    crashed = [n for n, step in history if step.row.status is Status.CRASH]
+    others = [(n, step.row.bin_acc) for n, step in history if n not in crashed and not step.is_incumbent]
+    if others:
+        axes.scatter(*zip(*others, strict=True), s=18, color="0.65", label="discarded")
     if kept:
-        numbers = [n for n, _ in kept]
-        best = [row.bin_acc for _, row in kept]
+        numbers, best = [n for n, _ in kept], [row.bin_acc for _, row in kept]
         axes.step([*numbers, len(rows) - 1], [*best, best[-1]], where="post", color="tab:green", label="running best")
         axes.scatter(numbers, best, s=36, color="tab:green", zorder=3, label="kept")
-        for n, row in kept:
-            axes.annotate(
-                row.description[:40],
-                (n, row.bin_acc),
-                xytext=(4, 6),
-                textcoords="offset points",
-                fontsize=7,
-                rotation=20,
-            )
+        for label, n, y in zip(range(len(kept)), numbers, best, strict=True):
+            axes.annotate(str(label), (n, y), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8)
+    if majority is not None:
+        axes.axhline(majority, linestyle="--", linewidth=1, color="0.4", label="always the majority's answer")
     if crashed:
-        axes.scatter(
-            crashed,
-            [0.02] * len(crashed),
-            transform=axes.get_xaxis_transform(),
-            marker="x",
-            color="tab:red",
-            label="crashed",
-        )
+        # At the foot of the plot: a crash has no score.
+        foot = [0.02] * len(crashed)
+        axes.scatter(crashed, foot, transform=axes.get_xaxis_transform(), marker="x", color="tab:red", label="crashed")
+    axes.margins(y=0.1)
+    axes.grid(axis="y", alpha=0.3)
     axes.set(xlabel="experiment", ylabel="bin_acc", title=f"{len(rows)} experiments, {len(kept)} kept")
-    axes.margins(x=0.06, y=0.12)  # room for the labels
-    figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    figure.legend(loc="outside lower left", ncols=5, fontsize=8, frameon=False)
+    beside.axis("off")
+    beside.text(0, 1, labels_of_kept([row for _, row in kept]), va="top", fontsize=8, linespacing=1.5)
     aside = path.with_name("progress.partial.png")
     figure.savefig(aside, dpi=110)
     os.replace(aside, path)
+
+
+def labels_of_kept(kept: Sequence[Row]) -> str:
+    """One line or two for each kept row, by its number in the plot; where there are many, the latest."""
+    lines = [] if len(kept) <= MOST_LABELS else [f"… {len(kept) - MOST_LABELS} more before these"]
+    for number, row in list(enumerate(kept))[-MOST_LABELS:]:
+        text = textwrap.shorten(row.description, 2 * LABEL_WIDTH, placeholder=" …")
+        lines += textwrap.wrap(f"{number}  {row.bin_acc:.4f}  {text}", LABEL_WIDTH, subsequent_indent="      ")
+    return "\n".join(lines).replace("$", "\\$")  # which would begin a formula

@@ -9,6 +9,7 @@ from search.frontier import analyse, verdict
 from search.ledger import Row
 from search.report import FollowedLog
 from search.status import plain_line, rendered
+from search.summary import MOST_LABELS, labels_of_kept
 from search.types import Status
 
 BUSY = {
@@ -66,6 +67,15 @@ def rows(best, status="keep"):
 )
 def test_the_verdict_says_what_the_frontier_beats(found, majority, words):
     assert words in verdict(analyse(found, {}, majority=majority))
+
+
+def test_the_labels_of_a_long_frontier_are_its_latest():
+    kept = [Row(f"{n:07x}", 0.5, 0.9 + n / 1000, 0.1, Status.KEEP, f"idea {n} at $5 " + "x " * 200) for n in range(20)]
+    text = labels_of_kept(kept)
+    assert text.startswith(f"… {20 - MOST_LABELS} more before these")
+    assert "19  0.9190  idea 19 at \\$5" in text
+    assert len(text.splitlines()) <= 1 + 3 * MOST_LABELS
+    assert labels_of_kept([]) == ""
 
 
 def test_the_verdict_tells_the_mean_over_seeds():
