@@ -172,8 +172,8 @@ class Coordinator:
     # --- decisions ---
 
     def _decide(self) -> None:
-        for number in self.state.undecided():
-            decision = self._decision(number)
+        while undecided := self.state.undecided():  # the baseline's decision lets others follow
+            decision = self._decision(undecided[0])
             self._journal(record_of("decision", decision))
             self._write_branches()
             self.files.add_decision(decision)

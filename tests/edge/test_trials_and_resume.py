@@ -154,6 +154,20 @@ def test_a_search_keeps_by_the_rules_and_every_commit_stays_reachable(fast_repos
             assert files == ["train.py"]
 
 
+def test_experiments_that_ended_before_the_baseline_are_decided_right_behind_it(fast_repository, demo):
+    with coordinator_of(fast_repository, demo, slots=2, limit=3) as coordinator:
+        late = coordinator.next_work(1, 2)
+        for _ in range(4):
+            work = coordinator.next_work(0, 2)
+            coordinator.record(run_trial(setup_of(fast_repository, demo, 0), work))
+        assert coordinator.next_work(0, 2) is Pause.WAIT
+        assert coordinator.state.decisions == []
+        coordinator.record(run_trial(setup_of(fast_repository, demo, 1), late))
+        assert [decision.experiment for decision in coordinator.state.decisions] == [0, 1, 2, 3]
+        assert coordinator.next_work(0, 2) is Pause.FINISHED
+        agree(fast_repository, coordinator)
+
+
 def test_two_drivers_cannot_run_one_search(fast_repository, demo):
     with coordinator_of(fast_repository, demo), pytest.raises(SearchError, match="running already"):
         Coordinator(Repository(fast_repository), "t")
