@@ -25,6 +25,10 @@ from search.worktree import SHORT, Repository
 class BaselineFailed(SearchError):
     """The baseline crashed: there is nothing to search around. The message ends with its traceback."""
 
+    def __init__(self, outcome: Outcome) -> None:
+        advice = "mend train.py, commit it, and begin another search with --tag"
+        super().__init__(f"the baseline failed: {outcome.reason}; {advice}\n{outcome.traceback}".rstrip())
+
 
 class Coordinator:
     """A search in progress. Only one lives per tag: it holds the lock of runs/<tag> until close().
@@ -149,12 +153,11 @@ class Coordinator:
         self._journal(record_of("outcome", outcome))
         self.files.add_outcome(outcome)
         self._tell_proposer(outcome)
-        if outcome.crashed:
-            self.tell(f"crash   {outcome.trial} on gpu{outcome.slot}: {outcome.reason}")
-        others = self.state.outcomes_of(0)
-        if outcome.experiment == 0 and outcome.crashed and all(other.crashed for other in others):
-            raise BaselineFailed(f"the baseline failed: {outcome.reason}\n{outcome.traceback}".rstrip())
+        if outcome.experiment == 0 and all(other.crashed for other in self.state.outcomes_of(0)):
+            raise BaselineFailed(outcome)
         self._decide()
+        if outcome.crashed and outcome.experiment not in {d.experiment for d in self.state.decisions[-1:]}:
+            self.tell(f"crash   {outcome.trial} on gpu{outcome.slot}: {outcome.reason}")  # no row tells it
 
     def _tell_proposer(self, outcome: Outcome) -> None:
         self.proposer.tell(outcome.experiment, self._point(outcome.experiment), outcome.seed, outcome.score)
@@ -188,8 +191,8 @@ class Coordinator:
         incumbent = self.state.incumbent
         if incumbent is None:
             status, reason, note = Status.KEEP, "baseline", ""
-            if number != 0 or score is None:
-                raise SearchError("the baseline is not decided yet")
+            if score is None:
+                raise BaselineFailed(first)
         else:
             assert incumbent.score is not None
             is_tie = score == incumbent.score

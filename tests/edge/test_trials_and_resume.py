@@ -295,6 +295,8 @@ def test_a_baseline_that_fails_ends_the_search_with_its_traceback(tmp_path, demo
     )
     with coordinator_of(repository, demo) as coordinator, pytest.raises(BaselineFailed, match="takes from 1 to 4"):
         run_all(coordinator, setup_of(repository, demo))
+    with pytest.raises(BaselineFailed, match="takes from 1 to 4"), coordinator_of(repository):
+        pass  # a resume cannot go on from it, and says why
 
 
 def test_resuming_what_is_not_there(fast_repository):
