@@ -13,12 +13,13 @@ import importlib.util
 import json
 import os
 import shutil
+import socket
 import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,11 +41,14 @@ BINARY_INFECTION_CLASS = 4  # class_4 is infected, every other class is not
 CLASSES = tuple(f"class_{i}" for i in range(5))
 PARTS = ("train", "validation", "test")
 PART_ENDS = (0.6, 0.8, 1.0)  # upper ends of the parts' shares of the hash range
-CACHE_FORMAT = 1  # part of the cache's key: raise it when decoding changes
+CACHE_FORMAT = 2  # part of the cache's key: raise it when decoding or the layout changes
 SMALLEST_IMAGE = 16
 LITTER = {"Thumbs.db", "desktop.ini"}  # what operating systems leave in folders
 EVALUATE_BATCH = 64
-PREDICTIONS_VARIABLE = "AUTORESEARCH_PREDICTIONS"  # where evaluate() saves probabilities, when a search asks for them
+VIEW = "view"  # folder within a cache: what a trial of a search is given
+WITHHELD = -1  # the label of a photo whose label a trial is not given
+SCORER_VARIABLE = "AUTORESEARCH_SCORER"  # file descriptor of the socket to the search's scorer, in a trial of a search
+PROBE_SECONDS = 0.1
 
 
 class DataError(Exception):
@@ -64,8 +68,9 @@ class Photo:
 class Data:
     """A decoded data set.
 
-    images: uint8, (photos, size, size, 3), memory-mapped, RGB. labels: int64, (photos,). part: int8, (photos,),
-    an index into PARTS. shas: SHA-256 of each photo's bytes. fingerprint: the cache's key, 64 hex digits.
+    images: uint8, (photos, size, size, 3), memory-mapped, RGB. labels: int64, (photos,); in a trial of a search those
+    of validation and test are WITHHELD. part: int8, (photos,), an index into PARTS. shas: SHA-256 of each photo's
+    bytes; none in a trial of a search. fingerprint: the cache's key, 64 hex digits.
     """
 
     images: np.ndarray
@@ -279,29 +284,57 @@ def _write_in_place(path: Path, text: str) -> None:
 def load(dataset: Path | str = "dataset") -> Data:
     """The decoded data set, from its cache; builds the cache first where there is none.
 
+    dataset: the folder of the five classes, or the view of a cache, which a search names to its trials.
     Raises DataError where the data set cannot be used.
     """
     dataset = Path(dataset).absolute()
+    if (dataset / "view.json").exists():
+        return _open_view(dataset)
     files, size = photo_files(dataset), image_size_of(dataset)
     try:
         known = json.loads(_pointer(dataset).read_text())
         if known["stamp"] == _stamp(dataset, files, size):
             return _open_cache(cache_root() / known["fingerprint"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, DataError):
         pass  # no cache yet, or one that somebody removed: build it
     return build(dataset)[0]
 
 
+def view_of(data: Data) -> Path:
+    """The folder to name as data set to a trial: all photos, and the labels of the training photos alone."""
+    return cache_root() / data.fingerprint / VIEW
+
+
 def _open_cache(folder: Path) -> Data:
-    meta = json.loads((folder / "meta.json").read_text())
-    return Data(
-        images=np.load(folder / "images.npy", mmap_mode="r"),
-        labels=np.array(meta["labels"], np.int64),
-        part=np.array(meta["part"], np.int8),
-        shas=meta["shas"],
-        image_size=meta["image_size"],
-        fingerprint=folder.name,
-    )
+    sealed = json.loads((folder / "labels.json").read_text())
+    return replace(_open_view(folder / VIEW), labels=np.array(sealed["labels"], np.int64), shas=sealed["shas"])
+
+
+def _open_view(folder: Path) -> Data:
+    try:
+        view = json.loads((folder / "view.json").read_text())
+        return Data(
+            images=np.load(folder / "images.npy", mmap_mode="r"),
+            labels=np.array(view["labels"], np.int64),
+            part=np.array(view["part"], np.int8),
+            shas=[],
+            image_size=view["image_size"],
+            fingerprint=folder.parent.name,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{folder}: not the view of a cache: {error}; python prepare.py builds it anew") from error
+
+
+def _write_labels(folder: Path, photos: list[Photo], parts: list[str], size: int) -> None:
+    """labels.json for the scorer; view.json, without the labels that are for the scorer only, for trials."""
+    labels = [photo.label for photo in photos]
+    (folder / "labels.json").write_text(json.dumps({"labels": labels, "shas": [photo.sha for photo in photos]}))
+    view = {
+        "labels": [label if part == "train" else WITHHELD for label, part in zip(labels, parts, strict=True)],
+        "part": [PARTS.index(part) for part in parts],
+        "image_size": size,
+    }
+    (folder / VIEW / "view.json").write_text(json.dumps(view))
 
 
 def build(dataset: Path) -> tuple[Data, list[Photo], list[str], Counter[str]]:
@@ -322,7 +355,8 @@ def build(dataset: Path) -> tuple[Data, list[Photo], list[str], Counter[str]]:
             photos = list(pool.map(lambda file: Photo(file[0], file[1], _sha_of(dataset / file[0])), files))
             # The order of the cache is by content: a renamed file neither moves a photo nor changes the fingerprint.
             photos.sort(key=lambda photo: (photo.sha, photo.label, photo.path))
-            images = _room_for(aside / "images.npy", (len(photos), size, size, 3))
+            (aside / VIEW).mkdir()
+            images = _room_for(aside / VIEW / "images.npy", (len(photos), size, size, 3))
 
             def decode(index: int) -> tuple[str, str]:
                 try:
@@ -340,20 +374,14 @@ def build(dataset: Path) -> tuple[Data, list[Photo], list[str], Counter[str]]:
         head = f"{CACHE_FORMAT} {size}\n"
         fingerprint = hashlib.sha256((head + "\n".join(content)).encode()).hexdigest()
         final = root / fingerprint
-        if not (final / "meta.json").exists():
+        if not (final / "labels.json").exists():
             images.flush()
-            meta = {
-                "labels": [photo.label for photo in photos],
-                "part": [PARTS.index(part) for part in parts],
-                "shas": [photo.sha for photo in photos],
-                "image_size": size,
-            }
-            (aside / "meta.json").write_text(json.dumps(meta))
+            _write_labels(aside, photos, parts, size)
             os.chmod(aside, 0o755)
             try:
                 os.rename(aside, final)
             except OSError:
-                if not (final / "meta.json").exists():  # not another process that was first
+                if not (final / "labels.json").exists():  # not another process that was first
                     raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -391,15 +419,29 @@ def accuracies(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float
 
 
 def evaluate(model: torch.nn.Module, data: Data, device: torch.device | str) -> dict[str, float]:
-    """Scores a model on the validation photos: the only metric of a search.
+    """Scores a model on the validation photos: the only metric of a search. Call it once, when training has ended.
 
     The model takes float32 (n, 3, size, size) in 0…1 and gives (n, 5) logits; normalisation is the model's own.
-    Each photo's class probabilities are saved for the trial where a search runs it. Returns mc_acc and bin_acc.
-    Raises ValueError where a probability is not a number.
+    In a search it hands the probabilities of the validation and test photos to the scorer, which alone has their labels
+    and takes the first ones it gets. Returns mc_acc and bin_acc on validation. Raises ValueError where a probability is
+    not a number, DataError where the labels are withheld and there is no scorer, or it takes no more.
     """
+    scorer = _Scorer.of_this_trial()
+    validation = data.indices("validation")
+    if scorer is None:
+        if (data.labels[validation] == WITHHELD).any():
+            raise DataError("the labels of the validation photos are withheld: only a trial of a search can be scored")
+        return accuracies(_probabilities(model, data, validation, device), data.labels[validation])
+    scorer.ask({"event": "evaluating", "probe": speed_probe(device)})
+    both = np.concatenate([validation, data.indices("test")])
+    probabilities = _probabilities(model, data, both, device)
+    return scorer.ask({"event": "submit", "shape": list(probabilities.shape)}, probabilities.astype("<f4").tobytes())
+
+
+def _probabilities(model: torch.nn.Module, data: Data, indices: np.ndarray, device: torch.device | str) -> np.ndarray:
+    """The class probabilities, float32 (n, 5), of these photos."""
     import torch
 
-    indices = data.indices("validation")
     was_training = model.training
     model.eval()
     outputs = []
@@ -412,11 +454,51 @@ def evaluate(model: torch.nn.Module, data: Data, device: torch.device | str) -> 
     probabilities = torch.cat(outputs).numpy()
     if not np.isfinite(probabilities).all():
         raise ValueError("the model's probabilities are not numbers (NaN or infinite)")
-    if target := os.environ.get(PREDICTIONS_VARIABLE):
-        aside = Path(target).with_suffix(".partial.npz")
-        np.savez(aside, probabilities=probabilities, shas=np.array([data.shas[i] for i in indices]))
-        os.replace(aside, target)
-    return accuracies(probabilities, data.labels[indices])
+    return probabilities
+
+
+def speed_probe(device: torch.device | str) -> float:
+    """How often a second this device does a small fixed piece of work now: what tells slow slots from fast ones."""
+    import torch
+
+    convolution = torch.nn.Conv2d(16, 16, 3, padding=1).to(device)
+    photos = torch.zeros(8, 16, 64, 64, device=device)
+
+    def wait() -> None:
+        if torch.device(device).type == "cuda":
+            torch.cuda.synchronize()
+
+    with torch.inference_mode():
+        convolution(photos)
+        wait()
+        began, times = time.monotonic(), 0
+        while (used := time.monotonic() - began) < PROBE_SECONDS:
+            for _ in range(4):
+                convolution(photos)
+            wait()
+            times += 4
+    return times / used
+
+
+class _Scorer:
+    """The trial's end of the socket to the scorer: a line of JSON, with bytes behind it, is answered by one."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.connection = socket.socket(fileno=os.dup(descriptor))
+        self.answers = self.connection.makefile("r")
+
+    @classmethod
+    def of_this_trial(cls) -> _Scorer | None:
+        named = os.environ.get(SCORER_VARIABLE, "")
+        return cls(int(named)) if named.isdecimal() else None
+
+    def ask(self, message: dict[str, object], payload: bytes = b"") -> dict[str, float]:
+        line = json.dumps({**message, "bytes": len(payload)}) + "\n"
+        self.connection.sendall(line.encode() + payload)
+        answer = json.loads(self.answers.readline() or '{"error": "the scorer has gone"}')
+        if "error" in answer:
+            raise DataError(answer["error"])
+        return dict(answer)
 
 
 # --- the command ------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from pathlib import Path
 import prepare
 from search.gpus import LOGICAL_SLOTS
 from search.plan import Limit
+from search.race import MOST_SEEDS
 from search.types import UsageError
 
 DEFAULT_ROUND = 12  # experiments between two turns of the agent
@@ -17,6 +18,8 @@ KEPT_FOR_LIFE = {
     "seed": 0,
     "max_train_seconds": float(prepare.TIME_BUDGET),
     "tag": None,
+    "confirm_seeds": 2,
+    "allow_degenerate": False,
 }  # what a search is set up with, and the defaults
 MAY_HAVE_MOVED = ("dataset",)  # may be named again on a resume
 
@@ -56,7 +59,25 @@ def parser() -> argparse.ArgumentParser:
         help=f"training budget of a trial, in seconds (default {prepare.TIME_BUDGET})",
     )
 
-    limits = made.add_argument_group("when it ends", "The baseline is not counted; experiments before a resume are.")
+    proof = made.add_argument_group("what it believes")
+    proof.add_argument(
+        "--confirm-seeds",
+        type=int,
+        metavar="N",
+        help="a challenger that may win is run again with so many further seeds before it is kept (default 2; 0: the "
+        "bare rule, which keeps luck)",
+    )
+    proof.add_argument(
+        "--allow-degenerate",
+        action="store_true",
+        default=None,
+        help="keep by accuracy alone, also a model that never, or always, flags infection",
+    )
+
+    limits = made.add_argument_group(
+        "when it ends",
+        "The baseline is not counted, nor are the further seeds of a challenger; experiments before a resume are.",
+    )
     limits.add_argument("--experiments", type=int, metavar="N", help="end after so many experiments in all")
     limits.add_argument("--rounds", type=int, metavar="N", help="end after so many rounds")
     limits.add_argument(
@@ -96,6 +117,8 @@ def settle(options: argparse.Namespace) -> None:
             raise UsageError(f"--{name.replace('_', '-')} {value}: at least 1")
     if options.max_train_seconds is not None and not 0 < options.max_train_seconds < float("inf"):
         raise UsageError(f"--max-train-seconds {options.max_train_seconds:g}: more than 0, and finite")
+    if options.confirm_seeds is not None and not 0 <= options.confirm_seeds < MOST_SEEDS:
+        raise UsageError(f"--confirm-seeds {options.confirm_seeds}: from 0 to {MOST_SEEDS - 1}")
     if options.seed is not None and not 0 <= options.seed < 2**31:
         raise UsageError(f"--seed {options.seed}: from 0 to {2**31 - 1}")
 

@@ -8,18 +8,23 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import IO, Any
 
+from search.contest import Contest, contest, equal_within_error, mean_of, overtaken, scored
 from search.paths import Names, RunPaths
-from search.plan import Limit, Pause, next_work
+from search.plan import Limit, Pause, Slots, next_work
 from search.propose import Proposer
+from search.race import Next
 from search.recipe import code_id, code_size, values_of
 from search.rules import judge, memory_note
 from search.runfiles import RunFiles
+from search.screening import mean_metrics
 from search.space import Space, parse_space
-from search.state import Run, State, apply, mean_score, rebuild, record_of, start_record
+from search.state import Run, State, apply, rebuild, record_of, start_record
 from search.tags import load_state
 from search.trial import read_outcome
 from search.types import Decision, Outcome, SearchError, Settings, Status, UsageError, Value, Work
 from search.worktree import SHORT, Repository
+
+SHOWN_RATES = ("sensitivity", "specificity")  # beside bin_acc, which says little where few are infected
 
 
 class BaselineFailed(SearchError):
@@ -43,6 +48,7 @@ class Coordinator:
         self.in_flight: set[Run] = set()
         self.limit = Limit()
         self._recipes: dict[str, dict[str, Value]] = {}
+        self._sizes: dict[str, int] = {}
         self._lock = self._take_lock()
 
     def _take_lock(self) -> IO[str]:
@@ -121,10 +127,9 @@ class Coordinator:
             self.in_flight,
             self.limit,
             self.space,
-            self.recipe_at(self.state.centre),
+            self.recipe_at,
             self.proposer.suggest,
-            slot,
-            slots,
+            Slots(slot, slots, self._machines()),
         )
         if work is Pause.BROKEN:
             last = list(self.state.outcomes.values())[-1]
@@ -140,6 +145,10 @@ class Coordinator:
         self._journal(start_record(work))
         self.in_flight.add((work.experiment.number, work.seed))
         return work
+
+    def _machines(self) -> dict[int, str]:
+        """The kind of each slot, by its latest trial that told."""
+        return {outcome.slot: outcome.machine for outcome in self.state.outcomes.values() if outcome.machine}
 
     def record(self, outcome: Outcome) -> None:
         """Takes in one trial's outcome, once, and decides what can be decided.
@@ -175,33 +184,92 @@ class Coordinator:
     # --- decisions ---
 
     def _decide(self) -> None:
-        while undecided := self.state.undecided():  # the baseline's decision lets others follow
-            decision = self._decision(undecided[0])
+        while (decision := self._next_decision()) is not None:
+            again = decision.experiment in self.state.verdicts
             self._journal(record_of("decision", decision))
             self._write_branches()
-            self.files.add_decision(decision)
+            if again:  # its row changes
+                self.files.rewrite(self.state)
+            else:
+                self.files.add_decision(decision)
             self._tell_decision(decision)
 
-    def _decision(self, number: int) -> Decision:
-        experiment = self.state.experiments[number]
-        outcomes = self.state.outcomes_of(number)
-        first = min(outcomes, key=lambda outcome: outcome.seed)
-        score = mean_score(outcomes)
-        memory_gb = max((outcome.memory_mb or 0.0) for outcome in outcomes) / 1024 if score else 0.0
+    def _next_decision(self) -> Decision | None:
+        """The first decision that can be made now; None where all wait for trials."""
+        undecided = self.state.undecided()
+        if self.state.incumbent is None:  # the baseline's decision lets others follow
+            return self._baseline_decision() if undecided else None
+        fallen = overtaken(self.state)
+        if fallen is not None:
+            return self._fallen(*fallen)
+        for number in undecided:
+            if self.state.seeds_in_flight(number):
+                continue
+            race = contest(self.state, number, self._is_simpler(number))
+            if race.need in (Next.DECIDE, Next.DROP):
+                return self._decision(race)
+        return None
+
+    def _baseline_decision(self) -> Decision:
+        outcomes = self.state.outcomes_of(0)
+        if all(outcome.crashed for outcome in outcomes):
+            raise BaselineFailed(min(outcomes, key=lambda outcome: outcome.seed))
+        return self._made(0, Status.KEEP, "baseline", scored(self.state, 0))
+
+    def _fallen(self, incumbent: Decision, before: Decision) -> Decision:
+        """The incumbent's end: more seeds have shown that its predecessor is better."""
+        ours, theirs = scored(self.state, incumbent.experiment), scored(self.state, before.experiment)
+        one, other = mean_of(ours), mean_of(theirs)
+        assert one is not None and other is not None
+        reason = (
+            f"bin_acc {one.bin_acc - other.bin_acc:+.6f} below its predecessor {before.commit[:SHORT]}, "
+            f"over {len(ours)} seeds against {len(theirs)}"
+        )
+        return self._made(incumbent.experiment, Status.DISCARD, reason, ours, before)
+
+    def _decision(self, race: Contest) -> Decision:
+        """What the rules say of a challenger whose race is over, by the means of what both sides have."""
         incumbent = self.state.incumbent
-        if incumbent is None:
-            status, reason, note = Status.KEEP, "baseline", ""
-            if score is None:
-                raise BaselineFailed(first)
-        else:
-            assert incumbent.score is not None
-            is_tie = score == incumbent.score
-            simpler = is_tie and self._size(first.commit) < self._size(incumbent.commit)
-            status, reason = judge(score, incumbent.score, simpler)
-            note = memory_note(memory_gb, incumbent.memory_gb)
-            if status is Status.CRASH:
-                reason = first.reason
-        description = experiment.description + (f" ({reason})" if status is Status.CRASH else "")
+        assert incumbent is not None and incumbent.score is not None
+        number = race.challenger
+        ours = scored(self.state, number)
+        score, held = mean_of(ours), mean_of(scored(self.state, race.incumbent, race.machine or None))
+        if score is None or race.out.startswith("seed"):
+            return self._made(number, Status.CRASH, race.out, ours, incumbent)
+        assert held is not None
+        if race.out:
+            return self._made(number, Status.DISCARD, race.out, ours, incumbent)
+        gap = f"bin_acc {score.bin_acc - held.bin_acc:+.6f}"
+        chance = None if race.probability is None else f"{race.probability:.0%}"
+        if race.need is Next.DROP:
+            reason = f"{gap} over {len(ours)} of its seeds: {chance} likely to be better"
+            return self._made(number, Status.DISCARD, reason, ours, incumbent, race.probability)
+        simpler = self._is_simpler(number) and equal_within_error(self.state, number, race.machine)
+        status, reason = judge(score, held, simpler)
+        simpler = simpler and status is Status.DISCARD
+        if simpler:
+            status, reason = Status.KEEP, "equal within the standard error, and simpler"
+        if len(ours) > 1:
+            reason += f" over {len(ours)} seeds: {chance} likely to be better"
+        return self._made(number, status, reason, ours, incumbent, race.probability, simpler)
+
+    def _made(
+        self,
+        number: int,
+        status: Status,
+        reason: str,
+        ours: list[Outcome],
+        incumbent: Decision | None = None,
+        probability: float | None = None,
+        simpler: bool = False,
+    ) -> Decision:
+        experiment = self.state.experiments[number]
+        first = min(self.state.outcomes_of(number), key=lambda outcome: outcome.seed)
+        score = None if status is Status.CRASH else mean_of(ours)
+        memory_gb = max((outcome.memory_mb or 0.0 for outcome in ours), default=0.0) / 1024 if score else 0.0
+        theirs = [] if incumbent is None else scored(self.state, incumbent.experiment)
+        slow = [note for outcome in ours if (note := outcome.speed.get("slow"))]
+        memory = memory_note(memory_gb, incumbent.memory_gb) if incumbent and score else ""
         return Decision(
             experiment=number,
             status=status,
@@ -210,14 +278,22 @@ class Coordinator:
             slot=first.slot,
             score=score,
             memory_gb=memory_gb,
-            description=description,
+            description=experiment.description + (f" ({reason})" if status is Status.CRASH else ""),
             incumbent=incumbent.commit if incumbent else first.commit,
-            incumbent_score=incumbent.score if incumbent else None,
+            incumbent_score=mean_of(theirs),
             changes=experiment.changes,
-            seeds=tuple(sorted(outcome.seed for outcome in outcomes)),
+            seeds=tuple(outcome.seed for outcome in ours) or (first.seed,),
             time=self._later_than_all(),
-            note=note,
+            note="; ".join(filter(None, [memory, *slow])),
+            incumbent_seeds=tuple(outcome.seed for outcome in theirs),
+            probability=probability,
+            simpler=simpler,
+            metrics=mean_metrics([outcome.metrics for outcome in ours]),
         )
+
+    def _is_simpler(self, number: int) -> bool:
+        commit = self.state.outcomes_of(number)[0].commit
+        return self._size(commit) < self._size(self.state.centre)
 
     def _later_than_all(self) -> float:
         """Now, but always later than the last decision, whatever the clock does: files are merged by these times."""
@@ -225,13 +301,18 @@ class Coordinator:
         return max(time.time(), last + 1e-3)
 
     def _size(self, commit: str) -> int:
-        return code_size(self.repository.file_at(commit, "train.py"))
+        if commit not in self._sizes:
+            self._sizes[commit] = code_size(self.repository.file_at(commit, "train.py"))
+        return self._sizes[commit]
 
     def _tell_decision(self, decision: Decision) -> None:
         shown = f"bin_acc {decision.score.bin_acc:.4f} mc_acc {decision.score.mc_acc:.4f}" if decision.score else ""
         note = f" [{decision.note}]" if decision.note else ""
+        rates = [f"{name[:4]} {decision.metrics[name]:.2f}" for name in SHOWN_RATES if name in decision.metrics]
+        seeds = f" ({len(decision.seeds)} seeds)" if len(decision.seeds) > 1 else ""
         self.tell(
-            f"{decision.status:7} {decision.commit[:SHORT]} gpu{decision.slot} {shown}  {decision.description}{note}"
+            f"{decision.status:7} {decision.commit[:SHORT]} gpu{decision.slot} {shown}{seeds} {' '.join(rates)}  "
+            f"{decision.description}{note}"
         )
 
     # --- what is written; all of it follows from the journal ---
@@ -243,7 +324,7 @@ class Coordinator:
 
     def _write_branches(self) -> None:
         """Points the incumbent's branch and the frontier's refs where the decisions say."""
-        wanted = {self.names.frontier_ref(step): kept.commit for step, kept in enumerate(self.state.frontier)}
+        wanted = {self.names.frontier_ref(step): kept.commit for step, kept in enumerate(self.state.kept)}
         wanted[self.names.incumbent_ref] = self.state.centre
         present = self.repository.refs(self.names.incumbent_ref) | self.repository.refs(self.names.refs + "/frontier")
         for ref, commit in wanted.items():

@@ -113,6 +113,7 @@ def main(command: list[str]) -> int:
         command,
         stdin=subprocess.DEVNULL,
         process_group=0,
+        close_fds=False,  # the scorer's socket is handed on
         preexec_fn=lambda: _prctl(PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509  this process has one thread
     )
     code = None

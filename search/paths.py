@@ -136,5 +136,6 @@ class TrialPaths:
         return self.root / "outcome.json"
 
     @property
-    def predictions(self) -> Path:
-        return self.root / "predictions.npz"
+    def scratch(self) -> Path:
+        """Its temporary files; gone with it."""
+        return self.root / "scratch"

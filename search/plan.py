@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from search.contest import contests
+from search.race import Next
 from search.space import Point, Space
 from search.state import Run, State
-from search.types import Experiment, Kind, Value, Work
+from search.types import Change, Experiment, Kind, Purpose, Value, Work
 
 MOST_CRASHES_IN_A_ROW = 8  # then the incumbent is measured again: does anything still run on this machine?
 
@@ -23,7 +25,8 @@ class Pause(Enum):
 
 @dataclass(frozen=True)
 class Limit:
-    """How many experiments and repeated measurements after the baseline; None: without end."""
+    """How many experiments after the baseline, and measurements for want of any; None: without end. The further seeds
+    of races come on top."""
 
     experiments: int | None = None
 
@@ -31,8 +34,17 @@ class Limit:
         if self.experiments is None:
             return False
         begun = sum(experiment.kind is not Kind.BASELINE for experiment in state.experiments.values())
-        again = sum(work.is_remeasure for work in state.started.values())
+        again = sum(work.purpose is Purpose.AGAIN for work in state.started.values())
         return begun + again >= self.experiments
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The slot that asks for work, one of `count`. machines: the kind of each slot that is known by now."""
+
+    asking: int
+    count: int
+    machines: Mapping[int, str]
 
 
 def next_work(
@@ -40,35 +52,43 @@ def next_work(
     in_flight: Set[Run],
     limit: Limit,
     space: Space,
-    recipe: dict[str, Value],
+    recipe_at: Callable[[str], dict[str, Value]],
     suggest: Callable[[int, dict[str, Value]], Point | None],
-    slot: int,
-    slots: int,
+    slots: Slots,
 ) -> Work | Pause:
-    """The next trial to start in a slot, one of `slots`.
+    """The next trial to start in the slot that asks.
 
-    in_flight: what slots run now; begun work that is not among it was lost with a driver and comes first. recipe: the
-    incumbent's. suggest: the proposer's, by experiment number and recipe.
+    in_flight: what slots run now; begun work that is not among it was lost with a driver and comes first. recipe_at: of
+    a commit. suggest: the proposer's, by experiment number and recipe.
     """
     for work in state.unfinished():
         if (work.experiment.number, work.seed) not in in_flight:
-            return Work(work.experiment, work.seed, work.attempt + 1, work.commit)
-    first = baseline_work(state, slot, slots)
+            return Work(work.experiment, work.seed, work.attempt + 1, work.commit, work.purpose)
+    first = baseline_work(state, slots.asking, slots.count)
     if first is not None:
         return first
     for experiment in state.unstarted():
         return Work(experiment, state.settings.seed)
+    if state.crashes_in_a_row >= MOST_CRASHES_IN_A_ROW and state.incumbent_crashed:
+        return Pause.BROKEN
+    further = race_work(state, slots)
+    if further is not None:
+        return further
     if limit.reached(state):
-        return Pause.FINISHED if state.decisions and not in_flight else Pause.WAIT
+        return Pause.FINISHED if state.decisions and not in_flight and not state.undecided() else Pause.WAIT
     if state.crashes_in_a_row >= MOST_CRASHES_IN_A_ROW and state.decisions:
         return after_many_crashes(state, in_flight)
     number = max(state.experiments) + 1
+    again = rebase(state, number, space, recipe_at)
+    if again is not None:
+        return Work(again, state.settings.seed)
+    recipe = recipe_at(state.centre)
     point = suggest(number, recipe)
     if point is not None:
         changes = space.changes(recipe, point)
         description = ", ".join(map(str, changes))
         return Work(Experiment(number, Kind.SWEEP, state.centre, changes, description), state.settings.seed)
-    return remeasure(state)
+    return measure_again(state, Purpose.AGAIN)
 
 
 def baseline_work(state: State, slot: int, slots: int) -> Work | None:
@@ -80,17 +100,60 @@ def baseline_work(state: State, slot: int, slots: int) -> Work | None:
     return None
 
 
-def remeasure(state: State) -> Work:
-    """Measures the incumbent again with its next seed: what is left to do when a space is used up."""
-    experiment = state.experiments[state.incumbent.experiment if state.incumbent else 0]
-    seeds = [seed for number, seed in state.started if number == experiment.number]
-    return Work(experiment, max(seeds) + 1, commit=state.centre)
+def race_work(state: State, slots: Slots) -> Work | None:
+    """A further seed for a race, on the kind of slot that it is run on; None where no race needs this slot now."""
+    for race in contests(state):
+        is_other_kind = race.machine != slots.machines.get(slots.asking, race.machine)
+        if is_other_kind and race.machine in slots.machines.values():
+            continue  # a slot of its kind will ask
+        if race.need is Next.INCUMBENT and not state.seeds_in_flight(race.incumbent):
+            return measure_again(state, Purpose.CONFIRM)
+        in_flight = len(state.seeds_in_flight(race.challenger))
+        if race.need is Next.CHALLENGER and not in_flight:
+            return further_seed(state, race.challenger)
+        run = len(state.outcomes_of(race.challenger)) + in_flight
+        if race.need is Next.CHALLENGER_ALL and run <= state.settings.confirm_seeds:
+            return further_seed(state, race.challenger)
+    return None
+
+
+def further_seed(state: State, experiment: int) -> Work:
+    commit = state.outcomes_of(experiment)[0].commit
+    seed = state.next_seed(experiment)
+    return Work(state.experiments[experiment], seed, commit=commit, purpose=Purpose.CONFIRM)
+
+
+def measure_again(state: State, purpose: Purpose) -> Work:
+    """Measures the incumbent with its next seed: for a race, or for want of anything else where a space is used up."""
+    experiment = state.incumbent.experiment if state.incumbent else 0
+    seed = state.next_seed(experiment)
+    return Work(state.experiments[experiment], seed, commit=state.centre, purpose=purpose)
+
+
+def rebase(state: State, number: int, space: Space, recipe_at: Callable[[str], dict[str, Value]]) -> Experiment | None:
+    """A kept change on top of the incumbent that it beat without having begun from it: both may be good together."""
+    known = {space.key(recipe_at(d.commit)) for d in state.verdicts.values()}
+    known |= {space.key(recipe_at(e.parent) | {c.axis: c.new for c in e.changes}) for e in state.experiments.values()}
+    tried = {experiment.origin for experiment in state.experiments.values()}
+    for decision in state.kept:
+        winner = state.experiments[decision.experiment]
+        if winner.number in tried or winner.number == 0 or winner.parent == decision.incumbent:
+            continue
+        below = recipe_at(decision.incumbent)
+        changes = tuple(
+            Change(change.axis, below[change.axis], change.new)
+            for change in winner.changes
+            if below[change.axis] != change.new
+        )
+        if changes and space.key(below | {change.axis: change.new for change in changes}) not in known:
+            description = f"{', '.join(map(str, changes))} (as kept before, on top of what it beat)"
+            return Experiment(number, Kind.REBASE, decision.incumbent, changes, description, winner.number)
+    return None
 
 
 def after_many_crashes(state: State, in_flight: Set[Run]) -> Work | Pause:
     """Is it the ideas or the machine? The incumbent, which did run once, tells."""
-    if state.incumbent_crashed:
-        return Pause.BROKEN
-    if any(state.started[run].is_remeasure for run in in_flight):
+    assert state.incumbent is not None
+    if any(number == state.incumbent.experiment for number, _ in in_flight):
         return Pause.WAIT
-    return remeasure(state)
+    return measure_again(state, Purpose.AGAIN)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,8 +58,11 @@ def run_limited(
     limits: Limits,
     on_started: Callable[[int], None] = lambda pid: None,
     on_training: Callable[[], None] = lambda: None,
+    descriptors: Sequence[int] = (),
 ) -> Ended:
     """Runs a command to its end or its limit; afterwards no process of it is alive.
+
+    descriptors: what it inherits of this process's, beside its output.
 
     on_started gets the process id of the guard, whose death ends the command. on_training: at its first training line.
     """
@@ -72,6 +75,7 @@ def run_limited(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=descriptors,
         )
     try:
         on_started(guard.pid)

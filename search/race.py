@@ -178,9 +178,7 @@ class Next(Enum):
     DROP = auto()  # nothing: the challenger can hardly win any more
 
 
-def next_of(
-    challenger: Side, incumbent: Side, model: Model, confirm_seeds: int, is_tie: bool = False
-) -> Next:
+def next_of(challenger: Side, incumbent: Side, model: Model, confirm_seeds: int, is_tie: bool = False) -> Next:
     """What the race between these two needs next.
 
     confirm_seeds: further seeds of a challenger, after its first. is_tie: on the first seed both scored the same, so

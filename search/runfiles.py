@@ -30,6 +30,11 @@ class RunFiles:
         for path in (self.paths.slot(decision.slot).results, self.paths.results):
             _append(path, f"{row_of(decision).line}\n")
 
+    def rewrite(self, state: State) -> None:
+        """After a second decision on an experiment: its row changes, the others stay."""
+        for path, text in texts_of(state, self.paths).items():
+            write_in_place(path, text)
+
     def write_all(self, state: State) -> None:
         """Writes every ledger anew; one that holds what would be lost is kept beside, under another name."""
         for path, text in texts_of(state, self.paths).items():
@@ -44,10 +49,10 @@ def texts_of(state: State, paths: RunPaths) -> dict[Path, str]:
         paths.settings: json.dumps(to_json(state.settings), indent=2) + "\n",
         paths.trials: json_lines(record_of("outcome", outcome) for outcome in state.outcomes.values()),
         paths.decisions: json_lines(record_of("decision", decision) for decision in state.decisions),
-        paths.results: render(map(row_of, state.decisions)),
+        paths.results: render(map(row_of, state.verdicts.values())),
     }
-    for number in {*range(state.settings.slots), *(decision.slot for decision in state.decisions)}:
-        rows = [row_of(decision) for decision in state.decisions if decision.slot == number]
+    for number in {*range(state.settings.slots), *(decision.slot for decision in state.verdicts.values())}:
+        rows = [row_of(decision) for decision in state.verdicts.values() if decision.slot == number]
         texts[paths.slot(number).results] = render(rows)
     return texts
 

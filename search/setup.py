@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import prepare
+from search import sealed
 from search.arguments import slot_count
 from search.gpus import visible_gpus
 from search.recipe import read_recipe
@@ -39,6 +40,8 @@ class Ready:
         """What every slot needs to know beside the run's own paths; see SlotSetup."""
         return {
             "tag": self.settings.tag,
+            "base": self.settings.base,
+            "seal": str(sealed.folder_of(self.settings)),
             "dataset": self.dataset,
             "fingerprint": self.settings.fingerprint,
             "max_train_seconds": self.settings.max_train_seconds,
@@ -95,6 +98,9 @@ def ready_to_begin(options: argparse.Namespace, repository: Repository) -> Ready
         max_train_seconds=options.max_train_seconds,
         slots=slots,
         created=time.time(),
+        validation_photos=len(data.indices("validation")),
+        confirm_seeds=options.confirm_seeds,
+        allow_degenerate=options.allow_degenerate,
     )
     return Ready(settings, slots, gpus, settings.dataset, len(data.labels))
 

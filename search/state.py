@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Any
 
-from search.types import Decision, Experiment, Outcome, Score, Settings, Status, Work, from_json, to_json
+from search.types import Decision, Experiment, Outcome, Purpose, Settings, Status, Work, from_json, to_json
 
 Run = tuple[int, int]  # experiment number, seed: measured at most once
 
@@ -30,19 +30,29 @@ class State:
         return range(self.settings.seed, self.settings.seed + self.settings.slots)
 
     @property
+    def verdicts(self) -> dict[int, Decision]:
+        """The latest decision on each experiment, in the order in which they were first decided."""
+        return {decision.experiment: decision for decision in self.decisions}
+
+    @property
+    def frontier(self) -> list[Decision]:
+        """The incumbents so far that were not replaced by their predecessors, in order of decision."""
+        return [decision for decision in self.verdicts.values() if decision.status is Status.KEEP]
+
+    @property
     def incumbent(self) -> Decision | None:
-        """The last kept decision, or None before the baseline is decided."""
-        return next((d for d in reversed(self.decisions) if d.status is Status.KEEP), None)
+        """The last of the frontier, or None before the baseline is decided."""
+        return next(reversed(self.frontier), None)
+
+    @property
+    def kept(self) -> list[Decision]:
+        """Every decision that made an incumbent, in their order; also where it was replaced by its predecessor."""
+        return [decision for decision in self.decisions if decision.status is Status.KEEP]
 
     @property
     def centre(self) -> str:
         """The commit that new experiments start from."""
         return self.incumbent.commit if self.incumbent else self.settings.base
-
-    @property
-    def frontier(self) -> list[Decision]:
-        """The incumbents so far, in order of decision."""
-        return [decision for decision in self.decisions if decision.status is Status.KEEP]
 
     def outcomes_of(self, experiment: int) -> list[Outcome]:
         return [outcome for (number, _), outcome in self.outcomes.items() if number == experiment]
@@ -58,14 +68,23 @@ class State:
 
     def undecided(self) -> list[int]:
         """Experiments with an outcome and no decision, in order of their outcomes; the baseline waits for all seeds."""
-        decided = {decision.experiment for decision in self.decisions}
+        decided = self.verdicts
         numbers = dict.fromkeys(number for number, _ in self.outcomes if number not in decided)
         if 0 not in decided:
             return [0] if all((0, seed) in self.outcomes for seed in self.baseline_seeds) else []
         return list(numbers)
 
+    def seeds_in_flight(self, experiment: int) -> list[int]:
+        """Seeds of an experiment that were begun and have no outcome yet."""
+        return [seed for number, seed in self.started if number == experiment and (number, seed) not in self.outcomes]
+
+    def next_seed(self, experiment: int) -> int:
+        """The seed of an experiment's next trial: all experiments have the same ones, in the same order."""
+        begun = {seed for number, seed in self.started if number == experiment}
+        return next(seed for seed in itertools.count(self.settings.seed) if seed not in begun)
+
     def count(self, status: Status) -> int:
-        return sum(decision.status is status for decision in self.decisions)
+        return sum(decision.status is status for decision in self.verdicts.values())
 
 
 def apply(state: State | None, record: dict[str, Any]) -> State:
@@ -79,7 +98,10 @@ def apply(state: State | None, record: dict[str, Any]) -> State:
         experiment = from_json(Experiment, record)
         state.experiments[experiment.number] = experiment
     elif kind == "start":
-        work = Work(state.experiments[record["experiment"]], record["seed"], record["attempt"], record["commit"])
+        purpose = Purpose(record.get("purpose", Purpose.AGAIN if record["commit"] else Purpose.FIRST))
+        work = Work(
+            state.experiments[record["experiment"]], record["seed"], record["attempt"], record["commit"], purpose
+        )
         state.started[(work.experiment.number, work.seed)] = work
     elif kind == "outcome":
         outcome = from_json(Outcome, record)
@@ -100,7 +122,8 @@ def _take_in(state: State, outcome: Outcome) -> None:
     state.outcomes[run] = outcome
     if outcome.crashed:
         state.crashes_in_a_row += 1
-        state.incumbent_crashed = state.incumbent_crashed or state.started[run].is_remeasure
+        is_incumbent = state.incumbent is not None and outcome.experiment == state.incumbent.experiment
+        state.incumbent_crashed = state.incumbent_crashed or is_incumbent
     else:
         state.crashes_in_a_row, state.incumbent_crashed = 0, False
 
@@ -127,12 +150,5 @@ def start_record(work: Work) -> dict[str, Any]:
         "seed": work.seed,
         "attempt": work.attempt,
         "commit": work.commit,
+        "purpose": str(work.purpose),
     }
-
-
-def mean_score(outcomes: Iterable[Outcome]) -> Score | None:
-    """The mean over the seeds that did not crash; None where all did."""
-    scores = [outcome.score for outcome in outcomes if outcome.score is not None]
-    if not scores:
-        return None
-    return Score(fmean(score.bin_acc for score in scores), fmean(score.mc_acc for score in scores))

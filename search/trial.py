@@ -6,31 +6,40 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 import prepare
+from search import pinned, sealed
 from search.paths import Names, RunPaths, SlotPaths, TrialPaths
 from search.process import Ended, Limits, run_limited
 from search.recipe import rewrite_recipe
-from search.scoring import agrees, score_predictions
-from search.types import Outcome, Score, SearchError, Work, from_json, to_json
+from search.sandbox import confined, is_available
+from search.scorer import Labels, Scorer
+from search.scoring import agrees
+from search.screening import screen
+from search.speed import GpuWatch, from_footer
+from search.types import Outcome, SearchError, Work, from_json, to_json
 from search.worktree import SHORT, Repository
 
 START_UP_SECONDS = 300.0  # to the first training line
 SHORTEST_REST = 20.0  # seconds; a budget of seconds is not lost to a busy machine
 TRACEBACK_LINES = 40
+OVER_BUDGET = 1.1  # times the budget, and OVER_BUDGET_SECONDS: training for longer, by the worker's clock, is marked
+OVER_BUDGET_SECONDS = 5.0
 OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemoryError|MemoryError|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
 PASSED_ON = (
     "PATH",
     "HOME",
     "LANG",
     "LC_ALL",
-    "TMPDIR",
     "TZ",
     "USER",
     "LD_LIBRARY_PATH",
@@ -51,13 +60,16 @@ class SlotSetup:
     repository: str
     run: str
     tag: str
+    base: str  # the commit whose files, but for train.py, every trial has
     slot: int
     gpu: str  # the id that CUDA_VISIBLE_DEVICES gets
     dataset: str
     fingerprint: str
+    seal: str  # folder for what nobody sees while the search runs
     max_train_seconds: float
     threads: int
     start_up_seconds: float = START_UP_SECONDS
+    confine: bool = True  # where the kernel can
 
     @property
     def limits(self) -> Limits:
@@ -105,7 +117,7 @@ def _commit(setup: SlotSetup, slot: SlotPaths, work: Work) -> str:
     experiment = work.experiment
     commit = work.commit or experiment.parent
     tree = repository.slot_worktree(slot.tree, names.slot_branch(setup.slot), commit)
-    if experiment.changes and not work.is_remeasure:
+    if experiment.changes and not work.commit:
         source = (slot.tree / "train.py").read_text()
         changed = rewrite_recipe(source, {change.axis: change.new for change in experiment.changes})
         message = f"{experiment.description}\n\nExperiment: {experiment.number}\nTrial: {work.trial_id}\n"
@@ -114,7 +126,7 @@ def _commit(setup: SlotSetup, slot: SlotPaths, work: Work) -> str:
     return commit
 
 
-def child_environment(setup: SlotSetup, predictions: Path) -> dict[str, str]:
+def child_environment(setup: SlotSetup, scratch: Path, scorer: int) -> dict[str, str]:
     """The whole environment of a trial: a short list of the user's variables, its slot's GPU, and its own files."""
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     threads = str(setup.threads)
@@ -125,22 +137,38 @@ def child_environment(setup: SlotSetup, predictions: Path) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONNOUSERSITE": "1",
-        prepare.PREDICTIONS_VARIABLE: str(predictions),
+        "TMPDIR": str(scratch),
+        # What compilers keep goes with the trial: a file that the next one reads would be a way to hand it something.
+        "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"),
+        "TRITON_CACHE_DIR": str(scratch / "triton"),
+        "CUDA_CACHE_PATH": str(scratch / "cuda"),
+        "MPLCONFIGDIR": str(scratch),
+        prepare.SCORER_VARIABLE: str(scorer),
     }
 
 
 def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, commit: str, began: float) -> Outcome:
+    repository = Repository(Path(setup.repository))
+    base, files = pinned.files_of(repository, setup.base), pinned.files_of(repository, commit)
+    wanted = pinned.expected(base, files)
+    wrong = pinned.other_changes(base, files) or pinned.changed(slot.tree, wanted) or pinned.strays(slot.tree, wanted)
+    if wrong:
+        return _crash(setup, work, commit, began, f"not the search's own files before it ran: {', '.join(wrong[:5])}")
+    data = load_scored(setup)
+    view = prepare.view_of(data)
     command = [
         sys.executable,
         "train.py",
         "--dataset",
-        setup.dataset,
+        str(view),
         "--seed",
         str(work.seed),
         "--max-train-seconds",
         f"{setup.max_train_seconds:g}",
     ]
-
+    if setup.confine and is_available():
+        secret = [Path(setup.dataset), view.parent, Path(setup.seal), Path(setup.repository, ".git"), Path(setup.run)]
+        command = confined(command, [view], [slot.tree, paths.scratch], secret)
     running: dict[str, object] = {
         "began": began,
         "training_since": None,
@@ -149,33 +177,75 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         "description": work.experiment.description,
         "budget": setup.max_train_seconds,
     }
+    clock = {"began": time.monotonic()}
 
     def started(pid: int) -> None:
         running["pid"] = pid
         write_json(paths.running, running)
 
     def training() -> None:
+        clock["training"] = time.monotonic()
         running["training_since"] = time.time()
         write_json(paths.running, running)
 
-    paths.predictions.unlink(missing_ok=True)
-    ended = run_limited(
-        command, slot.tree, child_environment(setup, paths.predictions), paths.log, setup.limits, started, training
-    )
+    shutil.rmtree(paths.scratch, ignore_errors=True)
+    paths.scratch.mkdir()
+    with Scorer(Labels.of(data)) as scorer, GpuWatch(setup.gpu) as watch:
+        environment = child_environment(setup, paths.scratch, scorer.descriptor)
+        ended = run_limited(
+            command, slot.tree, environment, paths.log, setup.limits, started, training, (scorer.descriptor,)
+        )
+    shutil.rmtree(paths.scratch, ignore_errors=True)
     text = paths.log.read_text(errors="replace")
     footer = parse_footer(text)
     reason = crash_reason(ended, text, footer)
     if reason:
         return _crash(setup, work, commit, began, reason, traceback_of(text), footer)
-    try:
-        score = score_predictions(paths.predictions, load_scored(setup))
-    except SearchError as error:
-        return _crash(setup, work, commit, began, str(error), footer=footer)
+    if scorer.submission is None:
+        reason = scorer.problem or "evaluate() handed nothing to the scorer"
+        return _crash(setup, work, commit, began, reason, footer=footer)
+    score = scorer.submission.score
     if not agrees(score, footer):
         told = f"bin_acc {footer.get('bin_acc')}, mc_acc {footer.get('mc_acc')}"
         reason = f"the footer tells {told}; its predictions give bin_acc {score.bin_acc:f}, mc_acc {score.mc_acc:f}"
         return _crash(setup, work, commit, began, reason, footer=footer)
-    return _outcome(setup, work, commit, began, score, footer)
+    trained = scorer.evaluating - clock["training"] if scorer.evaluating and "training" in clock else None
+    labels = scorer.labels.validation
+    sealed.store(Path(setup.seal), work.trial_id, scorer.submission.validation, scorer.submission.test)
+    right = prepare.is_infected(scorer.submission.validation.argmax(1)) == prepare.is_infected(labels)
+    return replace(
+        _outcome(setup, work, commit, began, footer),
+        score=score,
+        marks=marks_of(scorer.times, pinned.changed(slot.tree, wanted), trained, setup.max_train_seconds),
+        metrics=screen(scorer.submission.validation, labels),
+        correct=np.packbits(right).tobytes().hex(),
+        speed={
+            "start_up_seconds": round(clock.get("training", clock["began"]) - clock["began"], 2),
+            "training_seconds": None if trained is None else round(trained, 2),
+            "probe": scorer.probe and round(scorer.probe, 1),
+            **from_footer(footer),
+            **watch.seen,
+        },
+        machine=footer.get("device", "cpu"),
+    )
+
+
+def marks_of(times: int, changed: Sequence[str], trained: float | None, budget: float) -> tuple[str, ...]:
+    """What a trial did that none must do.
+
+    times: how often it asked to be scored. changed: files that it changed. trained: seconds of training by the worker's
+    clock, None where evaluate() did not say when it ended. budget: seconds; 0 for none.
+    """
+    found = []
+    if times > 1:
+        found.append(f"asked to be scored {times} times")
+    if changed:
+        found.append(f"changed {', '.join(changed[:5])} while it ran")
+    if trained is None:
+        found.append("did not say when its training ended")
+    elif budget and trained > budget * OVER_BUDGET + OVER_BUDGET_SECONDS:
+        found.append(f"trained for {trained:.0f} s, of {budget:g} s")
+    return tuple(found)
 
 
 def load_scored(setup: SlotSetup) -> prepare.Data:
@@ -186,16 +256,8 @@ def load_scored(setup: SlotSetup) -> prepare.Data:
     return data
 
 
-def _outcome(
-    setup: SlotSetup,
-    work: Work,
-    commit: str,
-    began: float,
-    score: Score | None,
-    footer: dict[str, str],
-    reason: str = "",
-    traceback: str = "",
-) -> Outcome:
+def _outcome(setup: SlotSetup, work: Work, commit: str, began: float, footer: dict[str, str]) -> Outcome:
+    """What is known of a trial in any case; without a score."""
     try:
         memory = float(footer["peak_vram_mb"])
     except (KeyError, ValueError):
@@ -206,13 +268,11 @@ def _outcome(
         seed=work.seed,
         slot=setup.slot,
         commit=commit,
-        score=score,
-        reason=reason,
+        score=None,
         memory_mb=memory,
         began=began,
         ended=time.time(),
         footer=footer,
-        traceback=traceback,
     )
 
 
@@ -225,7 +285,8 @@ def _crash(
     traceback: str = "",
     footer: dict[str, str] | None = None,
 ) -> Outcome:
-    return _outcome(setup, work, commit, began, None, footer or {}, " ".join(reason.split()), traceback)
+    outcome = _outcome(setup, work, commit, began, footer or {})
+    return replace(outcome, reason=" ".join(reason.split()), traceback=traceback)
 
 
 def parse_footer(text: str) -> dict[str, str]:

@@ -30,6 +30,15 @@ class Status(StrEnum):
 class Kind(StrEnum):
     BASELINE = "baseline"
     SWEEP = "sweep"  # a point of Optuna's
+    REBASE = "rebase"  # a kept change again, on top of the incumbent that it beat without having begun from it
+
+
+class Purpose(StrEnum):
+    """What a trial is for."""
+
+    FIRST = "first"  # the first seed of an experiment; for the baseline, each slot's
+    CONFIRM = "confirm"  # a further seed in a race
+    AGAIN = "again"  # the incumbent once more, since there is nothing else to do
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,7 @@ class Experiment:
     parent: str
     changes: tuple[Change, ...] = ()
     description: str = "baseline"
+    origin: int | None = None  # of a rebase: the experiment whose change it is
 
 
 @dataclass(frozen=True)
@@ -74,11 +84,8 @@ class Work:
     experiment: Experiment
     seed: int
     attempt: int = 1
-    commit: str = ""  # measured again as it is; such a trial adds no row
-
-    @property
-    def is_remeasure(self) -> bool:
-        return bool(self.commit)
+    commit: str = ""  # where the experiment has one: it is measured as it is
+    purpose: Purpose = Purpose.FIRST
 
     @property
     def trial_id(self) -> str:
@@ -102,6 +109,11 @@ class Outcome:
     ended: float = 0.0
     footer: dict[str, str] = field(default_factory=dict)
     traceback: str = ""
+    marks: tuple[str, ...] = ()  # what it did that a trial must not do; such an experiment is never kept
+    metrics: dict[str, Any] = field(default_factory=dict)  # of screening.screen
+    correct: str = ""  # which validation photos it told infected or not rightly: bits, packed, as hex
+    speed: dict[str, Any] = field(default_factory=dict)  # of speed.measured
+    machine: str = ""  # kind of slot: the GPU's name, or cpu
 
     @property
     def crashed(self) -> bool:
@@ -126,6 +138,10 @@ class Decision:
     seeds: tuple[int, ...]
     time: float
     note: str = ""
+    incumbent_seeds: tuple[int, ...] = ()
+    probability: float | None = None  # that it is better than the incumbent, by race.Model
+    simpler: bool = False  # kept for that
+    metrics: dict[str, Any] = field(default_factory=dict)  # means over the seeds, of what the summaries show
 
 
 @dataclass(frozen=True)
@@ -144,6 +160,9 @@ class Settings:
     max_train_seconds: float
     slots: int
     created: float
+    validation_photos: int = 0
+    confirm_seeds: int = 0  # searches from before there were races go on without
+    allow_degenerate: bool = False
 
 
 D = TypeVar("D")
@@ -163,10 +182,13 @@ def from_json(kind: type[D], record: dict[str, Any]) -> D:
             values[name] = Score(**values[name])
     if "changes" in values:
         values["changes"] = tuple(Change(**change) for change in values["changes"])
-    if "seeds" in values:
-        values["seeds"] = tuple(values["seeds"])
+    for name in ("seeds", "incumbent_seeds", "marks"):
+        if name in values:
+            values[name] = tuple(values[name])
     if "status" in values:
         values["status"] = Status(values["status"])
     if "kind" in values:
         values["kind"] = Kind(values["kind"])
+    if "purpose" in values:
+        values["purpose"] = Purpose(values["purpose"])
     return kind(**values)

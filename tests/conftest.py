@@ -32,15 +32,16 @@ options = parser.parse_args()
 recipe = Recipe()
 data = prepare.load(options.dataset)
 print("step 1 | loss 1.0", flush=True)
-validation = data.indices("validation")
+train, both = data.indices("train"), np.concatenate([data.indices("validation"), data.indices("test")])
+features = data.images[:, ::16, ::16].reshape(len(data.images), -1) / 255.0 - 0.5
+known, classes = features[train], np.eye(5)[data.labels[train]]
+weights = np.linalg.solve(known.T @ known + 3 * np.eye(features.shape[1]), known.T @ classes)
 rng = np.random.default_rng([options.seed, int(recipe.lr * 1e6), recipe.width])
-right = rng.random(len(validation)) < 0.9 - abs(np.log10(recipe.lr / 0.05)) * 0.1
-labels = np.where(right, data.labels[validation], (data.labels[validation] + 1) % 5)
-probabilities = np.eye(5)[labels] * 0.9 + 0.02
-target = os.environ.get("AUTORESEARCH_PREDICTIONS")
-if target:
-    np.savez(target, probabilities=probabilities, shas=np.array([data.shas[i] for i in validation]))
-scores = prepare.accuracies(probabilities, data.labels[validation])
+logits = 4 * features[both] @ weights + rng.normal(0, abs(np.log10(recipe.lr / 0.05)), (len(both), 5))
+probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+scorer = prepare._Scorer.of_this_trial()
+scorer.ask({"event": "evaluating", "probe": 1.0})
+scores = scorer.ask({"event": "submit", "shape": list(probabilities.shape)}, probabilities.astype("<f4").tobytes())
 print("---")
 print(f"mc_acc: {scores['mc_acc']:.6f}")
 print(f"bin_acc: {scores['bin_acc']:.6f}")
@@ -71,6 +72,7 @@ step = 2
 def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Decoded caches of the tests go to a folder of their own."""
     os.environ["AUTORESEARCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["AUTORESEARCH_STATE"] = str(tmp_path_factory.mktemp("state"))
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,10 @@ BREAKS = {
     "silent": ("sys.exit(0)", "printed no footer"),
     "nan": ("print('---'); print('mc_acc: nan'); print('bin_acc: nan'); sys.exit(0)", "mc_acc in its footer is nan"),
     "half": ("print('---'); print('mc_acc: 0.5'); sys.exit(0)", "no bin_acc"),
-    "forged": ("print('---'); print('mc_acc: 0.99'); print('bin_acc: 0.99'); sys.exit(0)", "saved no predictions"),
+    "forged": (
+        "print('---'); print('mc_acc: 0.99'); print('bin_acc: 0.99'); sys.exit(0)",
+        "handed nothing to the scorer",
+    ),
     "hung": ("time.sleep(600)", "did not end"),
 }
 
@@ -38,6 +41,8 @@ def setup_of(repository, demo, slot=0, seconds=5.0):
         repository=str(repository),
         run=str(repository / "runs/t"),
         tag="t",
+        base=Repository(repository).commit_of("HEAD"),
+        seal=str(repository.parent / "sealed"),
         slot=slot,
         gpu=str(slot),
         dataset=str(demo),

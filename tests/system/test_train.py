@@ -7,7 +7,8 @@ import sys
 import pytest
 
 import prepare
-from search.scoring import agrees, score_predictions
+from search.scorer import Labels, Scorer
+from search.scoring import agrees
 from search.trial import parse_footer
 from tests.conftest import ROOT
 
@@ -15,13 +16,14 @@ CONTRACT = ["mc_acc", "bin_acc", "train_seconds", "train_stopped_budget", "peak_
 SCRATCH = ["baseline", "wide", "wide_xl", "deep", "lite"]
 
 
-def train(*arguments, code=0, **environment):
+def train(*arguments, code=0, pass_fds=(), **environment):
     done = subprocess.run(
         [sys.executable, "train.py", *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=240,
+        pass_fds=pass_fds,
         env=os.environ | {"OMP_NUM_THREADS": "2"} | environment,
         check=False,
     )
@@ -29,9 +31,13 @@ def train(*arguments, code=0, **environment):
     return done
 
 
-def test_the_footer_the_budget_and_the_saved_predictions(demo, tmp_path):
-    predictions = tmp_path / "predictions.npz"
-    done = train("--dataset", demo, "--max-train-seconds", 3, "--seed", 5, AUTORESEARCH_PREDICTIONS=str(predictions))
+def test_the_footer_the_budget_and_the_scorer(demo):
+    data = prepare.load(demo)
+    view = prepare.view_of(data)
+    with Scorer(Labels.of(data)) as scorer:
+        variables = {prepare.SCORER_VARIABLE: str(scorer.descriptor)}
+        flags = ("--dataset", view, "--max-train-seconds", 3, "--seed", 5)
+        done = train(*flags, pass_fds=(scorer.descriptor,), **variables)
     footer = parse_footer(done.stdout)
     assert list(footer)[:7] == CONTRACT
     assert footer["train_stopped_budget"] == "true"
@@ -39,7 +45,20 @@ def test_the_footer_the_budget_and_the_saved_predictions(demo, tmp_path):
     assert footer["peak_vram_mb"] == "0.0" or float(footer["peak_vram_mb"]) > 0
     assert footer["seed"] == "5"
     assert any(line.startswith("step 1 | ") for line in done.stdout.splitlines())
-    assert agrees(score_predictions(predictions, prepare.load(demo)), footer)
+    assert scorer.times == 1
+    assert agrees(scorer.submission.score, footer)
+    assert scorer.submission.test.shape == (len(data.indices("test")), 5)
+
+
+def test_a_trial_is_given_no_label_but_those_of_the_training_photos(demo):
+    data = prepare.load(demo)
+    view = prepare.load(prepare.view_of(data))
+    for part in ("validation", "test"):
+        assert set(view.labels[view.indices(part)]) == {prepare.WITHHELD}
+    assert (view.labels[view.indices("train")] == data.labels[data.indices("train")]).all()
+    assert view.shas == []
+    done = train("--dataset", prepare.view_of(data), "--max-train-seconds", 0.5, "--arch", "lite", code=1)
+    assert "only a trial of a search can be scored" in done.stderr
 
 
 def test_training_ends_by_itself_without_a_cap(demo):

@@ -17,13 +17,21 @@ IMPORTS = {
     "space": {"types", "recipe"},
     "rules": {"types"},
     "state": {"types"},
-    "plan": {"space", "state", "types"},
+    "race": {"numpy"},
+    "screening": {"prepare", "numpy"},
+    "contest": {"race", "screening", "state", "types"},
+    "plan": {"contest", "race", "space", "state", "types"},
     "frontier": {"types", "ledger", "rules"},
     "sampler": {"space", "types", "numpy", "optuna"},
     # edges
     "paths": set(),
     "gpus": set(),
     "guard": set(),
+    "confine": set(),
+    "sandbox": {"confine"},
+    "pinned": {"worktree"},
+    "sealed": {"types", "numpy"},
+    "speed": set(),
     "process": set(),
     "signals": set(),
     "worktree": {"types", "git"},
@@ -33,19 +41,23 @@ IMPORTS = {
     "history": {"ledger", "paths", "recipe", "types", "worktree"},
     "summary": {"frontier", "history", "ledger", "types", "matplotlib"},
     "propose": {"sampler", "space", "types", "optuna"},
-    "scoring": {"types", "prepare", "numpy"},
+    "scoring": {"types", "prepare"},
+    "scorer": {"scoring", "types", "prepare", "numpy"},
     "demo_photos": {"prepare", "numpy", "PIL"},
-    "trial": {"paths", "prepare", "process", "recipe", "scoring", "types", "worktree"},
+    "trial": {
+        "paths", "pinned", "prepare", "process", "recipe", "sandbox", "scorer", "scoring", "screening", "sealed",
+        "speed", "types", "worktree", "numpy",
+    },
     "coordinator": {
-        "paths", "plan", "propose", "recipe", "rules", "runfiles", "space", "state", "tags", "trial", "types",
-        "worktree",
+        "contest", "paths", "plan", "propose", "race", "recipe", "rules", "runfiles", "screening", "space", "state",
+        "tags", "trial", "types", "worktree",
     },
     "engine": {"coordinator", "plan", "trial", "types", "worktree", "ray"},
     "status": {"paths", "state", "tags", "types", "worktree", "rich"},
     "report": {"coordinator", "frontier", "history", "state", "status", "summary", "types", "rich", "ray"},
     # the command
-    "arguments": {"gpus", "plan", "prepare", "types"},
-    "setup": {"arguments", "gpus", "prepare", "recipe", "scoring", "space", "tags", "types", "worktree"},
+    "arguments": {"gpus", "plan", "prepare", "race", "types"},
+    "setup": {"arguments", "gpus", "prepare", "recipe", "scoring", "sealed", "space", "tags", "types", "worktree"},
     "launch": {
         "arguments", "coordinator", "engine", "process", "report", "setup", "signals", "trial", "types", "worktree",
     },
@@ -57,6 +69,12 @@ def imports_of(module):
     tree = ast.parse((ROOT / "search" / f"{module}.py").read_text())
     named = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
     named |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    named |= {
+        f"search.{alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "search"
+        for alias in node.names
+    }
     own = {name.removeprefix("search.") for name in named if name.startswith("search.") or name == "prepare"}
     return own | ({name.split(".")[0] for name in named} & LIBRARIES)
 
@@ -71,7 +89,7 @@ def test_modules_import_what_they_may(module):
 
 
 def test_guard_and_types_need_the_standard_library_only():
-    for module in ("guard", "types"):
+    for module in ("guard", "confine", "types"):
         tree = ast.parse((ROOT / "search" / f"{module}.py").read_text())
         named = {alias.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names}
         named |= {n.module.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}

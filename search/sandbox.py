@@ -1,0 +1,56 @@
+"""What a trial may touch: decided here, enforced by confine.py."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from search.confine import version
+
+CONFINE = Path(__file__).with_name("confine.py")
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/opt", "/nix/store", "/proc", "/sys")
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/shm")
+GPUS = ("/dev/nvidia*", "/dev/nvidia-caps", "/dev/dri", "/dev/kfd", "/dev/dxg")
+
+
+def is_available() -> bool:
+    """Whether this machine's kernel can confine trials."""
+    return version() > 0
+
+
+def confined(command: Sequence[str], read: Iterable[Path], write: Iterable[Path], secret: Iterable[Path]) -> list[str]:
+    """The command that runs a command confined to these files, the system's and the interpreter's.
+
+    secret: what is not granted even where it lies below a system folder.
+    """
+    hidden = [Path(os.path.realpath(path)) for path in secret]
+    system = [granted for path in system_paths(os.environ) for granted in without(path, hidden)]
+    gpus = [path for pattern in GPUS for path in glob.glob(pattern)]
+    rules = {"read": list(map(str, [*system, *read])), "write": [*map(str, write), *DEVICES, *gpus]}
+    return [sys.executable, "-I", "-S", str(CONFINE), json.dumps(rules), *command]
+
+
+def system_paths(environment: Mapping[str, str]) -> list[Path]:
+    """What programs on this machine read: the system, the interpreter, libraries, pretrained weights."""
+    named = [*environment.get("LD_LIBRARY_PATH", "").split(os.pathsep), environment.get("CUDA_HOME", "")]
+    cache = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    weights = Path(environment.get("TORCH_HOME") or cache / "torch")
+    own = [sys.prefix, sys.base_prefix, *(path for path in named if path)]
+    return [*map(Path, SYSTEM), *map(Path, own), weights]
+
+
+def without(path: Path, hidden: Sequence[Path]) -> list[Path]:
+    """The path, or where something hidden lies within it, those of its entries that hold nothing hidden."""
+    real = Path(os.path.realpath(path))
+    if any(real == one or one in real.parents for one in hidden):
+        return []
+    if not any(real in one.parents for one in hidden):
+        return [path]
+    try:
+        return [granted for entry in sorted(real.iterdir()) for granted in without(entry, hidden)]
+    except OSError:
+        return []

@@ -1,0 +1,128 @@
+"""How well a model screens for infection, beyond accuracy: rates, curves, calibration, with intervals. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+import prepare
+
+Z = 1.959964  # of a 95 % interval
+RESAMPLES = 400
+BINS = 15
+
+
+def screen(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """The screening metrics of (n, 5) probabilities against (n,) labels, as JSON values.
+
+    A metric with an interval is [value, low, high], 95 %; it is None where it cannot be told, as where no photo is
+    infected. sensitivity, specificity: Wilson's interval (1927). balanced_accuracy, auroc, average_precision: the
+    percentile bootstrap over photos (Efron, 1979). confusion: 5 x 5, rows are the true classes. calibration_error: of
+    the probability of infection, in 15 equal bins (Naeini et al., 2015). flagged: share of photos called infected.
+    not_infected_share: the bin_acc of always answering "not infected".
+    """
+    infected = prepare.is_infected(labels)
+    chosen = probabilities.argmax(1)
+    flagged = prepare.is_infected(chosen)
+    risk = probabilities[:, prepare.BINARY_INFECTION_CLASS].astype(float)
+    confusion = np.zeros((len(prepare.CLASSES),) * 2, int)
+    np.add.at(confusion, (labels, chosen), 1)
+    weights = _resampling_weights(len(labels))
+    return {
+        "photos": len(labels),
+        "infected": int(infected.sum()),
+        "sensitivity": wilson(int((flagged & infected).sum()), int(infected.sum())),
+        "specificity": wilson(int((~flagged & ~infected).sum()), int((~infected).sum())),
+        "balanced_accuracy": _with_interval(balanced_accuracies(flagged, infected, weights)),
+        "auroc": _with_interval(aurocs(risk, infected, weights)),
+        "average_precision": _with_interval(average_precisions(risk, infected, weights)),
+        "confusion": confusion.tolist(),
+        "calibration_error": round(calibration_error(risk, infected), 6),
+        "flagged": round(float(flagged.mean()), 6),
+        "not_infected_share": round(float((~infected).mean()), 6),
+    }
+
+
+def is_degenerate(metrics: dict[str, Any]) -> bool:
+    """Whether a model never flags infection, or always: no screen, whatever its accuracy."""
+    return metrics.get("flagged") in (0.0, 1.0)
+
+
+def wilson(hits: int, of: int) -> list[float] | None:
+    """A share with Wilson's 95 % interval; None of none."""
+    if of == 0:
+        return None
+    share = hits / of
+    middle = (share + Z**2 / (2 * of)) / (1 + Z**2 / of)
+    half = Z / (1 + Z**2 / of) * math.sqrt(share * (1 - share) / of + Z**2 / (4 * of**2))
+    return [round(share, 6), round(max(middle - half, 0.0), 6), round(min(middle + half, 1.0), 6)]
+
+
+def _resampling_weights(photos: int) -> np.ndarray:
+    """(1 + RESAMPLES, photos): how often each photo is drawn; the first row draws each once. The same every time."""
+    drawn = np.random.default_rng(0).multinomial(photos, np.full(photos, 1 / photos), RESAMPLES)
+    return np.vstack([np.ones((1, photos)), drawn])
+
+
+def _with_interval(values: np.ndarray) -> list[float] | None:
+    """The first value, and the 95 % interval of the others."""
+    if not np.isfinite(values[0]):
+        return None
+    low, high = np.nanpercentile(values[1:], [2.5, 97.5])
+    return [round(float(number), 6) for number in (values[0], low, high)]
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+
+
+def balanced_accuracies(flagged: np.ndarray, infected: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The mean of sensitivity and specificity, (r,), for (r, n) weights of the photos."""
+    sensitivity = _ratio(weights @ (flagged & infected), weights @ infected)
+    specificity = _ratio(weights @ (~flagged & ~infected), weights @ ~infected)
+    return (sensitivity + specificity) / 2
+
+
+def aurocs(risk: np.ndarray, infected: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The probability that an infected photo has more risk than another one, ties half, (r,), for (r, n) weights."""
+    values, group = np.unique(risk, return_inverse=True)
+    positive, negative = (_by_group(weights * chosen, group, len(values)) for chosen in (infected, ~infected))
+    below = negative.cumsum(1) - negative / 2
+    return _ratio((positive * below).sum(1), positive.sum(1) * negative.sum(1))
+
+
+def average_precisions(risk: np.ndarray, infected: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The area under the steps of precision over recall, (r,), for (r, n) weights."""
+    values, group = np.unique(-risk, return_inverse=True)
+    positive, every = (_by_group(weights * chosen, group, len(values)) for chosen in (infected, np.ones(len(risk))))
+    precision = _ratio(positive.cumsum(1), every.cumsum(1))
+    return _ratio(np.nansum(positive * precision, axis=1), positive.sum(1))
+
+
+def _by_group(weights: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
+    """Sums of (r, n) weights over photos of the same risk, (r, groups)."""
+    order = np.argsort(group, kind="stable")
+    starts = np.searchsorted(group[order], np.arange(groups))
+    return np.add.reduceat(weights[:, order], starts, axis=1)
+
+
+def calibration_error(risk: np.ndarray, infected: np.ndarray) -> float:
+    """The mean gap between the risk told and the share infected, over equal bins of risk, weighted by their photos."""
+    bins = np.minimum((risk * BINS).astype(int), BINS - 1)
+    gaps = [abs(risk[bins == n].sum() - infected[bins == n].sum()) for n in range(BINS)]
+    return float(sum(gaps) / len(risk))
+
+
+def mean_metrics(runs: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The mean over runs of each metric that is a number or has an interval; of those that every run has."""
+    means = {}
+    for name in ("sensitivity", "specificity", "balanced_accuracy", "auroc", "average_precision", "calibration_error"):
+        values = [metrics.get(name) for metrics in runs]
+        numbers = [value[0] if isinstance(value, list) else value for value in values if value is not None]
+        if numbers and len(numbers) == len(values):
+            means[name] = round(fmean(numbers), 6)
+    return means
