@@ -113,10 +113,10 @@ def contest(state: State, experiment: int, simpler: bool = False, models: dict[s
     if one.parent not in model.place:
         one = Side(one.number, incumbent.experiment, one.scores)  # it never ran on this kind of slot
     tied = any(theirs.seed == challenger[0].seed and theirs.score == challenger[0].score for theirs in held)
-    need = next_of(one, other, model, state.settings.confirm_seeds, is_tie=tied)
-    if simpler and need is Next.DROP:
-        enough = len(one.scores) > state.settings.confirm_seeds
-        need = Next.DECIDE if enough or not equal_within_error(state, experiment, machine) else Next.CHALLENGER
+    # A lead over a model that finds no infection is worth a look, and so is a simpler train.py that is as good.
+    finds_more = any(is_degenerate(outcome.metrics) for outcome in held) and one.mean > other.mean
+    patient = finds_more or (simpler and equal_within_error(state, experiment, machine))
+    need = next_of(one, other, model, state.settings.confirm_seeds, tied, patient)
     lacking = {outcome.seed for outcome in challenger} - {outcome.seed for outcome in held}
     is_short = bool(lacking) and len(held) < min(len(challenger), MOST_SEEDS)
     if is_short and state.settings.confirm_seeds and need is not Next.DROP:

@@ -178,25 +178,31 @@ class Next(Enum):
     DROP = auto()  # nothing: the challenger can hardly win any more
 
 
-def next_of(challenger: Side, incumbent: Side, model: Model, confirm_seeds: int, is_tie: bool = False) -> Next:
+def next_of(
+    challenger: Side,
+    incumbent: Side,
+    model: Model,
+    confirm_seeds: int,
+    is_tie: bool = False,
+    patient: bool = False,
+) -> Next:
     """What the race between these two needs next.
 
     confirm_seeds: further seeds of a challenger, after its first. is_tie: on the first seed both scored the same, so
-    that one seed tells nothing.
+    that one seed tells nothing. patient: all of its seeds are run, however little it promises.
     """
     seeds = len(challenger.scores)
     if confirm_seeds == 0:
         return Next.DECIDE
     probability = model.probability(challenger, incumbent.number)
     leads = challenger.mean > incumbent.mean
-    if seeds == 1:
-        if probability < WORTH_A_SECOND_SEED and not is_tie:
-            return Next.DROP
-    elif probability < WORTH_ANOTHER_SEED:
+    enough = WORTH_A_SECOND_SEED if seeds == 1 else WORTH_ANOTHER_SEED
+    may_win = probability >= enough or patient or (is_tie and seeds == 1) or (leads and seeds > confirm_seeds)
+    if not may_win:
         return Next.DROP
     if seeds <= confirm_seeds:
         return Next.CHALLENGER_ALL if probability >= SURE else Next.CHALLENGER
-    if (probability >= CONVINCING) != leads:
+    if (probability >= CONVINCING) != leads and not patient:
         # What the seeds say and what the history says differ: the side of which less is known is measured again.
         if seeds < min(len(incumbent.scores), MOST_SEEDS):
             return Next.CHALLENGER

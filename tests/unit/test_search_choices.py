@@ -2,11 +2,11 @@
 
 import copy
 
-from search.plan import MOST_CRASHES_IN_A_ROW, Limit, Pause, next_work
+from search.plan import MOST_CRASHES_IN_A_ROW, Limit, Pause, Slots, next_work
 from search.propose import Proposer
 from search.space import parse_space
 from search.state import State, apply, rebuild, record_of, start_record
-from search.types import Decision, Outcome, Score, Settings, Status
+from search.types import Decision, Outcome, Purpose, Score, Settings, Status
 from tests.conftest import FAST_SPACE
 
 SPACE = parse_space(FAST_SPACE, "fast.toml")
@@ -33,7 +33,7 @@ def decide(state, number, status, score):
 
 
 def ask(state, in_flight=(), limit=None, suggest=lambda n, r: {"lr": 0.02 + n, "width": 8}, slot=0, slots=2):
-    return next_work(state, set(in_flight), Limit(limit), SPACE, RECIPE, suggest, slot, slots)
+    return next_work(state, set(in_flight), Limit(limit), SPACE, lambda commit: RECIPE, suggest, Slots(slot, slots, {}))
 
 
 def run_of(work):
@@ -102,7 +102,7 @@ def test_after_many_crashes_the_incumbent_tells_whether_the_machine_is_at_fault(
     state = decided_baseline()
     crash_in_a_row(state, MOST_CRASHES_IN_A_ROW)
     again = ask(state)
-    assert again.is_remeasure and again.experiment.number == 0
+    assert again.purpose is Purpose.AGAIN and again.experiment.number == 0
     begin(state, again)
     assert ask(state, [run_of(again)], slot=1) is Pause.WAIT
     good, bad = copy.deepcopy(state), copy.deepcopy(state)
@@ -138,6 +138,8 @@ def test_the_limit_waits_for_what_is_in_flight_then_ends():
         apply(state, record_of("outcome", outcome(done, 0.9)))
     assert ask(state, [], limit=1) is Pause.WAIT  # nothing is decided yet
     decide(state, 0, Status.KEEP, Score(0.9, 0.5))
+    assert ask(state, [], limit=1) is Pause.WAIT  # nor the experiment
+    decide(state, 1, Status.DISCARD, Score(0.9, 0.5))
     assert ask(state, [], limit=1) is Pause.FINISHED
 
 
