@@ -441,6 +441,7 @@ def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: in
         "optimizer": recipe.optimizer,
         "seed": seed,
         "steps": steps,
+        "photos_seen": photos_seen,
         "epochs": f"{steps / steps_per_epoch:.2f}",
         "photos_per_second": f"{photos_seen / max(used, 1e-9):.1f}",
         "image_size": data.image_size,

@@ -74,6 +74,12 @@ def parser() -> argparse.ArgumentParser:
         help="keep by accuracy alone, also a model that never, or always, flags infection",
     )
 
+    proof.add_argument(
+        "--rerun-slow",
+        action="store_true",
+        help="run a trial again, once, whose slot ran at less than 70 %% of its usual speed; else it is only told",
+    )
+
     limits = made.add_argument_group(
         "when it ends",
         "The baseline is not counted, nor are the further seeds of a challenger; experiments before a resume are.",

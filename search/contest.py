@@ -10,12 +10,16 @@ from search.screening import is_degenerate
 from search.state import State
 from search.types import Decision, Outcome, Score
 
+EVALUATION_TIMES = 3.0  # times the baseline's seconds, and EVALUATION_SECONDS: evaluating for longer may be training
+EVALUATION_SECONDS = 15.0
+
 
 @dataclass(frozen=True)
 class Contest:
     """One challenger beside the incumbent, on one kind of slot.
 
-    need: what it waits for. out: why it is out whatever its scores, or ''.
+    need: what it waits for. probability: that it is better. estimate: of its true bin_acc. out: why it is out whatever
+    its scores, or ''.
     """
 
     challenger: int
@@ -23,6 +27,7 @@ class Contest:
     machine: str
     need: Next
     probability: float | None
+    estimate: float | None = None
     out: str = ""
 
 
@@ -80,6 +85,11 @@ def out_of_race(state: State, experiment: int) -> str:
     crashed = next((outcome for outcome in outcomes if outcome.crashed), None)
     if crashed is not None:
         return f"seed {crashed.seed}: {crashed.reason}" if len(outcomes) > 1 else crashed.reason
+    usual = [outcome.speed.get("evaluation_seconds") or 0.0 for outcome in scored(state, 0)]
+    most = EVALUATION_TIMES * max(usual, default=0.0) + EVALUATION_SECONDS
+    late = next((o for o in outcomes if (o.speed.get("evaluation_seconds") or 0.0) > most), None)
+    if late is not None and experiment != 0:
+        return f"marked: took {late.speed['evaluation_seconds']:.0f} s to evaluate, {most:.0f} s is the most allowed"
     marked = next((outcome for outcome in outcomes if outcome.marks), None)
     if marked is not None:
         return f"marked: {marked.marks[0]}"
@@ -99,7 +109,7 @@ def contest(state: State, experiment: int, simpler: bool = False, models: dict[s
     challenger = scored(state, experiment)
     machine = challenger[0].machine if challenger else ""
     if out or not challenger:
-        return Contest(experiment, incumbent.experiment, machine, Next.DECIDE, None, out or "crashed")
+        return Contest(experiment, incumbent.experiment, machine, Next.DECIDE, None, None, out or "crashed")
     held = scored(state, incumbent.experiment, machine)
     if not held:
         # Seconds on another kind of slot are other seconds: first the incumbent is measured on this one.
@@ -121,7 +131,9 @@ def contest(state: State, experiment: int, simpler: bool = False, models: dict[s
     is_short = bool(lacking) and len(held) < min(len(challenger), MOST_SEEDS)
     if is_short and state.settings.confirm_seeds and need is not Next.DROP:
         need = Next.INCUMBENT  # both sides have the same seeds
-    return Contest(experiment, incumbent.experiment, machine, need, round(model.probability(one, other.number), 4))
+    chance = model.probability(one, other.number)
+    estimate = model.level(other.number).mean + model.lead(one, other.number).mean
+    return Contest(experiment, incumbent.experiment, machine, need, round(chance, 4), round(estimate, 6))
 
 
 def equal_within_error(state: State, experiment: int, machine: str | None = None) -> bool:

@@ -18,6 +18,7 @@ from search.rules import judge, memory_note
 from search.runfiles import RunFiles
 from search.screening import mean_metrics
 from search.space import Space, parse_space
+from search.speed import calibration, slow_note
 from search.state import Run, State, apply, rebuild, record_of, start_record
 from search.tags import load_state
 from search.trial import read_outcome
@@ -47,6 +48,7 @@ class Coordinator:
         self.files = RunFiles(self.paths)
         self.in_flight: set[Run] = set()
         self.limit = Limit()
+        self.rerun_slow = False  # run a trial again, once, whose slot was slow
         self._recipes: dict[str, dict[str, Value]] = {}
         self._sizes: dict[str, int] = {}
         self._lock = self._take_lock()
@@ -74,7 +76,7 @@ class Coordinator:
         if self.repository.commit_of(self.names.journal) is not None:
             raise UsageError(f"--tag {self.names.tag}: a search of this name exists; --resume {self.names.tag} goes on")
         self.repository.append_record(self.names.journal, record_of("search", settings))
-        self._restore()
+        self.restore()
 
     def resume(self) -> None:
         """Rebuilds a search from its journal in git, and takes in the outcomes of trials that ended unrecorded.
@@ -83,15 +85,16 @@ class Coordinator:
         """
         load_state(self.repository, self.names.tag, "--resume ")
         self.repository.remove_abandoned_locks(*self.names.lock_files)
-        self._restore()
+        self.restore()
         self._journal({"event": "session"})
         for work in self.state.unfinished():
             outcome = self._left_outcome(work)
-            if outcome is not None:
+            if outcome is not None and outcome.trial not in self.state.slow:
                 self.record(outcome)
         self._decide()
 
-    def _restore(self) -> None:
+    def restore(self) -> None:
+        """Rebuilds the state from the journal, and everything that follows from it."""
         records = self.repository.read_records(self.names.journal)
         self.state: State = rebuild(records)
         self.settings = self.state.settings
@@ -159,6 +162,12 @@ class Coordinator:
         self.in_flight.discard(run)
         if run in self.state.outcomes:
             return
+        note = self._slow_note(outcome)
+        if note and self.rerun_slow and self.state.started[run].attempt == 1:
+            self.tell(f"slow    {outcome.trial} on gpu{outcome.slot}: {note}; it is run again")
+            self._journal({"event": "slow", "trial": outcome.trial})
+            return  # it has begun and has no outcome: the next free slot runs it
+        outcome = replace(outcome, speed=outcome.speed | ({"slow": note} if note else {}))
         self._journal(record_of("outcome", outcome))
         self.files.add_outcome(outcome)
         self._tell_proposer(outcome)
@@ -167,6 +176,17 @@ class Coordinator:
         self._decide()
         if outcome.crashed and outcome.experiment not in {d.experiment for d in self.state.decisions[-1:]}:
             self.tell(f"crash   {outcome.trial} on gpu{outcome.slot}: {outcome.reason}")  # no row tells it
+
+    def _slow_note(self, outcome: Outcome) -> str:
+        """Whether the slot was slower than it was in its earlier trials, by its probes."""
+        earlier = [other for other in self.state.outcomes.values() if other.slot == outcome.slot]
+        probes = [float(other.speed["probe"]) for other in earlier if other.speed.get("probe")]
+        return slow_note(outcome.speed.get("probe"), calibration(probes))
+
+    def record_audit(self, found: dict[str, Any]) -> None:
+        """Records that the test photos are spent, and what they said."""
+        self._journal({**found, "event": "audit"})
+        self.files.rewrite(self.state)
 
     def _tell_proposer(self, outcome: Outcome) -> None:
         self.proposer.tell(outcome.experiment, self._point(outcome.experiment), outcome.seed, outcome.score)
@@ -214,7 +234,9 @@ class Coordinator:
         outcomes = self.state.outcomes_of(0)
         if all(outcome.crashed for outcome in outcomes):
             raise BaselineFailed(min(outcomes, key=lambda outcome: outcome.seed))
-        return self._made(0, Status.KEEP, "baseline", scored(self.state, 0))
+        ours = scored(self.state, 0)
+        made = self._made(0, Status.KEEP, "baseline", ours)
+        return replace(made, estimate=made.score.bin_acc if made.score else None)
 
     def _fallen(self, incumbent: Decision, before: Decision) -> Decision:
         """The incumbent's end: more seeds have shown that its predecessor is better."""
@@ -243,7 +265,7 @@ class Coordinator:
         chance = None if race.probability is None else f"{race.probability:.0%}"
         if race.need is Next.DROP:
             reason = f"{gap} over {len(ours)} of its seeds: {chance} likely to be better"
-            return self._made(number, Status.DISCARD, reason, ours, incumbent, race.probability)
+            return self._made(number, Status.DISCARD, reason, ours, incumbent, race)
         simpler = self._is_simpler(number) and equal_within_error(self.state, number, race.machine)
         status, reason = judge(score, held, simpler)
         simpler = simpler and status is Status.DISCARD
@@ -251,7 +273,7 @@ class Coordinator:
             status, reason = Status.KEEP, "equal within the standard error, and simpler"
         if len(ours) > 1:
             reason += f" over {len(ours)} seeds: {chance} likely to be better"
-        return self._made(number, status, reason, ours, incumbent, race.probability, simpler)
+        return self._made(number, status, reason, ours, incumbent, race, simpler)
 
     def _made(
         self,
@@ -260,7 +282,7 @@ class Coordinator:
         reason: str,
         ours: list[Outcome],
         incumbent: Decision | None = None,
-        probability: float | None = None,
+        race: Contest | None = None,
         simpler: bool = False,
     ) -> Decision:
         experiment = self.state.experiments[number]
@@ -286,7 +308,8 @@ class Coordinator:
             time=self._later_than_all(),
             note="; ".join(filter(None, [memory, *slow])),
             incumbent_seeds=tuple(outcome.seed for outcome in theirs),
-            probability=probability,
+            probability=race.probability if race else None,
+            estimate=race.estimate if race else None,
             simpler=simpler,
             metrics=mean_metrics([outcome.metrics for outcome in ours]),
         )

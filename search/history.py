@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from search.evidence import Evidence
 from search.ledger import Key, Row, key_of
 from search.paths import Names
 from search.recipe import values_of
@@ -26,6 +28,9 @@ class Recorded:
     changes: dict[Key, tuple[Change, ...]] = field(default_factory=dict)
     baseline_bin_accs: list[float] = field(default_factory=list)  # one for each of the baseline's seeds
     majority_bin_acc: float | None = None
+    evidence: dict[Key, Evidence] = field(default_factory=dict)
+    photos: int | None = None  # of validation
+    audit: dict[str, Any] | None = None  # what search.audit recorded, where the test photos were opened
 
 
 class History:
@@ -48,14 +53,15 @@ class History:
         for folder in (path.parent, path.parent.parent):
             if (folder / "decisions.jsonl").exists():
                 settings = read_lines(folder / "settings.json", whole=True)
+                audits = read_lines(folder / "audit.json", whole=True)
                 return recorded(
-                    read_lines(folder / "decisions.jsonl"), read_lines(folder / "trials.jsonl"), settings[:1]
+                    read_lines(folder / "decisions.jsonl"), read_lines(folder / "trials.jsonl"), settings[:1], audits
                 )
             journal = Names(folder.name).journal
             if self.repository is not None and folder.parent.name == "runs":
                 records = self.repository.read_records(journal)
                 if records:
-                    kinds = ("decision", "outcome", "search")
+                    kinds = ("decision", "outcome", "search", "audit")
                     return recorded(*([r for r in records if r.get("event") == kind] for kind in kinds))
         return Recorded()
 
@@ -91,6 +97,21 @@ class History:
         known = (one.majority_bin_acc for one in self._recorded.values() if one.majority_bin_acc is not None)
         return next(known, None)
 
+    @property
+    def evidence(self) -> dict[Key, Evidence]:
+        found: dict[Key, Evidence] = {}
+        for one in self._recorded.values():
+            found |= one.evidence
+        return found
+
+    @property
+    def photos(self) -> int | None:
+        return next((one.photos for one in self._recorded.values() if one.photos), None)
+
+    @property
+    def audit(self) -> dict[str, Any] | None:
+        return next((one.audit for one in self._recorded.values() if one.audit), None)
+
     def _commit_time(self, commit: str) -> float | None:
         if self.repository is None or not HASH.fullmatch(commit):
             return None
@@ -112,25 +133,41 @@ class History:
         )
 
 
-def recorded(decisions: Sequence[Any], outcomes: Sequence[Any], settings: Sequence[Any]) -> Recorded:
+def recorded(
+    decisions: Sequence[Any], outcomes: Sequence[Any], settings: Sequence[Any], audits: Sequence[Any] = ()
+) -> Recorded:
     """What records of a search tell; those of another shape are left out, since people edit files."""
     found = Recorded()
-    for record in decisions:
-        try:
-            key = key_of(record["commit"], record["description"])
-            changes = tuple(Change(**change) for change in record["changes"])
-            found.times[key], found.changes[key] = float(record["time"]), changes
-        except (KeyError, TypeError, ValueError):
-            continue
+    scores: dict[int, dict[int, float]] = defaultdict(dict)
+    correct: dict[int, dict[int, str]] = defaultdict(dict)
     for record in outcomes:
         try:
-            if record["experiment"] == 0 and record["score"]:
-                found.baseline_bin_accs.append(float(record["score"]["bin_acc"]))
+            if record["score"]:
+                bin_acc = float(record["score"]["bin_acc"])
+                scores[record["experiment"]][record["seed"]] = bin_acc
+                if record.get("correct"):
+                    correct[record["experiment"]][record["seed"]] = str(record["correct"])
+                if record["experiment"] == 0:
+                    found.baseline_bin_accs.append(bin_acc)
+        except (KeyError, TypeError, ValueError):
+            continue
+    for record in decisions:
+        try:
+            key, number = key_of(record["commit"], record["description"]), record.get("experiment")
+            # A second decision on an experiment changes its row, not its place.
+            found.times.setdefault(key, float(record["time"]))
+            found.changes[key] = tuple(Change(**change) for change in record["changes"])
+            rates = {name: float(value) for name, value in (record.get("metrics") or {}).items()}
+            found.evidence[key] = Evidence(
+                scores.get(number, {}), correct.get(number, {}), record.get("estimate"), rates
+            )
         except (KeyError, TypeError, ValueError):
             continue
     for record in settings:
         if isinstance(record, dict) and isinstance(record.get("majority_bin_acc"), float):
             found.majority_bin_acc = record["majority_bin_acc"]
+            found.photos = record.get("validation_photos") or None
+    found.audit = next((record for record in audits if isinstance(record, dict)), None)
     return found
 
 

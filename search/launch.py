@@ -35,7 +35,7 @@ def search(options: argparse.Namespace, signals: Signals, say: Say) -> tuple[int
     coordinator = Coordinator(repository, ready.settings.tag, say)
     try:
         with signals.held():
-            coordinator.limit = limit
+            coordinator.limit, coordinator.rerun_slow = limit, options.rerun_slow
             if options.resume:
                 coordinator.resume()
             else:

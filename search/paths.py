@@ -70,6 +70,10 @@ class RunPaths:
         return self.root / "decisions.jsonl"
 
     @property
+    def audit(self) -> Path:
+        return self.root / "audit.json"
+
+    @property
     def study(self) -> Path:
         return self.root / "optuna.db"
 

@@ -51,6 +51,8 @@ def texts_of(state: State, paths: RunPaths) -> dict[Path, str]:
         paths.decisions: json_lines(record_of("decision", decision) for decision in state.decisions),
         paths.results: render(map(row_of, state.verdicts.values())),
     }
+    if state.audit is not None:
+        texts[paths.audit] = json.dumps(state.audit, indent=2) + "\n"
     for number in {*range(state.settings.slots), *(decision.slot for decision in state.verdicts.values())}:
         rows = [row_of(decision) for decision in state.verdicts.values() if decision.slot == number]
         texts[paths.slot(number).results] = render(rows)

@@ -9,6 +9,7 @@ import json
 import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -46,9 +47,9 @@ class Submission:
 class Scorer:
     """Listens to one trial. Use as a context; `descriptor` is what the trial inherits.
 
-    After the context: submission, the first that could be scored; times, how often it was asked to score; evaluating,
-    when training ended by its own word, in the clock of time.monotonic(); probe, of prepare.speed_probe; problem, why
-    what came first could not be scored.
+    After the context: submission, the first that could be scored; times, how often it was asked to score; evaluating
+    and submitted, when training ended by its own word and when it first asked, in the clock of time.monotonic(); probe,
+    of prepare.speed_probe; problem, why what came first could not be scored.
     """
 
     def __init__(self, labels: Labels) -> None:
@@ -56,6 +57,7 @@ class Scorer:
         self.submission: Submission | None = None
         self.times = 0
         self.evaluating: float | None = None
+        self.submitted: float | None = None
         self.probe: float | None = None
         self.problem = ""
 
@@ -83,7 +85,10 @@ class Scorer:
                     self._mine.sendall(json.dumps(answer).encode() + b"\n")
                 except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
                     # Not what evaluate() sends. The bytes that follow cannot be told from a message: hang up.
-                    self.problem = self.problem or f"the scorer got no message of evaluate(): {type(error).__name__}"
+                    self.problem = self.problem or f"the scorer got no message of evaluate(): {error}"
+                    with suppress(OSError):
+                        self._mine.sendall(json.dumps({"error": self.problem}).encode() + b"\n")
+                        self._mine.shutdown(socket.SHUT_RDWR)
                     return
 
     def _answer(self, message: dict[str, Any], stream: BinaryIO) -> dict[str, Any]:
@@ -94,6 +99,7 @@ class Scorer:
         if message["event"] != "submit":
             raise ValueError(message["event"])
         self.times += 1
+        self.submitted = self.submitted or time.monotonic()
         photos, classes = len(self.labels.validation) + len(self.labels.test), len(prepare.CLASSES)
         if message["shape"] != [photos, classes] or message["bytes"] != photos * classes * 4:
             raise ScoringProblem(f"probabilities of shape {message['shape']} instead of {[photos, classes]}")

@@ -23,6 +23,8 @@ class State:
     decisions: list[Decision] = field(default_factory=list)
     crashes_in_a_row: int = 0  # of the latest trials, since the driver last began
     incumbent_crashed: bool = False  # within that row of crashes
+    slow: set[str] = field(default_factory=set)  # trials whose slot was slow, to be run again
+    audit: dict[str, Any] | None = None  # what the test photos said, once they were opened
 
     @property
     def baseline_seeds(self) -> range:
@@ -108,6 +110,10 @@ def apply(state: State | None, record: dict[str, Any]) -> State:
         _take_in(state, outcome)
     elif kind == "decision":
         state.decisions.append(from_json(Decision, record))
+    elif kind == "slow":
+        state.slow.add(record["trial"])
+    elif kind == "audit":
+        state.audit = {key: value for key, value in record.items() if key not in ("event", "at")}
     elif kind == "session":
         state.crashes_in_a_row, state.incumbent_crashed = 0, False
     else:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from search.evidence import METHOD, add_evidence, believed
 from search.frontier import analyse, noise_of, steps
 from search.history import History
 from search.ledger import Row, merge, write_in_place
@@ -33,6 +34,7 @@ def summarise(paths: Sequence[Path], folder: Path, history: History) -> dict[str
     rows = merged_rows(paths, history)
     noise = noise_of(history.baseline_bin_accs)
     analysis = analyse(rows, history.changes_of(rows), noise, history.majority_bin_acc)
+    analysis = add_evidence(analysis, history.evidence, history.photos, history.audit)
     write_in_place(folder / "analysis_summary.json", json.dumps(analysis, indent=2) + "\n")
     write_in_place(folder / "analysis_summary.md", markdown(analysis))
     draw_progress(rows, analysis["majority_bin_acc"], folder / "progress.png")
@@ -54,6 +56,7 @@ def markdown(analysis: Mapping[str, Any]) -> str:
             f"Current best: `{best['commit']}` bin_acc {best['bin_acc']:.6f}, mc_acc {best['mc_acc']:.6f}, "
             f"{best['memory_gb']:.1f} GB: {best['description']}"
         )
+        lines += [f"What is known of it: {believed(best)}."] if believed(best) else []
     base = analysis["baseline"]
     if best and base:
         gain = best["bin_acc"] - base["bin_acc"]
@@ -65,16 +68,30 @@ def markdown(analysis: Mapping[str, Any]) -> str:
         lines.append(
             f"Noise: the baseline's seeds spread by {analysis['noise_bin_acc']:.6f} (standard deviation of bin_acc)."
         )
+    if analysis.get("validation_photos"):
+        lines.append(
+            f"One of the {analysis['validation_photos']} validation photos is worth "
+            f"{analysis['one_photo_bin_acc']:.6f} of bin_acc."
+        )
+    opened = analysis.get("test_opened")
+    if opened:
+        lines.append(
+            f"The test photos were opened on {opened['opened']}: they prove nothing of what this search does since."
+        )
     lines += ["", "## Frontier", ""]
     for step in analysis["frontier"]:
         gain = "" if step["gain_bin_acc"] is None else f" ({step['gain_bin_acc']:+.4f}, {step['gain_mc_acc']:+.4f})"
         lines.append(f"- `{step['commit']}` {step['bin_acc']:.4f} / {step['mc_acc']:.4f}{gain} {step['description']}")
+        lines += [f"  {believed(step)}"] if believed(step) else []
+    if any(step.get("probability_better") is not None for step in analysis["frontier"]):
+        lines += ["", f"Probabilities: {METHOD}."]
     side_run = analysis["best_mc_acc_side_run"]
     if side_run:
         lines += ["", f"Best mc_acc: `{side_run['commit']}` {side_run['mc_acc']:.4f} ({side_run['status']})"]
     lines += ["", "## Near misses", ""]
     lines += [
         f"- `{miss['commit']}` gap {miss['gap_bin_acc']:.4f} / {miss['gap_mc_acc']:+.4f} {miss['description']}"
+        + (f" ({believed(miss)})" if believed(miss) else "")
         for miss in analysis["near_misses"]
     ] or ["none"]
     lines += ["", "## Losing regions", ""]

@@ -222,12 +222,17 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         speed={
             "start_up_seconds": round(clock.get("training", clock["began"]) - clock["began"], 2),
             "training_seconds": None if trained is None else round(trained, 2),
+            "evaluation_seconds": _between(scorer.evaluating, scorer.submitted),
             "probe": scorer.probe and round(scorer.probe, 1),
             **from_footer(footer),
             **watch.seen,
         },
         machine=footer.get("device", "cpu"),
     )
+
+
+def _between(began: float | None, ended: float | None) -> float | None:
+    return None if began is None or ended is None else round(ended - began, 2)
 
 
 def marks_of(times: int, changed: Sequence[str], trained: float | None, budget: float) -> tuple[str, ...]:

@@ -140,6 +140,7 @@ class Decision:
     note: str = ""
     incumbent_seeds: tuple[int, ...] = ()
     probability: float | None = None  # that it is better than the incumbent, by race.Model
+    estimate: float | None = None  # of its true bin_acc, corrected for having been chosen, by race.Model
     simpler: bool = False  # kept for that
     metrics: dict[str, Any] = field(default_factory=dict)  # means over the seeds, of what the summaries show
 

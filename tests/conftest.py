@@ -37,7 +37,7 @@ features = data.images[:, ::16, ::16].reshape(len(data.images), -1) / 255.0 - 0.
 known, classes = features[train], np.eye(5)[data.labels[train]]
 weights = np.linalg.solve(known.T @ known + 3 * np.eye(features.shape[1]), known.T @ classes)
 rng = np.random.default_rng([options.seed, int(recipe.lr * 1e6), recipe.width])
-logits = 4 * features[both] @ weights + rng.normal(0, abs(np.log10(recipe.lr / 0.05)), (len(both), 5))
+logits = 4 * features[both] @ weights + rng.normal(0, 3 * abs(np.log10(recipe.lr / 0.05)), (len(both), 5))
 probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
 scorer = prepare._Scorer.of_this_trial()
 scorer.ask({"event": "evaluating", "probe": 1.0})

@@ -4,19 +4,33 @@ import json
 import os
 import shutil
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
 import prepare
+from search import audit, sealed
 from search.coordinator import BaselineFailed, Coordinator
 from search.history import History
 from search.ledger import render
 from search.plan import Limit, Pause
 from search.recipe import values_of
 from search.runfiles import RunFiles
+from search.state import start_record
 from search.summary import merged_rows, summarise
 from search.trial import SlotSetup, run_trial
-from search.types import Change, Experiment, Kind, SearchError, Settings, Status, UsageError, Work
+from search.types import (
+    Change,
+    Experiment,
+    Kind,
+    Purpose,
+    Score,
+    SearchError,
+    Settings,
+    Status,
+    UsageError,
+    Work,
+)
 from search.worktree import Repository
 from tests.conftest import FAST_SPACE, FAST_TRAIN, git, make_repository
 
@@ -52,7 +66,7 @@ def setup_of(repository, demo, slot=0, seconds=5.0):
     )
 
 
-def settings_of(repository, demo, slots=1, seed=0):
+def settings_of(repository, demo, slots=1, seed=0, confirm_seeds=0):
     return Settings(
         "t",
         Repository(repository).commit_of("HEAD"),
@@ -66,15 +80,17 @@ def settings_of(repository, demo, slots=1, seed=0):
         5.0,
         slots,
         0.0,
+        validation_photos=len(prepare.load(demo).indices("validation")),
+        confirm_seeds=confirm_seeds,
     )
 
 
 @contextmanager
-def coordinator_of(repository, demo=None, slots=1, limit=3):
+def coordinator_of(repository, demo=None, slots=1, limit=3, confirm_seeds=0):
     coordinator = Coordinator(Repository(repository), "t", lambda line: None)
     try:
         if demo is not None:
-            coordinator.begin(settings_of(repository, demo, slots))
+            coordinator.begin(settings_of(repository, demo, slots, confirm_seeds=confirm_seeds))
         else:
             coordinator.resume()
         coordinator.limit = Limit(limit)
@@ -100,8 +116,8 @@ def agree(repository, coordinator):
     """Branches, refs, rows and decisions tell the same story."""
     state = coordinator.state
     rows = (repository / "runs/t/results.tsv").read_text().splitlines()[1:]
-    assert [row.split("\t")[0] for row in rows] == [d.commit[:7] for d in state.decisions]
-    assert len({d.experiment for d in state.decisions}) == len(state.decisions)
+    assert [row.split("\t")[0] for row in rows] == [d.commit[:7] for d in state.verdicts.values()]
+    assert len(rows) == len({d.experiment for d in state.decisions})
     assert git(repository, "rev-parse", "autoresearch/t").strip() == state.incumbent.commit
     for outcome in state.outcomes.values():
         assert git(repository, "rev-parse", f"refs/autoresearch/t/trials/{outcome.trial}").strip() == outcome.commit
@@ -157,6 +173,95 @@ def test_a_search_keeps_by_the_rules_and_every_commit_stays_reachable(fast_repos
             assert all(recipe[change.axis] == change.new for change in decision.changes)
             files = git(fast_repository, "diff", "--name-only", f"{decision.commit}^", decision.commit).split()
             assert files == ["train.py"]
+
+
+def test_what_is_kept_was_confirmed_and_rows_can_be_checked_against_decisions(fast_repository, demo):
+    with coordinator_of(fast_repository, demo, limit=14, confirm_seeds=2) as coordinator:
+        run_all(coordinator, setup_of(fast_repository, demo))
+        state = coordinator.state
+        kept = state.kept[1:]
+        assert kept, "the search of this seed keeps something"
+        for decision in kept:
+            assert len(decision.seeds) >= 3
+            ours = [state.outcomes[(decision.experiment, seed)].score.bin_acc for seed in decision.seeds]
+            assert decision.score.bin_acc == pytest.approx(sum(ours) / len(ours), abs=1e-6)
+            assert set(decision.seeds) & set(decision.incumbent_seeds)
+            assert decision.score.bin_acc >= decision.incumbent_score.bin_acc
+            assert 0 < decision.estimate < 1 and 0 < decision.probability < 1
+        assert len(state.verdicts) == 15
+        agree(fast_repository, coordinator)
+    before = ledgers(fast_repository)
+    with coordinator_of(fast_repository, limit=14) as coordinator:
+        assert ledgers(fast_repository) == before
+        agree(fast_repository, coordinator)
+
+
+def test_an_incumbent_found_out_gives_its_place_back_and_its_row_says_so(fast_repository, demo, monkeypatch):
+    with coordinator_of(fast_repository, demo, limit=14, confirm_seeds=2) as coordinator:
+        run_all(coordinator, setup_of(fast_repository, demo))
+        state = coordinator.state
+        incumbent, before = state.incumbent, state.frontier[-2]
+        work = Work(state.experiments[incumbent.experiment], 77, commit=incumbent.commit, purpose=Purpose.CONFIRM)
+        coordinator._journal(start_record(work))
+        low = replace(state.outcomes_of(incumbent.experiment)[0], trial=work.trial_id, seed=77, score=Score(0.1, 0.1))
+        coordinator.repository.set_ref(coordinator.names.trial_ref(work.trial_id), incumbent.commit)
+        coordinator.record(low)
+        assert coordinator.state.incumbent.commit == before.commit
+        agree(fast_repository, coordinator)
+        rows = (fast_repository / "runs/t/results.tsv").read_text().splitlines()[1:]
+        row = next(row for row in rows if row.startswith(incumbent.commit[:7]))
+        assert "\tdiscard\t" in row
+        assert "below its predecessor" in coordinator.state.decisions[-1].reason
+    files = sorted(fast_repository.glob("runs/t/gpu*/results.tsv"))
+    assert render(merged_rows(files, History(None))) == (fast_repository / "runs/t/results.tsv").read_text()
+    with coordinator_of(fast_repository, limit=14) as coordinator:
+        assert coordinator.state.incumbent.commit == before.commit
+
+
+def test_the_test_photos_are_opened_once_and_a_search_that_goes_on_says_so(fast_repository, demo, monkeypatch):
+    monkeypatch.setattr(audit, "find_repository", lambda folder: Repository(fast_repository))
+    settings = settings_of(fast_repository, demo)
+    setup = replace(setup_of(fast_repository, demo), seal=str(sealed.folder_of(settings)))
+    with coordinator_of(fast_repository, demo, limit=6) as coordinator:
+        run_all(coordinator, setup)
+        shown = [path for path in (fast_repository / "runs").rglob("*") if path.is_file() and "tree" not in path.parts]
+        assert len(shown) > 10 and not any("test_bin_acc" in path.read_text(errors="replace") for path in shown)
+        with pytest.raises(SearchError, match="running already"):
+            audit.audit("t", None, print)
+    found = audit.audit("t", None, print)
+    data = prepare.load(demo)
+    assert found["test_photos"] == len(data.indices("test")) and found["experiments"] == 6
+    saved = sealed.read(sealed.folder_of(settings), "e0000-s0")
+    right = audit.right_or_wrong(saved[1], data.labels[data.indices("test")])
+    assert found["baseline"]["test_bin_acc"] == pytest.approx(right.mean(), abs=1e-6)
+    low, high = found["gain_interval"]
+    assert low <= found["gain"] <= high and 0 < found["p_value"] <= 1 and found["smallest_gain"] > 0
+    assert "spent" in audit.told("t", found)
+    assert audit.audit("t", None, print) == found
+    git(fast_repository, "clean", "-ffdxq")
+    with coordinator_of(fast_repository, limit=6) as coordinator:
+        assert coordinator.state.audit == found
+        files = sorted(fast_repository.glob("runs/t/gpu*/results.tsv"))
+        analysis = summarise(files, fast_repository / "runs/t", History(Repository(fast_repository)))
+        assert analysis["test_opened"]["opened"] == found["opened"]
+        assert "test photos were opened" in (fast_repository / "runs/t/analysis_summary.md").read_text()
+
+
+def test_a_trial_on_a_slow_slot_is_marked_and_can_be_run_again(fast_repository, demo):
+    with coordinator_of(fast_repository, demo, limit=4) as coordinator:
+        setup = setup_of(fast_repository, demo)
+        for _ in range(3):
+            coordinator.record(run_trial(setup, coordinator.next_work(0, 1)))
+        work = coordinator.next_work(0, 1)
+        slow = run_trial(setup, work)
+        slow = replace(slow, speed=slow.speed | {"probe": 0.5})
+        coordinator.rerun_slow = True
+        coordinator.record(slow)
+        again = coordinator.next_work(0, 1)
+        assert (again.experiment, again.seed, again.attempt) == (work.experiment, work.seed, 2)
+        coordinator.record(replace(run_trial(setup, again), speed={"probe": 0.5}))  # once only
+        assert "its slot ran at 50%" in coordinator.state.decisions[-1].note
+        assert coordinator.state.slow == {slow.trial}
 
 
 def test_experiments_that_ended_before_the_baseline_are_decided_right_behind_it(fast_repository, demo):
