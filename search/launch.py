@@ -13,6 +13,7 @@ from typing import Any
 from search.arguments import limit_of, parser, settle
 from search.coordinator import Coordinator
 from search.process import end_guards, watch_over_this_process
+from search.sandbox import is_available
 from search.setup import Ready, ready_to_begin, ready_to_go_on
 from search.signals import Signals
 from search.trial import running_guards
@@ -65,6 +66,8 @@ def run(
             f"{ready.settings.max_train_seconds:g} s a trial; runs/{tag}; python -m search.status {tag}"
             + (f"; Ray dashboard {reporter.dashboard}" if reporter.dashboard else "")
         )
+        if not is_available():
+            say("trials are not confined: this kernel has no Landlock (Linux 5.13 or newer); see docs/trust.md")
         tickets = Tickets(coordinator, setup, gpu_ids_of_ray(ready.slots, ready.gpus), signals.held)
         with reporter:
             run_search(tickets, coordinator.paths.ray)

@@ -5,6 +5,7 @@ Every defence is seen to matter: the same edit, with the defence taken away, suc
 
 import os
 import socket
+import sysconfig
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -142,10 +143,17 @@ CONFINED = {
     "the scorer's own code": lambda p: (TOUCH.format(path=str(p.repository / "search/scorer.py")), "touch"),
     "pretrained weights for later": lambda p: (TOUCH.format(path=os.environ["TORCH_HOME"] + "/w.pth"), "touch"),
     "a file in the home folder": lambda p: (TOUCH.format(path=str(p.repository.parent / "home")), "touch"),
+    "a module in site-packages": lambda p: (
+        TOUCH.format(path=sysconfig.get_path("purelib") + "/autoresearch_left.py"),
+        "touch",
+    ),
     "the worker's memory": lambda p: ("def read(): open(f'/proc/{WORKER}/mem', 'rb').close()\n", "read"),
     "a signal to the worker": lambda p: ("def send(): os.kill(WORKER, 0)\n", "send"),
     "a connection": lambda p: (CONNECT, "call"),
 }  # fmt: skip
+
+
+HARMFUL = ("an outcome of its own", "a module in site-packages")  # would last, or be written over: not tried unconfined
 
 
 @pytest.fixture
@@ -157,7 +165,7 @@ def port():
 @pytest.mark.parametrize(
     ("name", "confine"),
     [(name, True) for name in CONFINED]
-    + [pytest.param(name, False, marks=pytest.mark.full) for name in CONFINED if name != "an outcome of its own"],
+    + [pytest.param(name, False, marks=pytest.mark.full) for name in CONFINED if name not in HARMFUL],
 )
 def test_what_lies_outside_cannot_be_touched(tmp_path, demo, places, honest, port, monkeypatch, name, confine):
     if confine and not is_available():
