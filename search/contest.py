@@ -93,9 +93,14 @@ def out_of_race(state: State, experiment: int) -> str:
     marked = next((outcome for outcome in outcomes if outcome.marks), None)
     if marked is not None:
         return f"marked: {marked.marks[0]}"
-    if not state.settings.allow_degenerate and any(is_degenerate(outcome.metrics) for outcome in outcomes):
+    if not state.settings.allow_degenerate and mostly_degenerate(outcomes):
         return "degenerate"
     return ""
+
+
+def mostly_degenerate(outcomes: list[Outcome]) -> bool:
+    """Whether half of these runs or more gave a model that never, or always, flags infection."""
+    return bool(outcomes) and 2 * sum(is_degenerate(outcome.metrics) for outcome in outcomes) >= len(outcomes)
 
 
 def contest(state: State, experiment: int, simpler: bool = False, models: dict[str, Model] | None = None) -> Contest:
@@ -124,7 +129,7 @@ def contest(state: State, experiment: int, simpler: bool = False, models: dict[s
         one = Side(one.number, incumbent.experiment, one.scores)  # it never ran on this kind of slot
     tied = any(theirs.seed == challenger[0].seed and theirs.score == challenger[0].score for theirs in held)
     # A lead over a model that finds no infection is worth a look, and so is a simpler train.py that is as good.
-    finds_more = any(is_degenerate(outcome.metrics) for outcome in held) and one.mean > other.mean
+    finds_more = mostly_degenerate(held) and one.mean > other.mean
     patient = finds_more or (simpler and equal_within_error(state, experiment, machine))
     need = next_of(one, other, model, state.settings.confirm_seeds, tied, patient)
     lacking = {outcome.seed for outcome in challenger} - {outcome.seed for outcome in held}

@@ -64,7 +64,8 @@ IMPORTS = {
     "arguments": {"gpus", "plan", "prepare", "race", "types"},
     "setup": {"arguments", "gpus", "prepare", "recipe", "scoring", "sealed", "space", "tags", "types", "worktree"},
     "launch": {
-        "arguments", "coordinator", "engine", "process", "report", "sandbox", "setup", "signals", "trial", "types", "worktree",
+        "arguments", "coordinator", "engine", "process", "report", "sandbox", "setup", "signals", "trial", "types",
+        "worktree",
     },
 }  # fmt: skip
 LIBRARIES = {"git", "libcst", "matplotlib", "numpy", "optuna", "pandas", "PIL", "ray", "rich", "torch", "torchvision"}
