@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass
 
 from search.race import MOST_SEEDS, Model, Next, Side, fit, next_of, noise_of_runs
@@ -61,13 +62,21 @@ def noise_guess(state: State) -> float:
 def sides(state: State, machine: str | None, metric: str = "bin_acc") -> list[Side]:
     """Every experiment with a score on this kind of slot, with one of its two metrics."""
     number_of = {decision.commit: decision.experiment for decision in reversed(state.kept)}
+    scores: dict[int, list[tuple[int, float]]] = defaultdict(list)
+    for (number, seed), outcome in state.outcomes.items():
+        if outcome.score is not None and machine in (None, outcome.machine):
+            scores[number].append((seed, getattr(outcome.score, metric)))
     found = []
     for number, experiment in state.experiments.items():
-        scores = tuple(getattr(outcome.score, metric) for outcome in scored(state, number, machine))
-        if scores:
+        if number in scores:
             parent = None if number == 0 else number_of.get(experiment.parent, 0)
-            found.append(Side(number, parent, scores))
+            found.append(Side(number, parent, tuple(score for _, score in sorted(scores[number]))))
     return found
+
+
+def machines_of(state: State) -> dict[int, str]:
+    """The kind of each slot, by its latest trial that told."""
+    return {outcome.slot: outcome.machine for outcome in state.outcomes.values() if outcome.machine}
 
 
 def model_of(state: State, machine: str | None) -> Model:
@@ -116,6 +125,9 @@ def contest(state: State, experiment: int, simpler: bool = False, models: dict[s
     if out or not challenger:
         return Contest(experiment, incumbent.experiment, machine, Next.DECIDE, None, None, out or "crashed")
     held = scored(state, incumbent.experiment, machine)
+    if machine and machine not in machines_of(state).values():
+        gone = f"no {machine} slot is left to confirm it on"
+        return Contest(experiment, incumbent.experiment, machine, Next.DECIDE, None, None, gone)
     if not held:
         # Seconds on another kind of slot are other seconds: first the incumbent is measured on this one.
         return Contest(experiment, incumbent.experiment, machine, Next.INCUMBENT, None)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import IO, Any
 
-from search.contest import Contest, contest, equal_within_error, mean_of, overtaken, scored
+from search.contest import Contest, contest, equal_within_error, machines_of, mean_of, overtaken, scored
 from search.paths import Names, RunPaths
 from search.plan import Limit, Pause, Slots, next_work
 from search.propose import Proposer
@@ -22,7 +22,7 @@ from search.speed import calibration, slow_note
 from search.state import Run, State, apply, rebuild, record_of, start_record
 from search.tags import load_state
 from search.trial import read_outcome
-from search.types import Decision, Outcome, SearchError, Settings, Status, UsageError, Value, Work
+from search.types import Decision, Kind, Outcome, SearchError, Settings, Status, UsageError, Value, Work
 from search.worktree import SHORT, Repository
 
 SHOWN_RATES = ("sensitivity", "specificity")  # beside bin_acc, which says little where few are infected
@@ -132,7 +132,7 @@ class Coordinator:
             self.space,
             self.recipe_at,
             self.proposer.suggest,
-            Slots(slot, slots, self._machines()),
+            Slots(slot, slots, machines_of(self.state)),
         )
         if work is Pause.BROKEN:
             last = list(self.state.outcomes.values())[-1]
@@ -145,13 +145,11 @@ class Coordinator:
             return work
         if work.experiment.number not in self.state.experiments:
             self._journal(record_of("experiment", work.experiment))
+            if work.experiment.kind is Kind.REBASE:
+                self.proposer.begin(work.experiment.number, self._point(work.experiment.number))
         self._journal(start_record(work))
         self.in_flight.add((work.experiment.number, work.seed))
         return work
-
-    def _machines(self) -> dict[int, str]:
-        """The kind of each slot, by its latest trial that told."""
-        return {outcome.slot: outcome.machine for outcome in self.state.outcomes.values() if outcome.machine}
 
     def record(self, outcome: Outcome) -> None:
         """Takes in one trial's outcome, once, and decides what can be decided.
@@ -178,7 +176,10 @@ class Coordinator:
             self.tell(f"crash   {outcome.trial} on gpu{outcome.slot}: {outcome.reason}")  # no row tells it
 
     def _slow_note(self, outcome: Outcome) -> str:
-        """Whether the slot was slower than it was in its earlier trials, by its probes."""
+        """Whether the slot was slower than it was in its earlier trials, by its probes; logical slots share the cores,
+        and are always now slower, now faster."""
+        if outcome.machine in ("", "cpu"):
+            return ""
         earlier = [other for other in self.state.outcomes.values() if other.slot == outcome.slot]
         probes = [float(other.speed["probe"]) for other in earlier if other.speed.get("probe")]
         return slow_note(outcome.speed.get("probe"), calibration(probes))
@@ -258,8 +259,7 @@ class Coordinator:
         score, held = mean_of(ours), mean_of(scored(self.state, race.incumbent, race.machine or None))
         if score is None or race.out.startswith("seed"):
             return self._made(number, Status.CRASH, race.out, ours, incumbent)
-        assert held is not None
-        if race.out:
+        if race.out or held is None:
             return self._made(number, Status.DISCARD, race.out, ours, incumbent)
         gap = f"bin_acc {score.bin_acc - held.bin_acc:+.6f}"
         chance = None if race.probability is None else f"{race.probability:.0%}"

@@ -16,12 +16,13 @@ SLOW = 0.7  # of a slot's calibration; a trial below it is marked
 class GpuWatch:
     """Samples one GPU while a trial runs, where there is NVML; use as a context, then read `seen`.
 
-    seen: memory_before_mb, other_processes (on the card, before the trial), clock_mhz (mean), power_w (mean), energy_j,
-    throttled_share (of the samples); empty where there is no NVIDIA GPU or no NVML.
+    name: the card's, or ''. seen: memory_before_mb, other_processes (on the card, before the trial), clock_mhz (mean),
+    power_w (mean), energy_j, throttled_share (of the samples); empty where there is no NVIDIA GPU or no NVML.
     """
 
     def __init__(self, gpu: str, nvml: Any = None) -> None:
         self.gpu, self.nvml = gpu, nvml
+        self.name = ""
         self.seen: dict[str, float] = {}
         self._clocks: list[float] = []
         self._powers: list[float] = []
@@ -37,6 +38,7 @@ class GpuWatch:
                 self.nvml = pynvml
             self.nvml.nvmlInit()
             handle = self._handle()
+            self.name = str(self.nvml.nvmlDeviceGetName(handle))
             self.seen["memory_before_mb"] = round(self.nvml.nvmlDeviceGetMemoryInfo(handle).used / MIB, 1)
             self.seen["other_processes"] = len(self.nvml.nvmlDeviceGetComputeRunningProcesses(handle))
             self._energy = self._energy_of(handle)

@@ -102,7 +102,7 @@ def markdown(analysis: Mapping[str, Any]) -> str:
     ] or ["none known"]
     better = analysis["discarded_though_better"]
     if better:
-        lines += ["", "## Discarded, though better than the best kept by then", ""]
+        lines += ["", "## Discarded with a higher score than the best of their time", ""]
         lines += [
             f"- `{row['commit']}` {row['bin_acc']:.4f} / {row['mc_acc']:.4f} {row['description']}" for row in better
         ]

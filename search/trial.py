@@ -227,7 +227,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
             **from_footer(footer),
             **watch.seen,
         },
-        machine=footer.get("device", "cpu"),
+        machine=watch.name or footer.get("device", "cpu"),  # the card's own word where it has one
     )
 
 

@@ -251,15 +251,15 @@ def test_a_trial_on_a_slow_slot_is_marked_and_can_be_run_again(fast_repository, 
     with coordinator_of(fast_repository, demo, limit=4) as coordinator:
         setup = setup_of(fast_repository, demo)
         for _ in range(3):
-            coordinator.record(run_trial(setup, coordinator.next_work(0, 1)))
+            coordinator.record(replace(run_trial(setup, coordinator.next_work(0, 1)), machine="card"))
         work = coordinator.next_work(0, 1)
         slow = run_trial(setup, work)
-        slow = replace(slow, speed=slow.speed | {"probe": 0.5})
+        slow = replace(slow, speed=slow.speed | {"probe": 0.5}, machine="card")
         coordinator.rerun_slow = True
         coordinator.record(slow)
         again = coordinator.next_work(0, 1)
         assert (again.experiment, again.seed, again.attempt) == (work.experiment, work.seed, 2)
-        coordinator.record(replace(run_trial(setup, again), speed={"probe": 0.5}))  # once only
+        coordinator.record(replace(run_trial(setup, again), speed={"probe": 0.5}, machine="card"))  # once only
         assert "its slot ran at 50%" in coordinator.state.decisions[-1].note
         assert coordinator.state.slow == {slow.trial}
 

@@ -243,6 +243,15 @@ def test_sides_are_compared_on_the_same_kind_of_slot():
     assert (work.experiment.number, work.purpose) == (0, Purpose.CONFIRM)
 
 
+def test_a_race_whose_kind_of_slot_is_gone_ends():
+    search = Search()
+    search.baseline_is(machine="old")
+    search.first(1, 0.97, machine="old")
+    assert contest(search.state, 1).out == ""
+    search.first(2, 0.97, machine="new")  # by slot 0, which ran all of the above
+    assert contest(search.state, 1).out == "no old slot is left to confirm it on"
+
+
 def test_equal_is_within_the_standard_error_once_there_are_seeds():
     search = Search()
     search.first(1, 0.912)
