@@ -20,7 +20,7 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
 demo: $(VENV)/.runtime
 	$(BIN)/python prepare.py --demo $(DEMO)
 	$(BIN)/python -m search.launch --gpus auto --dataset $(DEMO) --tag demo-$$(date +%b%d-%H%M%S | tr A-Z a-z) \
-		--rounds 2 --experiments-per-round 8 --max-train-seconds 30 --seed $(SEED)
+		--rounds 2 --experiments-per-round 12 --max-train-seconds 12 --seed $(SEED)
 
 install: $(VENV)/.runtime
 

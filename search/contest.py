@@ -173,7 +173,7 @@ def equal_within_error(state: State, experiment: int, machine: str | None = None
 
 def overtaken(state: State) -> tuple[Decision, Decision] | None:
     """(the incumbent, its predecessor) where more seeds have shown the incumbent to be the worse one; else None."""
-    if len(state.frontier) < 2 or not state.settings.confirm_seeds:
+    if len(state.frontier) < 2:
         return None
     before, incumbent = state.frontier[-2:]
     if state.seeds_in_flight(incumbent.experiment):

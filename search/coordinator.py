@@ -168,6 +168,8 @@ class Coordinator:
         outcome = replace(outcome, speed=outcome.speed | ({"slow": note} if note else {}))
         self._journal(record_of("outcome", outcome))
         self.files.add_outcome(outcome)
+        if outcome.experiment in self.state.verdicts:
+            self.files.rewrite(self.state)  # one more seed in its row's mean
         self._tell_proposer(outcome)
         if outcome.experiment == 0 and all(other.crashed for other in self.state.outcomes_of(0)):
             raise BaselineFailed(outcome)

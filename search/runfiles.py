@@ -6,13 +6,15 @@ import json
 import os
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from search.ledger import HEADER, render, row_of, write_in_place
+from search.contest import mean_of, scored
+from search.ledger import HEADER, Row, render, row_of, write_in_place
 from search.paths import RunPaths
 from search.state import State, record_of
-from search.types import Decision, Outcome, to_json
+from search.types import Decision, Outcome, Status, to_json
 
 
 class RunFiles:
@@ -31,7 +33,7 @@ class RunFiles:
             _append(path, f"{row_of(decision).line}\n")
 
     def rewrite(self, state: State) -> None:
-        """After a second decision on an experiment: its row changes, the others stay."""
+        """After a second decision on an experiment, or a further seed of an incumbent: its row changes."""
         for path, text in texts_of(state, self.paths).items():
             write_in_place(path, text)
 
@@ -49,14 +51,23 @@ def texts_of(state: State, paths: RunPaths) -> dict[Path, str]:
         paths.settings: json.dumps(to_json(state.settings), indent=2) + "\n",
         paths.trials: json_lines(record_of("outcome", outcome) for outcome in state.outcomes.values()),
         paths.decisions: json_lines(record_of("decision", decision) for decision in state.decisions),
-        paths.results: render(map(row_of, state.verdicts.values())),
+        paths.results: render(row for _, row in rows_of(state)),
     }
     if state.audit is not None:
         texts[paths.audit] = json.dumps(state.audit, indent=2) + "\n"
     for number in {*range(state.settings.slots), *(decision.slot for decision in state.verdicts.values())}:
-        rows = [row_of(decision) for decision in state.verdicts.values() if decision.slot == number]
-        texts[paths.slot(number).results] = render(rows)
+        texts[paths.slot(number).results] = render(row for slot, row in rows_of(state) if slot == number)
     return texts
+
+
+def rows_of(state: State) -> list[tuple[int, Row]]:
+    """Each experiment's row, with its slot. What is on the frontier shows the mean of all its seeds so far: so a kept
+    row is never below the kept row before it, whatever further seeds have shown since."""
+    found = []
+    for decision in state.verdicts.values():
+        mean = mean_of(scored(state, decision.experiment)) if decision.status is Status.KEEP else None
+        found.append((decision.slot, row_of(replace(decision, score=mean or decision.score))))
+    return found
 
 
 def json_lines(records: Iterable[dict[str, Any]]) -> str:

@@ -11,8 +11,9 @@ import pytest
 import prepare
 from search import audit, sealed
 from search.coordinator import BaselineFailed, Coordinator
+from search.frontier import steps
 from search.history import History
-from search.ledger import render
+from search.ledger import read_rows, render
 from search.plan import Limit, Pause
 from search.recipe import values_of
 from search.runfiles import RunFiles
@@ -190,6 +191,8 @@ def test_what_is_kept_was_confirmed_and_rows_can_be_checked_against_decisions(fa
             assert 0 < decision.estimate < 1 and 0 < decision.probability < 1
         assert len(state.verdicts) == 15
         agree(fast_repository, coordinator)
+        frontier = steps([placed.row for placed in read_rows(fast_repository / "runs/t/results.tsv")])
+        assert [step.row.commit for step in frontier if step.is_incumbent] == [d.commit[:7] for d in state.frontier]
     before = ledgers(fast_repository)
     with coordinator_of(fast_repository, limit=14) as coordinator:
         assert ledgers(fast_repository) == before

@@ -45,7 +45,7 @@ def check_agreement(repository, count):
     best = None
     for row in found:
         score = (float(row[2]), float(row[1]))
-        assert (row[4] == "keep") == (best is None or score > best)
+        assert row[4] != "keep" or best is None or score > best
         best = score if row[4] == "keep" else best
 
 

@@ -37,7 +37,7 @@ IMPORTS = {
     "worktree": {"types", "git"},
     "tags": {"paths", "state", "types", "worktree"},
     "ledger": {"types", "worktree"},
-    "runfiles": {"ledger", "paths", "state", "types"},
+    "runfiles": {"contest", "ledger", "paths", "state", "types"},
     "history": {"evidence", "ledger", "paths", "recipe", "types", "worktree"},
     "evidence": {"ledger", "numpy"},
     "summary": {"evidence", "frontier", "history", "ledger", "types", "matplotlib"},
