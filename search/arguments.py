@@ -80,6 +80,13 @@ def parser() -> argparse.ArgumentParser:
         help="run a trial again, once, whose slot ran at less than 70 %% of its usual speed; else it is only told",
     )
 
+    proof.add_argument(
+        "--unconfined",
+        action="store_true",
+        help="let trials touch all files that you may touch, where confining them keeps them from running "
+        "(docs/trust.md says what is open then)",
+    )
+
     limits = made.add_argument_group(
         "when it ends",
         "The baseline is not counted, nor are the further seeds of a challenger; experiments before a resume are.",

@@ -54,7 +54,12 @@ def run(
     from search.report import Reporter
 
     tag = ready.settings.tag
-    setup = {"repository": str(coordinator.repository.root), "run": str(coordinator.paths.root), **ready.trial_setup}
+    setup = {
+        "repository": str(coordinator.repository.root),
+        "run": str(coordinator.paths.root),
+        "confine": not options.unconfined,
+        **ready.trial_setup,
+    }
     code, failure = 0, ""
     reporter = Reporter(coordinator, follow_logs=options.logs, to_stderr=options.json)
     watcher = watch_over_this_process()
@@ -66,7 +71,9 @@ def run(
             f"{ready.settings.max_train_seconds:g} s a trial; runs/{tag}; python -m search.status {tag}"
             + (f"; Ray dashboard {reporter.dashboard}" if reporter.dashboard else "")
         )
-        if not is_available():
+        if options.unconfined:
+            say("trials are not confined, as --unconfined asks; docs/trust.md says what is open then")
+        elif not is_available():
             say("trials are not confined: this kernel has no Landlock (Linux 5.13 or newer); see docs/trust.md")
         tickets = Tickets(coordinator, setup, gpu_ids_of_ray(ready.slots, ready.gpus), signals.held)
         with reporter:

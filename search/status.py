@@ -64,7 +64,7 @@ def slot_now(slot: SlotPaths, now: float) -> dict[str, Any]:
 
 def snapshot(state: State, paths: RunPaths, running: bool, now: float) -> dict[str, Any]:
     """Everything that status tells, as JSON."""
-    outcomes, decisions = list(state.outcomes.values()), list(state.decisions)
+    outcomes, decisions = list(state.outcomes.values()), list(state.verdicts.values())
     training = sum(float(outcome.footer.get("train_seconds", 0) or 0) for outcome in outcomes if not outcome.crashed)
     span = (max((o.ended for o in outcomes), default=0) - min((o.began for o in outcomes), default=0)) or 1.0
     slots = paths.slots()

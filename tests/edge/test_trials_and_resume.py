@@ -250,6 +250,18 @@ def test_the_test_photos_are_opened_once_and_a_search_that_goes_on_says_so(fast_
         assert "test photos were opened" in (fast_repository / "runs/t/analysis_summary.md").read_text()
 
 
+def test_an_audit_of_nothing_is_one_line(fast_repository, demo, monkeypatch, capsys):
+    monkeypatch.setattr(audit, "find_repository", lambda folder: Repository(fast_repository))
+    assert audit.main(["nowhere"]) == 2
+    assert "nowhere: no such search" in capsys.readouterr().err
+    with coordinator_of(fast_repository, demo, limit=1) as coordinator:
+        run_all(coordinator, replace(setup_of(fast_repository, demo), seal=str(fast_repository.parent / "gone")))
+    assert audit.main(["t"]) == 1
+    assert "nothing can be opened" in capsys.readouterr().err
+    assert audit.main(["t", "--dataset", "/nowhere"]) == 1
+    assert Repository(fast_repository).read_records("refs/autoresearch/t/journal")[-1]["event"] != "audit"
+
+
 def test_a_trial_on_a_slow_slot_is_marked_and_can_be_run_again(fast_repository, demo):
     with coordinator_of(fast_repository, demo, limit=4) as coordinator:
         setup = setup_of(fast_repository, demo)

@@ -32,6 +32,25 @@ def test_proposals_beat_random_moves(seeds):
         assert figures["win_rate_over_random"] >= 0.8
 
 
+@pytest.mark.parametrize("replays", [40, pytest.param(1000, marks=pytest.mark.full)])
+def test_confirming_pays(replays):
+    figures = bench("evidence", "--replays", str(replays))
+    assert figures["true_gain"] > figures["true_gain_bare_rule"]
+    assert figures["kept_truly_better"] > figures["kept_truly_better_bare_rule"]
+    if replays == 1000:
+        assert figures["gain_ratio"] >= 2
+        assert figures["kept_truly_better"] >= 0.85
+        assert figures["confirmation_share_of_trials"] <= 0.2
+
+
+@pytest.mark.full
+def test_the_noise_of_seeds_is_measured_on_real_runs():
+    flags = ("--recipe=--arch lite", "--recipe=--arch lite --lr 0.01", "--seeds", "2", "--max-train-seconds", "1")
+    figures = bench("seed_noise", *flags)
+    assert figures["recipes"] == figures["seeds"] == 2
+    assert figures["noise_bin_acc"] >= 0 and -1 <= figures["correlation"] <= 1
+
+
 def test_a_missing_table_is_one_clear_line():
     done = subprocess.run(
         [sys.executable, "bench/proposals.py", "--table", "/nowhere"],
