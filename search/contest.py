@@ -112,10 +112,15 @@ def mostly_degenerate(outcomes: list[Outcome]) -> bool:
     return bool(outcomes) and 2 * sum(is_degenerate(outcome.metrics) for outcome in outcomes) >= len(outcomes)
 
 
-def contest(state: State, experiment: int, simpler: bool = False, models: dict[str, Model] | None = None) -> Contest:
+def is_simpler(challenger: list[Outcome], incumbent: list[Outcome]) -> bool:
+    """Whether a challenger would make train.py simpler."""
+    return bool(challenger and incumbent) and 0 < challenger[0].code_size < incumbent[0].code_size
+
+
+def contest(state: State, experiment: int, models: dict[str, Model] | None = None) -> Contest:
     """The race of an undecided experiment with an outcome against the present incumbent.
 
-    simpler: it would make train.py simpler. models: by kind of slot, filled as they are needed.
+    models: by kind of slot, filled as they are needed.
     """
     incumbent = state.incumbent
     assert incumbent is not None
@@ -142,7 +147,7 @@ def contest(state: State, experiment: int, simpler: bool = False, models: dict[s
     tied = any(theirs.seed == challenger[0].seed and theirs.score == challenger[0].score for theirs in held)
     # A lead over a model that finds no infection is worth a look, and so is a simpler train.py that is as good.
     finds_more = mostly_degenerate(held) and one.mean > other.mean
-    patient = finds_more or (simpler and equal_within_error(state, experiment, machine))
+    patient = finds_more or (is_simpler(challenger, held) and equal_within_error(state, experiment, machine))
     need = next_of(one, other, model, state.settings.confirm_seeds, tied, patient)
     lacking = {outcome.seed for outcome in challenger} - {outcome.seed for outcome in held}
     is_short = bool(lacking) and len(held) < min(len(challenger), MOST_SEEDS)
@@ -201,5 +206,5 @@ def contests(state: State) -> list[Contest]:
     if state.incumbent is None:
         return []
     models: dict[str, Model] = {}
-    found = [contest(state, number, models=models) for number in state.undecided()]
+    found = [contest(state, number, models) for number in state.undecided()]
     return sorted(found, key=lambda one: (-(one.probability or 0.0), one.challenger))

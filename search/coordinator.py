@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import IO, Any
 
-from search.contest import Contest, contest, equal_within_error, machines_of, mean_of, overtaken, scored
+from search.contest import Contest, contest, equal_within_error, is_simpler, machines_of, mean_of, overtaken, scored
 from search.paths import Names, RunPaths
 from search.plan import Limit, Pause, Slots, next_work
 from search.propose import Proposer
 from search.race import Next
-from search.recipe import code_id, code_size, values_of
+from search.recipe import code_id, values_of
 from search.rules import judge, memory_note
 from search.runfiles import RunFiles
 from search.screening import mean_metrics
@@ -50,7 +50,6 @@ class Coordinator:
         self.limit = Limit()
         self.rerun_slow = False  # run a trial again, once, whose slot was slow
         self._recipes: dict[str, dict[str, Value]] = {}
-        self._sizes: dict[str, int] = {}
         self._lock = self._take_lock()
 
     def _take_lock(self) -> IO[str]:
@@ -228,7 +227,7 @@ class Coordinator:
         for number in undecided:
             if self.state.seeds_in_flight(number):
                 continue
-            race = contest(self.state, number, self._is_simpler(number))
+            race = contest(self.state, number)
             if race.need in (Next.DECIDE, Next.DROP):
                 return self._decision(race)
         return None
@@ -258,7 +257,8 @@ class Coordinator:
         assert incumbent is not None and incumbent.score is not None
         number = race.challenger
         ours = scored(self.state, number)
-        score, held = mean_of(ours), mean_of(scored(self.state, race.incumbent, race.machine or None))
+        theirs = scored(self.state, race.incumbent, race.machine or None)
+        score, held = mean_of(ours), mean_of(theirs)
         if score is None or race.out.startswith("seed"):
             return self._made(number, Status.CRASH, race.out, ours, incumbent)
         if race.out or held is None:
@@ -268,7 +268,7 @@ class Coordinator:
         if race.need is Next.DROP:
             reason = f"{gap} over {len(ours)} of its seeds: {chance} likely to be better"
             return self._made(number, Status.DISCARD, reason, ours, incumbent, race)
-        simpler = self._is_simpler(number) and equal_within_error(self.state, number, race.machine)
+        simpler = is_simpler(ours, theirs) and equal_within_error(self.state, number, race.machine)
         status, reason = judge(score, held, simpler)
         simpler = simpler and status is Status.DISCARD
         if simpler:
@@ -316,19 +316,10 @@ class Coordinator:
             metrics=mean_metrics([outcome.metrics for outcome in ours]),
         )
 
-    def _is_simpler(self, number: int) -> bool:
-        commit = self.state.outcomes_of(number)[0].commit
-        return self._size(commit) < self._size(self.state.centre)
-
     def _later_than_all(self) -> float:
         """Now, but always later than the last decision, whatever the clock does: files are merged by these times."""
         last = self.state.decisions[-1].time if self.state.decisions else 0.0
         return max(time.time(), last + 1e-3)
-
-    def _size(self, commit: str) -> int:
-        if commit not in self._sizes:
-            self._sizes[commit] = code_size(self.repository.file_at(commit, "train.py"))
-        return self._sizes[commit]
 
     def _tell_decision(self, decision: Decision) -> None:
         shown = f"bin_acc {decision.score.bin_acc:.4f} mc_acc {decision.score.mc_acc:.4f}" if decision.score else ""

@@ -20,7 +20,7 @@ import prepare
 from search import pinned, sealed
 from search.paths import Names, RunPaths, SlotPaths, TrialPaths
 from search.process import Ended, Limits, run_limited
-from search.recipe import rewrite_recipe
+from search.recipe import code_size, rewrite_recipe
 from search.sandbox import confined, is_available
 from search.scorer import Labels, Scorer
 from search.scoring import agrees
@@ -227,6 +227,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
             **from_footer(footer),
             **watch.seen,
         },
+        code_size=code_size(repository.file_at(commit, "train.py")),
         machine=watch.name or footer.get("device", "cpu"),  # the card's own word where it has one
     )
 

@@ -114,6 +114,7 @@ class Outcome:
     correct: str = ""  # which validation photos it told infected or not rightly: bits, packed, as hex
     speed: dict[str, Any] = field(default_factory=dict)  # of speed.measured
     machine: str = ""  # kind of slot: the GPU's name, or cpu
+    code_size: int = 0  # of its train.py, by recipe.code_size; 0 where it did not get so far
 
     @property
     def crashed(self) -> bool:

@@ -236,6 +236,7 @@ print(json.dumps([names, gauges]))
         (["--experiments", "0"], 2, "--experiments 0"),
         (["--max-train-seconds", "-1"], 2, "--max-train-seconds -1"),
         (["--tag", "a b"], 2, "--tag 'a b'"),
+        (["--confirm-seeds", "9"], 2, "--confirm-seeds 9: from 0 to 7"),
         (["--resume", "nothing"], 2, "no such search"),
         (["--resume", "nothing", "--seed", "1"], 2, "leave out --seed"),
         (["--space", "nothing.toml"], 2, "nothing.toml: cannot read"),

@@ -180,6 +180,15 @@ def test_what_cannot_be_kept_is_out_whatever_its_score(more, words):
     assert bool(contest(allowed.state, 1).out) == words.startswith("marked")
 
 
+def test_evaluating_far_longer_than_the_baseline_did_is_marked():
+    search = Search()
+    search.baseline_is(speed={"evaluation_seconds": 2.0})
+    search.first(1, 0.99, speed={"evaluation_seconds": 20.0})
+    search.first(2, 0.99, speed={"evaluation_seconds": 30.0})
+    assert contest(search.state, 1).out == ""
+    assert contest(search.state, 2).out == "marked: took 30 s to evaluate, 21 s is the most allowed"
+
+
 def test_a_lead_over_a_model_that_finds_no_infection_is_always_looked_at():
     search = Search(base=(0.92, 0.92, 0.92))
     search.first(1, 0.9201, metrics={"flagged": 0.1})
@@ -241,6 +250,18 @@ def test_sides_are_compared_on_the_same_kind_of_slot():
     assert search.ask(slot=0, machines=machines).purpose is Purpose.FIRST
     work = search.ask(slot=2, machines=machines)
     assert (work.experiment.number, work.purpose) == (0, Purpose.CONFIRM)
+
+
+def test_a_simpler_train_py_that_is_as_good_is_measured_with_all_its_seeds():
+    search = Search()
+    search.baseline_is(code_size=100)
+    search.first(1, 0.909, code_size=90)
+    assert contest(search.state, 1).need is Next.CHALLENGER
+    search.again(1, 1, 0.909, code_size=90)
+    search.again(1, 2, 0.909, code_size=90)
+    assert contest(search.state, 1).need is Next.DECIDE
+    search.first(2, 0.909, code_size=110)
+    assert contest(search.state, 2).need is Next.DROP
 
 
 def test_a_race_whose_kind_of_slot_is_gone_ends():
