@@ -18,7 +18,7 @@ from search.rules import judge, memory_note
 from search.runfiles import RunFiles
 from search.screening import mean_metrics
 from search.space import Space, parse_space
-from search.speed import calibration, slow_note
+from search.speed import calibration, slow_note, unequal_note
 from search.state import Run, State, apply, rebuild, record_of, start_record
 from search.tags import load_state
 from search.trial import read_outcome
@@ -26,6 +26,10 @@ from search.types import Decision, Kind, Outcome, SearchError, Settings, Status,
 from search.worktree import SHORT, Repository
 
 SHOWN_RATES = ("sensitivity", "specificity")  # beside bin_acc, which says little where few are infected
+
+
+def is_gpu(machine: str) -> bool:
+    return machine not in ("", "cpu")
 
 
 class BaselineFailed(SearchError):
@@ -179,7 +183,7 @@ class Coordinator:
     def _slow_note(self, outcome: Outcome) -> str:
         """Whether the slot was slower than it was in its earlier trials, by its probes; logical slots share the cores,
         and are always now slower, now faster."""
-        if outcome.machine in ("", "cpu"):
+        if not is_gpu(outcome.machine):
             return ""
         earlier = [other for other in self.state.outcomes.values() if other.slot == outcome.slot]
         probes = [float(other.speed["probe"]) for other in earlier if other.speed.get("probe")]
@@ -238,7 +242,9 @@ class Coordinator:
             raise BaselineFailed(min(outcomes, key=lambda outcome: outcome.seed))
         ours = scored(self.state, 0)
         made = self._made(0, Status.KEEP, "baseline", ours)
-        return replace(made, estimate=made.score.bin_acc if made.score else None)
+        probes = {outcome.slot: float(outcome.speed.get("probe") or 0.0) for outcome in ours if is_gpu(outcome.machine)}
+        note = unequal_note(probes)
+        return replace(made, estimate=made.score.bin_acc if made.score else None, note=made.note or note)
 
     def _fallen(self, incumbent: Decision, before: Decision) -> Decision:
         """The incumbent's end: more seeds have shown that its predecessor is better."""

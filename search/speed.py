@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from statistics import fmean, median
 from types import TracebackType
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 SAMPLE_SECONDS = 2.0
 MIB = 2**20
 THROTTLED = 0x8 | 0x20 | 0x40 | 0x80  # NVML's reasons: hardware slowdown, software thermal, hardware thermal, brake
+UNEQUAL = 0.85  # of the fastest slot's speed; slots below it are told
 SLOW = 0.7  # of a slot's calibration; a trial below it is marked
 
 
@@ -98,6 +100,13 @@ def from_footer(footer: dict[str, str]) -> dict[str, float]:
 def calibration(probes: list[float]) -> float | None:
     """A slot's usual speed, from its earlier trials' probes; None with fewer than two."""
     return median(probes) if len(probes) > 1 else None
+
+
+def unequal_note(probes: Mapping[int, float], share: float = UNEQUAL) -> str:
+    """One line where some slots are slower than the fastest; else empty. probes: by slot."""
+    fastest = max(probes.values(), default=0.0)
+    slower = [f"gpu{slot} {probe / fastest:.0%}" for slot, probe in sorted(probes.items()) if probe < share * fastest]
+    return f"slots of unequal speed, beside the fastest: {', '.join(slower)}" if slower else ""
 
 
 def slow_note(probe: float | None, usual: float | None, share: float = SLOW) -> str:

@@ -83,6 +83,9 @@ def snapshot(state: State, paths: RunPaths, running: bool, now: float) -> dict[s
                 "commit": kept.commit[:SHORT],
                 "bin_acc": kept.score.bin_acc,
                 "mc_acc": kept.score.mc_acc,
+                "sensitivity": kept.metrics.get("sensitivity"),
+                "specificity": kept.metrics.get("specificity"),
+                "seeds": len(kept.seeds),
                 "description": kept.description,
             }
             for kept in state.frontier
@@ -115,11 +118,18 @@ def rendered(shown: dict[str, Any], dashboard: str = "") -> Group:
         f"{shown['share_of_time_training']:.0%} of the slots' time"
     ]
     lines += [
-        f"  {kept['commit']}  bin_acc {kept['bin_acc']:.4f}  mc_acc {kept['mc_acc']:.4f}  {kept['description']}"
+        f"  {kept['commit']}  bin_acc {kept['bin_acc']:.4f}  mc_acc {kept['mc_acc']:.4f}  {rates_of(kept)}"
+        f"{kept['description']}"
         for kept in shown["frontier"][-6:]
     ]
     lines += [f"Ray dashboard {dashboard}"] if dashboard else []
     return Group(table, Text("\n".join(lines)))
+
+
+def rates_of(kept: dict[str, Any]) -> str:
+    """Sensitivity and specificity, where they are known: bin_acc alone says little where few are infected."""
+    known = [f"{name[:4]} {kept[name]:.2f}  " for name in ("sensitivity", "specificity") if kept.get(name) is not None]
+    return "".join(known)
 
 
 def progress_of(slot: dict[str, Any]) -> str:

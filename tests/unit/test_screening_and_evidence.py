@@ -15,7 +15,7 @@ from search.frontier import analyse
 from search.ledger import Row
 from search.scorer import Labels, Scorer
 from search.screening import aurocs, average_precisions, is_degenerate, mean_metrics, screen, wilson
-from search.speed import GpuWatch, calibration, from_footer, slow_note
+from search.speed import GpuWatch, calibration, from_footer, slow_note, unequal_note
 from search.types import Status
 
 LABELS = np.array([0, 1, 2, 3, 4] * 12)
@@ -222,6 +222,11 @@ def test_without_a_card_there_is_nothing_to_tell():
     with GpuWatch("0", NoDriver()) as watch:
         pass
     assert watch.seen == {}
+
+
+def test_slots_of_unequal_speed_are_told():
+    assert unequal_note({0: 100.0, 1: 95.0, 2: 60.0}) == "slots of unequal speed, beside the fastest: gpu2 60%"
+    assert unequal_note({0: 100.0, 1: 90.0}) == unequal_note({}) == unequal_note({0: 0.0}) == ""
 
 
 def test_a_slow_slot_is_told():
