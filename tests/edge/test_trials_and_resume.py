@@ -345,6 +345,52 @@ def test_dying_between_any_two_steps_loses_no_finished_trial(fast_repository, de
         assert ledgers(fast_repository) == after
 
 
+def story(coordinator):
+    """What a search decided, without what differs from one time to the next."""
+    decisions = coordinator.state.decisions
+    return [(d.experiment, d.status, d.score, d.seeds, d.incumbent_seeds, d.probability, d.reason) for d in decisions]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, demo):
+    """The story of a search with races that nothing disturbed, and how many records it wrote."""
+    repository = make_repository(tmp_path_factory.mktemp("undisturbed") / "project", FAST_TRAIN)
+    with coordinator_of(repository, demo, limit=5, confirm_seeds=2) as coordinator:
+        run_all(coordinator, setup_of(repository, demo))
+        assert len(coordinator.state.kept) > 1
+        return story(coordinator), len(Repository(repository).read_records("refs/autoresearch/t/journal"))
+
+
+@pytest.mark.parametrize("call", [pytest.param(n, marks=[] if n == 18 else pytest.mark.full) for n in range(9, 25, 3)])
+def test_dying_in_the_midst_of_races_changes_nothing_of_what_is_decided(
+    fast_repository, demo, monkeypatch, undisturbed, call
+):
+    class Died(BaseException):
+        pass
+
+    told, records = undisturbed
+    assert records > call
+    original, calls = Coordinator._journal, 0
+
+    def dies(self, record):
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise Died
+        original(self, record)
+
+    setup = setup_of(fast_repository, demo)
+    with coordinator_of(fast_repository, demo, limit=5, confirm_seeds=2) as coordinator:
+        monkeypatch.setattr(Coordinator, "_journal", dies)
+        with pytest.raises(Died):
+            run_all(coordinator, setup)
+        monkeypatch.setattr(Coordinator, "_journal", original)
+    with coordinator_of(fast_repository, limit=5) as coordinator:
+        run_all(coordinator, setup)
+        assert story(coordinator) == told
+        agree(fast_repository, coordinator)
+
+
 def test_torn_and_deleted_files_are_restored_byte_for_byte(fast_repository, demo):
     with coordinator_of(fast_repository, demo) as coordinator:
         run_all(coordinator, setup_of(fast_repository, demo))
