@@ -22,7 +22,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import prepare
-from search.trial import parse_footer
+from search.footer import parse_footer
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -8,28 +8,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import IO, Any
 
-from search.contest import Contest, contest, equal_within_error, is_simpler, machines_of, mean_of, overtaken, scored
+from search.contest import machines_of
+from search.decide import next_decision
 from search.paths import Names, RunPaths
 from search.plan import Limit, Pause, Slots, next_work
 from search.propose import Proposer
-from search.race import Next
 from search.recipe import code_id, values_of
-from search.rules import judge, memory_note
 from search.runfiles import RunFiles
-from search.screening import mean_metrics
 from search.space import Space, parse_space
-from search.speed import calibration, slow_note, unequal_note
+from search.speed import calibration, is_gpu, slow_note
 from search.state import Run, State, apply, rebuild, record_of, start_record
 from search.tags import load_state
 from search.trial import read_outcome
-from search.types import Decision, Kind, Outcome, SearchError, Settings, Status, UsageError, Value, Work
+from search.types import Decision, Kind, Outcome, SearchError, Settings, UsageError, Value, Work
 from search.worktree import SHORT, Repository
 
 SHOWN_RATES = ("sensitivity", "specificity")  # beside bin_acc, which says little where few are infected
-
-
-def is_gpu(machine: str) -> bool:
-    return machine not in ("", "cpu")
 
 
 class BaselineFailed(SearchError):
@@ -210,7 +204,10 @@ class Coordinator:
     # --- decisions ---
 
     def _decide(self) -> None:
-        while (decision := self._next_decision()) is not None:
+        baseline = self.state.outcomes_of(0)
+        if self.state.undecided() == [0] and all(outcome.crashed for outcome in baseline):
+            raise BaselineFailed(min(baseline, key=lambda outcome: outcome.seed))
+        while (decision := next_decision(self.state, time.time())) is not None:
             again = decision.experiment in self.state.verdicts
             self._journal(record_of("decision", decision))
             self._write_branches()
@@ -219,113 +216,6 @@ class Coordinator:
             else:
                 self.files.add_decision(decision)
             self._tell_decision(decision)
-
-    def _next_decision(self) -> Decision | None:
-        """The first decision that can be made now; None where all wait for trials."""
-        undecided = self.state.undecided()
-        if self.state.incumbent is None:  # the baseline's decision lets others follow
-            return self._baseline_decision() if undecided else None
-        fallen = overtaken(self.state)
-        if fallen is not None:
-            return self._fallen(*fallen)
-        for number in undecided:
-            if self.state.seeds_in_flight(number):
-                continue
-            race = contest(self.state, number)
-            if race.need in (Next.DECIDE, Next.DROP):
-                return self._decision(race)
-        return None
-
-    def _baseline_decision(self) -> Decision:
-        outcomes = self.state.outcomes_of(0)
-        if all(outcome.crashed for outcome in outcomes):
-            raise BaselineFailed(min(outcomes, key=lambda outcome: outcome.seed))
-        ours = scored(self.state, 0)
-        made = self._made(0, Status.KEEP, "baseline", ours)
-        probes = {outcome.slot: float(outcome.speed.get("probe") or 0.0) for outcome in ours if is_gpu(outcome.machine)}
-        note = unequal_note(probes)
-        return replace(made, estimate=made.score.bin_acc if made.score else None, note=made.note or note)
-
-    def _fallen(self, incumbent: Decision, before: Decision) -> Decision:
-        """The incumbent's end: more seeds have shown that its predecessor is better."""
-        ours, theirs = scored(self.state, incumbent.experiment), scored(self.state, before.experiment)
-        one, other = mean_of(ours), mean_of(theirs)
-        assert one is not None and other is not None
-        reason = (
-            f"bin_acc {one.bin_acc - other.bin_acc:+.6f} below its predecessor {before.commit[:SHORT]}, "
-            f"over {len(ours)} seeds against {len(theirs)}"
-        )
-        return self._made(incumbent.experiment, Status.DISCARD, reason, ours, before)
-
-    def _decision(self, race: Contest) -> Decision:
-        """What the rules say of a challenger whose race is over, by the means of what both sides have."""
-        incumbent = self.state.incumbent
-        assert incumbent is not None and incumbent.score is not None
-        number = race.challenger
-        ours = scored(self.state, number)
-        theirs = scored(self.state, race.incumbent, race.machine or None)
-        score, held = mean_of(ours), mean_of(theirs)
-        if score is None or race.out.startswith("seed"):
-            return self._made(number, Status.CRASH, race.out, ours, incumbent)
-        if race.out or held is None:
-            return self._made(number, Status.DISCARD, race.out, ours, incumbent)
-        gap = f"bin_acc {score.bin_acc - held.bin_acc:+.6f}"
-        chance = None if race.probability is None else f"{race.probability:.0%}"
-        if race.need is Next.DROP:
-            reason = f"{gap} over {len(ours)} of its seeds: {chance} likely to be better"
-            return self._made(number, Status.DISCARD, reason, ours, incumbent, race)
-        simpler = is_simpler(ours, theirs) and equal_within_error(self.state, number, race.machine)
-        status, reason = judge(score, held, simpler)
-        simpler = simpler and status is Status.DISCARD
-        if simpler:
-            status, reason = Status.KEEP, "equal within the standard error, and simpler"
-        if len(ours) > 1:
-            reason += f" over {len(ours)} seeds: {chance} likely to be better"
-        return self._made(number, status, reason, ours, incumbent, race, simpler)
-
-    def _made(
-        self,
-        number: int,
-        status: Status,
-        reason: str,
-        ours: list[Outcome],
-        incumbent: Decision | None = None,
-        race: Contest | None = None,
-        simpler: bool = False,
-    ) -> Decision:
-        experiment = self.state.experiments[number]
-        first = min(self.state.outcomes_of(number), key=lambda outcome: outcome.seed)
-        score = None if status is Status.CRASH else mean_of(ours)
-        memory_gb = max((outcome.memory_mb or 0.0 for outcome in ours), default=0.0) / 1024 if score else 0.0
-        theirs = [] if incumbent is None else scored(self.state, incumbent.experiment)
-        slow = [note for outcome in ours if (note := outcome.speed.get("slow"))]
-        memory = memory_note(memory_gb, incumbent.memory_gb) if incumbent and score else ""
-        return Decision(
-            experiment=number,
-            status=status,
-            reason=reason,
-            commit=first.commit,
-            slot=first.slot,
-            score=score,
-            memory_gb=memory_gb,
-            description=experiment.description + (f" ({reason})" if status is Status.CRASH else ""),
-            incumbent=incumbent.commit if incumbent else first.commit,
-            incumbent_score=mean_of(theirs),
-            changes=experiment.changes,
-            seeds=tuple(outcome.seed for outcome in ours) or (first.seed,),
-            time=self._later_than_all(),
-            note="; ".join(filter(None, [memory, *slow])),
-            incumbent_seeds=tuple(outcome.seed for outcome in theirs),
-            probability=race.probability if race else None,
-            estimate=race.estimate if race else None,
-            simpler=simpler,
-            metrics=mean_metrics([outcome.metrics for outcome in ours]),
-        )
-
-    def _later_than_all(self) -> float:
-        """Now, but always later than the last decision, whatever the clock does: files are merged by these times."""
-        last = self.state.decisions[-1].time if self.state.decisions else 0.0
-        return max(time.time(), last + 1e-3)
 
     def _tell_decision(self, decision: Decision) -> None:
         shown = f"bin_acc {decision.score.bin_acc:.4f} mc_acc {decision.score.mc_acc:.4f}" if decision.score else ""

@@ -102,6 +102,11 @@ def calibration(probes: list[float]) -> float | None:
     return median(probes) if len(probes) > 1 else None
 
 
+def is_gpu(machine: str) -> bool:
+    """Whether Outcome.machine is a GPU."""
+    return machine not in ("", "cpu")
+
+
 def unequal_note(probes: Mapping[int, float], share: float = UNEQUAL) -> str:
     """One line where some slots are slower than the fastest; else empty. probes: by slot."""
     fastest = max(probes.values(), default=0.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 import shutil
 import sys
 import time
@@ -18,8 +17,9 @@ import numpy as np
 
 import prepare
 from search import pinned, sealed
+from search.footer import crash_reason, parse_footer, traceback_of
 from search.paths import Names, RunPaths, SlotPaths, TrialPaths
-from search.process import Ended, Limits, run_limited
+from search.process import Limits, run_limited
 from search.recipe import code_size, rewrite_recipe
 from search.sandbox import confined, is_available
 from search.scorer import Labels, Scorer
@@ -31,10 +31,8 @@ from search.worktree import SHORT, Repository
 
 START_UP_SECONDS = 300.0  # to the first training line
 SHORTEST_REST = 20.0  # seconds; a budget of seconds is not lost to a busy machine
-TRACEBACK_LINES = 40
 OVER_BUDGET = 1.1  # times the budget, and OVER_BUDGET_SECONDS: training for longer, by the worker's clock, is marked
 OVER_BUDGET_SECONDS = 5.0
-OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemoryError|MemoryError|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
 PASSED_ON = (
     "PATH",
     "HOME",
@@ -293,48 +291,6 @@ def _crash(
 ) -> Outcome:
     outcome = _outcome(setup, work, commit, began, footer or {})
     return replace(outcome, reason=" ".join(reason.split()), traceback=traceback)
-
-
-def parse_footer(text: str) -> dict[str, str]:
-    """The `key: value` lines after the last line `---`; empty where there is none."""
-    lines = text.splitlines()
-    marks = [number for number, line in enumerate(lines) if line.strip() == "---"]
-    if not marks:
-        return {}
-    pairs = (line.partition(":") for line in lines[marks[-1] + 1 :] if ":" in line)
-    return {key.strip(): value.strip() for key, _, value in pairs}
-
-
-def crash_reason(ended: Ended, text: str, footer: dict[str, str]) -> str:
-    """Why a trial is a crash, in one line; empty where it is none."""
-    if ended.ended_for:
-        return ended.ended_for
-    if ended.code:
-        last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
-        if ended.code == 137:
-            return "killed by signal 9 (the system's out-of-memory killer, or a person)"
-        if OUT_OF_MEMORY.search(text[-20_000:]):
-            return f"out of memory: {last}"
-        if ended.code > 128:
-            return f"killed by signal {ended.code - 128}"
-        return f"exit code {ended.code}: {last}"[:300]
-    for key in ("mc_acc", "bin_acc"):
-        if key not in footer:
-            return f"no {key} in its footer" if footer else "printed no footer"
-        try:
-            value = float(footer[key])
-        except ValueError:
-            return f"{key} in its footer is {footer[key]!r}"
-        if not 0 <= value <= 1:  # NaN is not either
-            return f"{key} in its footer is {footer[key]}"
-    return ""
-
-
-def traceback_of(text: str) -> str:
-    """The end of a log, from its last traceback where it has one."""
-    lines = text.splitlines()
-    starts = [n for n, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
-    return "\n".join(lines[starts[-1] if starts else -TRACEBACK_LINES :][-TRACEBACK_LINES:])
 
 
 def running_guards(run: RunPaths) -> list[int]:
