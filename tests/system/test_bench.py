@@ -32,12 +32,12 @@ def test_proposals_beat_random_moves(seeds):
         assert figures["win_rate_over_random"] >= 0.8
 
 
-@pytest.mark.parametrize("replays", [40, pytest.param(1000, marks=pytest.mark.full)])
+@pytest.mark.parametrize("replays", [40, pytest.param(400, marks=pytest.mark.full)])
 def test_confirming_pays(replays):
     figures = bench("evidence", "--replays", str(replays))
     assert figures["true_gain"] > figures["true_gain_bare_rule"]
     assert figures["kept_truly_better"] > figures["kept_truly_better_bare_rule"]
-    if replays == 1000:
+    if replays == 400:
         assert figures["gain_ratio"] >= 2
         assert figures["kept_truly_better"] >= 0.85
         assert figures["confirmation_share_of_trials"] <= 0.2
