@@ -142,8 +142,8 @@ def told(tag: str, found: dict[str, Any]) -> str:
     over = f" over the {found['shared_seeds']} seeds that both ran" if found["shared_seeds"] else ""
     lines += [
         "",
-        f"Gain on test{over}: {found['gain']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f} (over photos and seeds; Owen, "
-        f"2007), p {found['p_value']:.4f} (paired randomisation test over photos).",
+        f"Gain on test{over}: {found['gain']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f} (over photos and seeds; "
+        f"Owen, 2007), p {found['p_value']:.4f} (paired randomisation test over photos).",
         f"So many photos can show a gain of {found['smallest_gain']:.4f} or more (four times in five, at 5 %).",
         "The test photos are spent for this search: what it finds from here on needs others.",
     ]
