@@ -69,7 +69,8 @@ class Scorer:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._theirs.close()
-        self._mine.shutdown(socket.SHUT_RDWR)  # the trial has ended: nobody writes any more
+        with suppress(OSError):
+            self._mine.shutdown(socket.SHUT_RDWR)  # the trial has ended: nobody writes any more
         self._thread.join()
         self._mine.close()
 

@@ -219,7 +219,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         correct=np.packbits(right).tobytes().hex(),
         speed={
             "start_up_seconds": round(clock.get("training", clock["began"]) - clock["began"], 2),
-            "training_seconds": None if trained is None else round(trained, 2),
+            "training_seconds": None if trained is None else round(max(trained, 0.0), 2),
             "evaluation_seconds": _between(scorer.evaluating, scorer.submitted),
             "probe": scorer.probe and round(scorer.probe, 1),
             **from_footer(footer),

@@ -322,7 +322,7 @@ CHILD = """
 import subprocess
 beat = "import time, pathlib\\nwhile True: time.sleep(0.1); pathlib.Path('beat').write_text(str(time.time()))"
 subprocess.Popen([sys.executable, "-c", beat], start_new_session=True)
-time.sleep(1)
+while not os.path.exists("beat"): time.sleep(0.05)
 """
 
 
