@@ -153,6 +153,7 @@ CONFINED = {
 }  # fmt: skip
 
 
+SAMPLED = ("labels from the raw data set", "a row in results.tsv", "a git ref", "a signal to the worker")
 HARMFUL = ("an outcome of its own", "a module in site-packages")  # would last, or be written over: not tried unconfined
 
 
@@ -164,7 +165,7 @@ def port():
 
 @pytest.mark.parametrize(
     ("name", "confine"),
-    [(name, True) for name in CONFINED]
+    [pytest.param(name, True, marks=[] if name in SAMPLED else pytest.mark.full) for name in CONFINED]
     + [pytest.param(name, False, marks=pytest.mark.full) for name in CONFINED if name not in HARMFUL],
 )
 def test_what_lies_outside_cannot_be_touched(tmp_path, demo, places, honest, port, monkeypatch, name, confine):
@@ -234,11 +235,16 @@ CASES = {  # the edit, what is expected, and the defence whose removal lets it t
 }  # fmt: skip
 
 
+SAMPLED_CASES = ("a footer that tells more", "scored again, keeping the best", "a slow clock", "another prepare.py")
+
+
 def went_through(outcome):
     return outcome.score is not None and not outcome.marks
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in SAMPLED_CASES else pytest.mark.full) for name in CASES]
+)
 def test_made_up_scores_and_stolen_time_are_found(tmp_path, demo, honest, monkeypatch, name):
     monkeypatch.setattr(trial, "OVER_BUDGET_SECONDS", 1.0)
     code, words, _ = CASES[name]
@@ -276,7 +282,9 @@ def leaving(name, text):
     return edited(after=make + f"open({name!r}, 'w').write({text!r})\n")
 
 
-@pytest.mark.parametrize("name", LEFT)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "an untracked numpy.py" else pytest.mark.full) for name in LEFT]
+)
 def test_what_a_trial_leaves_does_not_reach_the_next(tmp_path, demo, honest, name):
     first, _ = run_edit(tmp_path, demo, leaving(*LEFT[name]), number=1)
     assert first.score == honest
@@ -284,6 +292,7 @@ def test_what_a_trial_leaves_does_not_reach_the_next(tmp_path, demo, honest, nam
     assert following.score == honest
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", LEFT)
 def test_what_is_left_is_found_even_where_nobody_cleaned(tmp_path, demo, honest, monkeypatch, name):
     run_edit(tmp_path, demo, leaving(*LEFT[name]), number=1)
@@ -369,7 +378,9 @@ OPEN = {
 }
 
 
-@pytest.mark.parametrize("name", OPEN)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "a file in shared memory" else pytest.mark.full) for name in OPEN]
+)
 def test_what_is_known_to_be_open_is_written_down(tmp_path, demo, honest, name):
     code, done = OPEN[name]
     try:

@@ -32,7 +32,7 @@ def test_proposals_beat_random_moves(seeds):
         assert figures["win_rate_over_random"] >= 0.8
 
 
-@pytest.mark.parametrize("replays", [40, pytest.param(400, marks=pytest.mark.full)])
+@pytest.mark.parametrize("replays", [20, pytest.param(400, marks=pytest.mark.full)])
 def test_confirming_pays(replays):
     figures = bench("evidence", "--replays", str(replays))
     assert figures["true_gain"] > figures["true_gain_bare_rule"]
