@@ -424,7 +424,7 @@ def evaluate(model: torch.nn.Module, data: Data, device: torch.device | str) -> 
     The model takes float32 (n, 3, size, size) in 0…1 and gives (n, 5) logits; normalisation is the model's own.
     In a search it hands the probabilities of the validation and test photos to the scorer, which alone has their labels
     and takes the first ones it gets. Returns mc_acc and bin_acc on validation. Raises ValueError where a probability is
-    not a number, DataError where the labels are withheld and there is no scorer, or it takes no more.
+    not a number, DataError where the labels are withheld and there is no scorer, or it refuses what it gets.
     """
     scorer = _Scorer.of_this_trial()
     validation = data.indices("validation")

@@ -19,7 +19,7 @@ from search.contest import scored
 from search.coordinator import Coordinator
 from search.evidence import resampled_means
 from search.scorer import Labels
-from search.screening import mean_metrics, screen
+from search.screening import mean_metrics, rightly_told, screen
 from search.setup import load_data
 from search.state import State
 from search.tags import load_state
@@ -28,11 +28,6 @@ from search.worktree import clean_environment, find_repository
 
 FLIPS = 10_000
 POWER = 1.959964 + 0.841621  # of a two-sided test at 5 % that finds four of five
-
-
-def right_or_wrong(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(n,) of 1 where (n, 5) probabilities tell infected or not rightly, else 0."""
-    return (prepare.is_infected(probabilities.argmax(1)) == prepare.is_infected(labels)).astype(float)
 
 
 def permutation_p(of_photos: np.ndarray) -> float:
@@ -64,8 +59,8 @@ class Side:
             kept = sealed.read(folder, outcome.trial)
             if kept is None:
                 continue
-            self.test[outcome.seed] = right_or_wrong(kept[1], labels.test)
-            validation.append(float(right_or_wrong(kept[0], labels.validation).mean()))
+            self.test[outcome.seed] = rightly_told(kept[1], labels.test).astype(float)
+            validation.append(float(rightly_told(kept[0], labels.validation).mean()))
             metrics.append(screen(kept[1], labels.test))
         if not self.test:
             raise SearchError(f"the sealed results of {self.commit} are not in {folder}: nothing can be opened")

@@ -167,13 +167,17 @@ def equal_within_error(state: State, experiment: int, machine: str | None = None
         return False
     runs = [len(scored(state, number, machine)) for number in (experiment, state.incumbent.experiment)]
     for metric in ("bin_acc", "mc_acc"):
-        noise = noise_of_runs(sides(state, machine, metric), noise_guess(state))
-        error = noise * math.sqrt(sum(1 / n for n in runs))
+        error = standard_error(state, machine, metric, runs)
         if max(runs) == 1:
             error = 0.0  # one seed each says nothing of errors: equal is equal
         if abs(getattr(challenger, metric) - getattr(incumbent, metric)) > error + 1e-9:
             return False
     return True
+
+
+def standard_error(state: State, machine: str | None, metric: str, runs: list[int]) -> float:
+    """Of the difference of two means over so many runs each."""
+    return noise_of_runs(sides(state, machine, metric), noise_guess(state)) * math.sqrt(sum(1 / n for n in runs))
 
 
 def overtaken(state: State) -> tuple[Decision, Decision] | None:
@@ -197,8 +201,7 @@ def equal_within_predecessor(state: State, incumbent: Decision, before: Decision
     ours, theirs = scored(state, incumbent.experiment), scored(state, before.experiment)
     one, other = mean_of(ours), mean_of(theirs)
     assert one is not None and other is not None
-    error = noise_of_runs(sides(state, None), noise_guess(state)) * math.sqrt(1 / len(ours) + 1 / len(theirs))
-    return abs(one.bin_acc - other.bin_acc) <= error
+    return abs(one.bin_acc - other.bin_acc) <= standard_error(state, None, "bin_acc", [len(ours), len(theirs)])
 
 
 def contests(state: State) -> list[Contest]:

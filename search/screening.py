@@ -47,6 +47,11 @@ def screen(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     }
 
 
+def rightly_told(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(n,) of whether (n, 5) probabilities tell infected or not rightly."""
+    return np.asarray(prepare.is_infected(probabilities.argmax(1)) == prepare.is_infected(labels))
+
+
 def is_degenerate(metrics: dict[str, Any]) -> bool:
     """Whether a model never flags infection, or always: no screen, whatever its accuracy."""
     return metrics.get("flagged") in (0.0, 1.0)

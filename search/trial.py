@@ -24,7 +24,7 @@ from search.recipe import code_size, rewrite_recipe
 from search.sandbox import confined, is_available
 from search.scorer import Labels, Scorer
 from search.scoring import agrees
-from search.screening import screen
+from search.screening import rightly_told, screen
 from search.speed import GpuWatch, from_footer
 from search.types import Outcome, SearchError, Work, from_json, to_json
 from search.worktree import SHORT, Repository
@@ -210,7 +210,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
     trained = scorer.evaluating - clock["training"] if scorer.evaluating and "training" in clock else None
     labels = scorer.labels.validation
     sealed.store(Path(setup.seal), work.trial_id, scorer.submission.validation, scorer.submission.test)
-    right = prepare.is_infected(scorer.submission.validation.argmax(1)) == prepare.is_infected(labels)
+    right = rightly_told(scorer.submission.validation, labels)
     return replace(
         _outcome(setup, work, commit, began, footer),
         score=score,

@@ -17,6 +17,7 @@ from search.ledger import read_rows, render
 from search.plan import Limit, Pause
 from search.recipe import values_of
 from search.runfiles import RunFiles
+from search.screening import rightly_told
 from search.state import start_record
 from search.summary import merged_rows, summarise
 from search.trial import SlotSetup, run_trial
@@ -235,7 +236,7 @@ def test_the_test_photos_are_opened_once_and_a_search_that_goes_on_says_so(fast_
     data = prepare.load(demo)
     assert found["test_photos"] == len(data.indices("test")) and found["experiments"] == 6
     saved = sealed.read(sealed.folder_of(settings), "e0000-s0")
-    right = audit.right_or_wrong(saved[1], data.labels[data.indices("test")])
+    right = rightly_told(saved[1], data.labels[data.indices("test")])
     assert found["baseline"]["test_bin_acc"] == pytest.approx(right.mean(), abs=1e-6)
     low, high = found["gain_interval"]
     assert low <= found["gain"] <= high and 0 < found["p_value"] <= 1 and found["smallest_gain"] > 0
