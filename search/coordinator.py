@@ -8,19 +8,27 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import IO, Any
 
+from search.commits import Commits
 from search.contest import machines_of
 from search.decide import next_decision
 from search.paths import Names, RunPaths
 from search.plan import Limit, Pause, Slots, next_work
-from search.propose import Proposer
-from search.recipe import code_id, values_of
 from search.runfiles import RunFiles
-from search.space import Space, parse_space
 from search.speed import calibration, is_gpu, slow_note
 from search.state import Run, State, apply, rebuild, record_of, start_record
+from search.studies import Studies
 from search.tags import load_state
 from search.trial import read_outcome
-from search.types import Decision, Kind, Outcome, SearchError, Settings, UsageError, Value, Work
+from search.types import (
+    Decision,
+    Outcome,
+    Proposal,
+    SearchError,
+    Settings,
+    Turn,
+    UsageError,
+    Work,
+)
 from search.worktree import SHORT, Repository
 
 SHOWN_RATES = ("sensitivity", "specificity")  # beside bin_acc, which says little where few are infected
@@ -47,7 +55,7 @@ class Coordinator:
         self.in_flight: set[Run] = set()
         self.limit = Limit()
         self.rerun_slow = False  # run a trial again, once, whose slot was slow
-        self._recipes: dict[str, dict[str, Value]] = {}
+        self.stopping = False  # nothing new is begun
         self._lock = self._take_lock()
 
     def _take_lock(self) -> IO[str]:
@@ -95,15 +103,13 @@ class Coordinator:
         records = self.repository.read_records(self.names.journal)
         self.state: State = rebuild(records)
         self.settings = self.state.settings
-        self.space: Space = parse_space(self.settings.space, self.settings.space_name)
-        base = self.repository.file_at(self.settings.base, "train.py")
-        self.proposer = Proposer(self.space, self.settings.seed, code_id(base), self.paths.study)
-        self.proposer.exclude(values_of(base))
-        for record in records:
-            if record["event"] == "experiment" and record["changes"]:
-                self.proposer.begin(record["number"], self._point(record["number"]))
-            elif record["event"] == "outcome":
-                self._tell_proposer(self.state.outcomes[(record["experiment"], record["seed"])])
+        self.commits = Commits(self.settings, lambda commit: self.repository.file_at(commit, "train.py"))
+        for experiment in self.state.experiments.values():
+            if experiment.commit:
+                self.commits.begin_from(experiment.commit, experiment.parent)
+        for decision in self.state.decisions:
+            self.commits.begin_from(decision.commit, self.state.experiments[decision.experiment].parent)
+        self.studies = Studies(self.state, self.commits, self.paths.study, records)
         self._write_branches()
         self.files.write_all(self.state)
 
@@ -122,13 +128,14 @@ class Coordinator:
 
         Raises SearchError where nothing runs on this machine any more, not even the incumbent.
         """
+        if self.stopping:
+            return Pause.FINISHED
         work = next_work(
             self.state,
             self.in_flight,
             self.limit,
-            self.space,
-            self.recipe_at,
-            self.proposer.suggest,
+            self.commits,
+            self.studies.suggest,
             Slots(slot, slots, machines_of(self.state)),
         )
         if work is Pause.BROKEN:
@@ -142,8 +149,9 @@ class Coordinator:
             return work
         if work.experiment.number not in self.state.experiments:
             self._journal(record_of("experiment", work.experiment))
-            if work.experiment.kind is Kind.REBASE:
-                self.proposer.begin(work.experiment.number, self._point(work.experiment.number))
+            if work.experiment.commit:
+                self.commits.begin_from(work.experiment.commit, work.experiment.parent)
+            self.studies.begun(work.experiment)
         self._journal(start_record(work))
         self.in_flight.add((work.experiment.number, work.seed))
         return work
@@ -167,7 +175,7 @@ class Coordinator:
         self.files.add_outcome(outcome)
         if outcome.experiment in self.state.verdicts:
             self.files.rewrite(self.state)  # one more seed in its row's mean
-        self._tell_proposer(outcome)
+        self.studies.told(outcome)
         if outcome.experiment == 0 and all(other.crashed for other in self.state.outcomes_of(0)):
             raise BaselineFailed(outcome)
         self._decide()
@@ -188,18 +196,43 @@ class Coordinator:
         self._journal({**found, "event": "audit"})
         self.files.rewrite(self.state)
 
-    def _tell_proposer(self, outcome: Outcome) -> None:
-        self.proposer.tell(outcome.experiment, self._point(outcome.experiment), outcome.seed, outcome.score)
+    # --- proposals ---
 
-    def recipe_at(self, commit: str) -> dict[str, Value]:
-        """The recipe of a commit's train.py."""
-        if commit not in self._recipes:
-            self._recipes[commit] = values_of(self.repository.file_at(commit, "train.py"))
-        return self._recipes[commit]
+    def begin_turn(self, agent: str, asked: int) -> Turn:
+        """Asks the agent; journalled, so that a round has one turn."""
+        turn = Turn(len(self.state.turns) + 1, agent, asked, self.state.done, self.state.centre, time.time())
+        self._journal(record_of("turn", turn))
+        return turn
 
-    def _point(self, experiment: int) -> dict[str, Value]:
-        planned = self.state.experiments[experiment]
-        return self.recipe_at(planned.parent) | {change.axis: change.new for change in planned.changes}
+    def identities(self) -> dict[str, str]:
+        """What was tried or refused before, by recipe.identity -> what to call it."""
+        found = {one.identity: f"proposal {one.number}" for one in self.state.proposals if one.identity}
+        for experiment in self.state.experiments.values():
+            found[self.commits.identity(experiment)] = f"experiment {experiment.number} ({experiment.description})"
+        return found
+
+    def take(self, proposal: Proposal) -> Proposal:
+        """Takes in what became of a proposal, once; numbered, and refused where another came first with the same."""
+        for known in self.state.proposals:
+            if proposal.origin and known.origin == proposal.origin:
+                return known
+        twin = self.identities().get(proposal.identity)
+        if not proposal.refused and twin is not None:
+            proposal = replace(proposal, refused=f"the same as {twin}, up to formatting and comments")
+        proposal = replace(proposal, number=len(self.state.proposals) + 1, time=time.time())
+        if proposal.commit:
+            self.repository.set_ref(self.names.proposal_ref(proposal.number), proposal.commit)
+        self._journal(record_of("proposal", proposal))
+        self.files.add_proposal(proposal)
+        fate = f"refused: {proposal.refused}" if proposal.refused else "waits for a slot"
+        self.tell(f"propose {proposal.commit[:SHORT] or '-' * SHORT} {proposal.author}  {proposal.idea} [{fate}]")
+        return proposal
+
+    def pause(self, paused: bool) -> None:
+        """While paused no trial begins; those that run go on."""
+        if paused != self.state.paused:
+            self._journal({"event": "pause", "paused": paused})
+            self.tell("paused: no new trial begins" if paused else "resumed")
 
     # --- decisions ---
 
@@ -210,6 +243,7 @@ class Coordinator:
         while (decision := next_decision(self.state, time.time())) is not None:
             again = decision.experiment in self.state.verdicts
             self._journal(record_of("decision", decision))
+            self.commits.begin_from(decision.commit, self.state.experiments[decision.experiment].parent)
             self._write_branches()
             if again:  # its row changes
                 self.files.rewrite(self.state)

@@ -39,6 +39,9 @@ class Names:
     def trial_ref(self, trial: str) -> str:
         return f"{self.refs}/trials/{trial}"
 
+    def proposal_ref(self, number: int) -> str:
+        return f"{self.refs}/proposals/{number:04d}"
+
     def frontier_ref(self, step: int) -> str:
         return f"{self.refs}/frontier/{step:04d}"
 
@@ -68,6 +71,10 @@ class RunPaths:
     @property
     def decisions(self) -> Path:
         return self.root / "decisions.jsonl"
+
+    @property
+    def proposals(self) -> Path:
+        return self.root / "proposals.jsonl"
 
     @property
     def audit(self) -> Path:

@@ -1,4 +1,4 @@
-"""What to run next, given the state. Pure but for the proposer that it asks."""
+"""What to run next, given the state. Pure but for the study that it asks."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from search.commits import Commits
 from search.contest import contests
 from search.race import Next
-from search.space import Point, Space
+from search.recipe import identity
+from search.space import Point
 from search.state import Run, State
-from search.types import Change, Experiment, Kind, Purpose, Value, Work
+from search.types import Change, Decision, Experiment, Kind, Purpose, Work
 
 MOST_CRASHES_IN_A_ROW = 8  # then the incumbent is measured again: does anything still run on this machine?
 
@@ -51,16 +53,17 @@ def next_work(
     state: State,
     in_flight: Set[Run],
     limit: Limit,
-    space: Space,
-    recipe_at: Callable[[str], dict[str, Value]],
-    suggest: Callable[[int, dict[str, Value]], Point | None],
+    commits: Commits,
+    suggest: Callable[[int, str], Point | None],
     slots: Slots,
 ) -> Work | Pause:
     """The next trial to start in the slot that asks.
 
-    in_flight: what slots run now; begun work that is not among it was lost with a driver and comes first. recipe_at: of
-    a commit. suggest: the proposer's, by experiment number and recipe.
+    in_flight: what slots run now; begun work that is not among it was lost with a driver and comes first. suggest: the
+    study's, by experiment number and the commit around which to look.
     """
+    if state.paused:
+        return Pause.WAIT
     for work in state.unfinished():
         if (work.experiment.number, work.seed) not in in_flight:
             return Work(work.experiment, work.seed, work.attempt + 1, work.commit, work.purpose)
@@ -68,7 +71,7 @@ def next_work(
     if first is not None:
         return first
     for experiment in state.unstarted():
-        return Work(experiment, state.settings.seed)
+        return Work(experiment, state.settings.seed, commit=experiment.commit)
     if state.crashes_in_a_row >= MOST_CRASHES_IN_A_ROW and state.incumbent_crashed:
         return Pause.BROKEN
     further = race_work(state, slots)
@@ -79,13 +82,17 @@ def next_work(
     if state.crashes_in_a_row >= MOST_CRASHES_IN_A_ROW and state.decisions:
         return after_many_crashes(state, in_flight)
     number = max(state.experiments) + 1
-    again = rebase(state, number, space, recipe_at)
+    for proposal in state.waiting():
+        edit = Experiment(
+            number, Kind.PROPOSAL, proposal.parent, (), proposal.idea, None, proposal.number, proposal.commit
+        )
+        return Work(edit, state.settings.seed, commit=proposal.commit)
+    again = rebase(state, number, commits)
     if again is not None:
         return Work(again, state.settings.seed)
-    recipe = recipe_at(state.centre)
-    point = suggest(number, recipe)
+    point = suggest(number, state.centre)
     if point is not None:
-        changes = space.changes(recipe, point)
+        changes = commits.space(state.centre).changes(commits.recipe(state.centre), point)
         description = ", ".join(map(str, changes))
         return Work(Experiment(number, Kind.SWEEP, state.centre, changes, description), state.settings.seed)
     return measure_again(state, Purpose.AGAIN)
@@ -130,25 +137,58 @@ def measure_again(state: State, purpose: Purpose) -> Work:
     return Work(state.experiments[experiment], seed, commit=state.centre, purpose=purpose)
 
 
-def rebase(state: State, number: int, space: Space, recipe_at: Callable[[str], dict[str, Value]]) -> Experiment | None:
-    """A kept change on top of the incumbent that it beat without having begun from it: both may be good together."""
-    known = {space.key(recipe_at(d.commit)) for d in state.verdicts.values()}
-    known |= {space.key(recipe_at(e.parent) | {c.axis: c.new for c in e.changes}) for e in state.experiments.values()}
+def rebase(state: State, number: int, commits: Commits) -> Experiment | None:
+    """A kept change on top of the incumbent that it beat without having begun from it: both may be good together.
+
+    Of recipes only; where the code differs, unmerged() tells.
+    """
+    known = {commits.identity(experiment) for experiment in state.experiments.values()}
     tried = {experiment.origin for experiment in state.experiments.values()}
     for decision in state.kept:
         winner = state.experiments[decision.experiment]
         if winner.number in tried or winner.number == 0 or winner.parent == decision.incumbent:
             continue
-        below = recipe_at(decision.incumbent)
+        if not same_code(winner, decision.incumbent, commits):
+            continue
+        below = commits.recipe(decision.incumbent)
         changes = tuple(
             Change(change.axis, below[change.axis], change.new)
             for change in winner.changes
             if below[change.axis] != change.new
         )
-        if changes and space.key(below | {change.axis: change.new for change in changes}) not in known:
+        together = below | {change.axis: change.new for change in changes}
+        if changes and identity(commits.code(decision.incumbent), together) not in known:
             description = f"{', '.join(map(str, changes))} (as kept before, on top of what it beat)"
             return Experiment(number, Kind.REBASE, decision.incumbent, changes, description, winner.number)
     return None
+
+
+def same_code(winner: Experiment, incumbent: str, commits: Commits) -> bool:
+    """Whether an experiment changed the recipe alone, of the same code as this commit's."""
+    code = commits.code(winner.parent)
+    return commits.code_of(winner) == code == commits.code(incumbent)
+
+
+def unmerged(state: State, commits: Commits) -> list[Decision]:
+    """Kept decisions of which one side edited the code, whose winner had not begun from the incumbent that it beat, and
+    whose edit has not been handed in on top of that yet."""
+    handed_in = {proposal.origin for proposal in state.proposals}
+    return [
+        decision
+        for decision in state.kept
+        if decision.experiment != 0
+        and state.experiments[decision.experiment].parent != decision.incumbent
+        and decision.commit not in handed_in
+        and not same_code(state.experiments[decision.experiment], decision.incumbent, commits)
+    ]
+
+
+def turn_is_due(state: State, per_round: int, limit: Limit) -> bool:
+    """Whether the agent is to be asked: once after every round, one turn at a time."""
+    if state.paused or state.incumbent is None or state.open_turn is not None or limit.reached(state):
+        return False
+    taken = max((turn.done for turn in state.turns if turn.number not in state.cut_short), default=0)
+    return state.done // per_round > taken // per_round
 
 
 def after_many_crashes(state: State, in_flight: Set[Run]) -> Work | Pause:

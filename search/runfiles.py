@@ -14,7 +14,7 @@ from search.contest import mean_of, scored
 from search.ledger import HEADER, Row, render, row_of, write_in_place
 from search.paths import RunPaths
 from search.state import State, record_of
-from search.types import Decision, Outcome, Status, to_json
+from search.types import Decision, Outcome, Proposal, Status, to_json
 
 
 class RunFiles:
@@ -25,6 +25,9 @@ class RunFiles:
 
     def add_outcome(self, outcome: Outcome) -> None:
         _append(self.paths.trials, json_lines([record_of("outcome", outcome)]))
+
+    def add_proposal(self, proposal: Proposal) -> None:
+        _append(self.paths.proposals, json_lines([record_of("proposal", proposal)]))
 
     def add_decision(self, decision: Decision) -> None:
         """One more row, in its slot's file and in the merged one."""
@@ -53,6 +56,8 @@ def texts_of(state: State, paths: RunPaths) -> dict[Path, str]:
         paths.decisions: json_lines(record_of("decision", decision) for decision in state.decisions),
         paths.results: render(row for _, row in rows_of(state)),
     }
+    if state.proposals:
+        texts[paths.proposals] = json_lines(record_of("proposal", proposal) for proposal in state.proposals)
     if state.audit is not None:
         texts[paths.audit] = json.dumps(state.audit, indent=2) + "\n"
     for number in {*range(state.settings.slots), *(decision.slot for decision in state.verdicts.values())}:

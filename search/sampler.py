@@ -18,6 +18,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from search.space import Axis, Point, Space, random_move
+from search.transfer import Told
 from search.types import Value
 
 LENGTHS = (0.15, 0.3, 0.6, 1.2, 3.0, 10.0)  # in units of an axis's range
@@ -28,6 +29,7 @@ VALUES_PER_AXIS = 12
 PAIR_CANDIDATES = 120
 LARGEST_HISTORY = 400  # trials that the model knows; the latest
 FITTED_TO = 120  # of them, that its hyperparameters are fitted to: a suggestion must not keep slots waiting
+APART = 0.7  # of two values of a choice, in units of an axis's range; likewise of two codes
 WIDER = ((1, 1.0), (2, 1.0), (2, 2.0), (3, 4.0), (5, 16.0))  # axes moved and steps, where all nearer is measured
 
 
@@ -98,8 +100,9 @@ def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -
 class AroundIncumbent(optuna.samplers.BaseSampler):
     """Suggests a point near `centre`; set centre, seen and experiment before each study.ask.
 
-    seen: keys of points that are never suggested again. experiment: its number; the choice depends on it, the seed
-    and the study alone.
+    seen: keys of points that are never suggested again. borrowed: trials of the codes that this one is an edit of; how
+    much they count, the model finds out, since each other code is a column of its own. experiment: its number; the
+    choice depends on it, the seed, the study and what is borrowed alone.
     suggestion is None after an ask for which every point in reach, however wide, was seen.
     """
 
@@ -107,6 +110,7 @@ class AroundIncumbent(optuna.samplers.BaseSampler):
         self.space, self.seed = space, seed
         self.centre: Point = {}
         self.seen: set[tuple[Value, ...]] = set()
+        self.borrowed: list[Told] = []
         self.suggestion: Point | None = None
         self.experiment: int | None = None
 
@@ -157,29 +161,38 @@ class AroundIncumbent(optuna.samplers.BaseSampler):
     def _best(self, candidates: list[Point], trials: Sequence[FrozenTrial], rng: random.Random) -> Point:
         told = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.FAIL) and t.params]
         told = told[-LARGEST_HISTORY:]
+        borrowed = self.borrowed[-(LARGEST_HISTORY - len(told)) :] if len(told) < LARGEST_HISTORY else []
         values = [t.value for t in told if t.state is TrialState.COMPLETE and t.value is not None]
+        values += [one.value for one in borrowed]
         if len(set(values)) < 2 or rng.random() < RANDOM_SHARE:
             return rng.choice(candidates)
         worst = min(values)
-        x = self._features([t.params for t in told])
-        y = np.array([t.value if t.value is not None else worst for t in told])
+        codes = [one.code for one in borrowed]
+        others = sorted(set(codes))
+        x = self._features([*(one.point for one in borrowed), *(t.params for t in told)], codes, others)
+        y = np.array([*(one.value for one in borrowed), *(t.value if t.value is not None else worst for t in told)])
         model = GaussianProcess(x, y)
         waiting = [t.params for t in trials if t.state is TrialState.RUNNING and t.params]
         if waiting:
-            model.expect(self._features(waiting))
-        centre = model.predict(self._features([self.centre]))[0][0]
-        mean, deviation = model.predict(self._features(candidates))
+            model.expect(self._features(waiting, (), others))
+        centre = model.predict(self._features([self.centre], (), others))[0][0]
+        mean, deviation = model.predict(self._features(candidates, (), others))
         return candidates[int(expected_improvement(mean, deviation, float(centre)).argmax())]
 
-    def _features(self, points: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """(points, columns): a number axis is one column in 0…1, a choice one column per value."""
+    def _features(self, points: Sequence[Mapping[str, Any]], codes: Sequence[str], others: Sequence[str]) -> np.ndarray:
+        """(points, columns): a number axis is one column in 0…1, a choice one column per value, each other code one.
+
+        codes: of the first points; the rest are of this code.
+        """
         columns = []
         for axis in self.space.axes:
             values = [point[axis.name] for point in points]
             if axis.kind == "choice":
-                columns += [[0.7 * (value == choice) for value in values] for choice in axis.choices]
+                columns += [[APART * (value == choice) for value in values] for choice in axis.choices]
             else:
                 columns.append([axis.unit(value) for value in values])
+        own = [""] * (len(points) - len(codes))
+        columns += [[APART * (code == other) for code in (*codes, *own)] for other in others]
         return np.array(columns, float).T
 
 

@@ -7,7 +7,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from search.types import Decision, Experiment, Outcome, Purpose, Settings, Status, Work, from_json, to_json
+from search.types import (
+    Decision,
+    Experiment,
+    Outcome,
+    Proposal,
+    Purpose,
+    Settings,
+    Status,
+    Turn,
+    Work,
+    from_json,
+    to_json,
+)
 
 Run = tuple[int, int]  # experiment number, seed: measured at most once
 
@@ -25,6 +37,10 @@ class State:
     incumbent_crashed: bool = False  # within that row of crashes
     slow: set[str] = field(default_factory=set)  # trials whose slot was slow, to be run again
     audit: dict[str, Any] | None = None  # what the test photos said, once they were opened
+    turns: list[Turn] = field(default_factory=list)
+    cut_short: set[int] = field(default_factory=set)  # turns that ended with their driver
+    proposals: list[Proposal] = field(default_factory=list)
+    paused: bool = False
 
     @property
     def baseline_seeds(self) -> range:
@@ -85,6 +101,30 @@ class State:
         begun = {seed for number, seed in self.started if number == experiment}
         return next(seed for seed in itertools.count(self.settings.seed) if seed not in begun)
 
+    @property
+    def done(self) -> int:
+        """How many experiments are decided, the baseline not counted, and measurements made for want of any."""
+        again = sum(self.started[run].purpose is Purpose.AGAIN for run in self.outcomes if run in self.started)
+        return sum(number != 0 for number in self.verdicts) + again
+
+    @property
+    def open_turn(self) -> Turn | None:
+        """The turn whose proposals have not all come yet."""
+        if not self.turns or self.turns[-1].number in self.cut_short:
+            return None
+        turn = self.turns[-1]
+        come = sum(proposal.turn == turn.number for proposal in self.proposals)
+        return turn if come < turn.asked else None
+
+    def waiting(self) -> list[Proposal]:
+        """Proposals that passed and are no experiment yet."""
+        begun = {experiment.proposal for experiment in self.experiments.values()}
+        return [one for one in self.proposals if not one.refused and one.number not in begun]
+
+    def experiment_of(self, proposal: int) -> Experiment | None:
+        """The experiment that a proposal became."""
+        return next((one for one in self.experiments.values() if one.proposal == proposal), None)
+
     def count(self, status: Status) -> int:
         return sum(decision.status is status for decision in self.verdicts.values())
 
@@ -114,8 +154,16 @@ def apply(state: State | None, record: dict[str, Any]) -> State:
         state.slow.add(record["trial"])
     elif kind == "audit":
         state.audit = {key: value for key, value in record.items() if key not in ("event", "at")}
+    elif kind == "turn":
+        state.turns.append(from_json(Turn, record))
+    elif kind == "proposal":
+        state.proposals.append(from_json(Proposal, record))
+    elif kind == "pause":
+        state.paused = record["paused"]
     elif kind == "session":
-        state.crashes_in_a_row, state.incumbent_crashed = 0, False
+        state.crashes_in_a_row, state.incumbent_crashed, state.paused = 0, False, False
+        if state.open_turn is not None:
+            state.cut_short.add(state.open_turn.number)
     else:
         raise ValueError(f"the journal has a record of an unknown kind: {kind!r}")
     return state

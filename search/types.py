@@ -30,6 +30,7 @@ class Status(StrEnum):
 class Kind(StrEnum):
     BASELINE = "baseline"
     SWEEP = "sweep"  # a point of Optuna's
+    PROPOSAL = "proposal"  # somebody's edit of train.py
     REBASE = "rebase"  # a kept change again, on top of the incumbent that it beat without having begun from it
 
 
@@ -67,7 +68,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One idea: recipe changes on top of a parent commit. number 0 is the baseline."""
+    """One idea: recipe changes on top of a parent commit, or a proposal's commit. number 0 is the baseline."""
 
     number: int
     kind: Kind
@@ -75,6 +76,8 @@ class Experiment:
     changes: tuple[Change, ...] = ()
     description: str = "baseline"
     origin: int | None = None  # of a rebase: the experiment whose change it is
+    proposal: int | None = None
+    commit: str = ""  # of a proposal, which has one before its first trial
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,48 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a proposal took, beside its trials. What the agent does not tell is None."""
+
+    seconds: float = 0.0
+    attempts: int = 1
+    turns: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    dollars: float | None = None
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Somebody's edit of train.py, and what became of it before it was tried; or a turn's end without an edit."""
+
+    number: int
+    author: str  # the agent's name; inbox, or merge, for what was handed in
+    idea: str
+    parent: str  # the commit that it edits
+    commit: str = ""  # the edit; '' where there was none
+    refused: str = ""  # why it is not tried; '' where it is, or waits to be
+    turn: int | None = None
+    origin: str = ""  # the commit that was handed in
+    identity: str = ""  # of its train.py, by recipe.identity
+    edit: str = ""  # its name in the built-in catalogue
+    cost: Cost = field(default_factory=Cost)
+    time: float = 0.0
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The agent is asked for so many proposals, after so many experiments are done."""
+
+    number: int
+    agent: str
+    asked: int
+    done: int
+    parent: str
+    time: float = 0.0
+
+
+@dataclass(frozen=True)
 class Settings:
     """What a search was started with; never changes over its life, except its limits on a resume."""
 
@@ -165,6 +210,7 @@ class Settings:
     validation_photos: int = 0
     confirm_seeds: int = 0  # searches from before there were races go on without
     allow_degenerate: bool = False
+    agent: str = "none"  # searches from before there were agents go on without
 
 
 D = TypeVar("D")
@@ -187,6 +233,8 @@ def from_json(kind: type[D], record: dict[str, Any]) -> D:
     for name in ("seeds", "incumbent_seeds", "marks"):
         if name in values:
             values[name] = tuple(values[name])
+    if isinstance(values.get("cost"), dict):
+        values["cost"] = Cost(**values["cost"])
     if "status" in values:
         values["status"] = Status(values["status"])
     if "kind" in values:

@@ -19,6 +19,7 @@ from search.recipe import values_of
 from search.runfiles import RunFiles
 from search.screening import rightly_told
 from search.state import start_record
+from search.studies import Studies
 from search.summary import merged_rows, summarise
 from search.trial import SlotSetup, run_trial
 from search.types import (
@@ -302,7 +303,7 @@ def test_two_drivers_cannot_run_one_search(fast_repository, demo):
 STEPS = {  # what a driver does, how often in this search, and the calls before which `make test` lets it die
     (Coordinator, "_journal"): (16, (4, 6)),
     (Coordinator, "_write_branches"): (4, (2,)),
-    (Coordinator, "_tell_proposer"): (4, (2,)),
+    (Studies, "told"): (4, (2,)),
     (Repository, "set_ref"): (6, (2,)),
     (RunFiles, "add_outcome"): (4, (1,)),
     (RunFiles, "add_decision"): (4, (1,)),

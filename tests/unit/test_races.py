@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from search.commits import Commits
 from search.contest import contest, contests, equal_within_error, overtaken
 from search.plan import Limit, Slots, next_work
 from search.race import MOST_SEEDS, Next, Side, fit, next_of, noise_of_runs
 from search.state import State, apply, record_of, start_record
 from search.types import Change, Decision, Experiment, Kind, Outcome, Purpose, Score, Status, Work
 from tests.unit.test_search_choices import SETTINGS as OTHERS
-from tests.unit.test_search_choices import SPACE
+from tests.unit.test_search_choices import train_of
 
 BASE = Side(0, None, (0.90, 0.92, 0.91, 0.93))
 SETTINGS = replace(OTHERS, confirm_seeds=2, slots=3, validation_photos=400)
@@ -137,9 +138,8 @@ class Search:
     def ask(self, slot=0, machines=None, in_flight=()):
         slots = Slots(slot, 3, machines or {})
         recipe = {"lr": 0.01, "width": 8, "mode": "good"}
-        return next_work(
-            self.state, set(in_flight), Limit(99), SPACE, lambda commit: recipe, lambda n, r: {**r, "lr": 0.5}, slots
-        )
+        commits = Commits(self.state.settings, lambda commit: train_of())
+        return next_work(self.state, set(in_flight), Limit(99), commits, lambda n, commit: {**recipe, "lr": 0.5}, slots)
 
 
 def test_a_promising_challenger_is_run_again_before_anything_new():
@@ -226,10 +226,8 @@ def test_a_winner_that_began_elsewhere_is_tried_on_top_of_what_it_beat():
     recipes = {"base": (0.01, 8), "c1": (0.1, 8), "c2": (0.01, 16)}
 
     def ask():
-        def at(commit):
-            return dict(zip(("lr", "width"), recipes[commit], strict=True))
-
-        return next_work(search.state, set(), Limit(99), SPACE, at, lambda n, r: None, Slots(0, 3, {}))
+        commits = Commits(SETTINGS, lambda commit: train_of(*recipes[commit]))
+        return next_work(search.state, set(), Limit(99), commits, lambda n, r: None, Slots(0, 3, {}))
 
     work = ask()
     assert (work.experiment.kind, work.experiment.parent, work.experiment.origin) == (Kind.REBASE, "c1", 2)

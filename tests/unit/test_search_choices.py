@@ -1,17 +1,22 @@
-"""State, plan and proposer: what runs next."""
+"""State, plan and study: what runs next."""
 
 import copy
 
+from search.commits import Commits
 from search.plan import MOST_CRASHES_IN_A_ROW, Limit, Pause, Slots, next_work
-from search.propose import Proposer
 from search.space import parse_space
 from search.state import State, apply, rebuild, record_of, start_record
+from search.study import Study
 from search.types import Decision, Outcome, Purpose, Score, Settings, Status
 from tests.conftest import FAST_SPACE
 
 SPACE = parse_space(FAST_SPACE, "fast.toml")
 RECIPE = {"lr": 0.01, "width": 8, "mode": "good"}
 SETTINGS = Settings("t", "base", "/d", "f", 64, 0.9, FAST_SPACE, "fast.toml", 0, 5.0, 2, 0.0)
+
+
+def train_of(lr=0.01, width=8, more=""):
+    return f"class Recipe:\n    lr: float = {lr}\n    width: int = {width}\n    mode: str = 'good'\n{more}"
 
 
 def outcome(work, bin_acc):
@@ -33,7 +38,8 @@ def decide(state, number, status, score):
 
 
 def ask(state, in_flight=(), limit=None, suggest=lambda n, r: {"lr": 0.02 + n, "width": 8}, slot=0, slots=2):
-    return next_work(state, set(in_flight), Limit(limit), SPACE, lambda commit: RECIPE, suggest, Slots(slot, slots, {}))
+    commits = Commits(SETTINGS, lambda commit: train_of())
+    return next_work(state, set(in_flight), Limit(limit), commits, suggest, Slots(slot, slots, {}))
 
 
 def run_of(work):
@@ -164,19 +170,19 @@ def test_replaying_the_records_gives_the_same_state():
 
 
 def suggestions(count, seed=0, rebuild_at=None):
-    proposer = Proposer(SPACE, seed, "code")
-    proposer.exclude(RECIPE)
+    study = Study(SPACE, seed, "code")
+    study.exclude(RECIPE)
     found = []
     for number in range(1, count + 1):
         if number == rebuild_at:
-            proposer = Proposer(SPACE, seed, "code")
-            proposer.exclude(RECIPE)
+            study = Study(SPACE, seed, "code")
+            study.exclude(RECIPE)
             for past, point in enumerate(found, start=1):
-                proposer.begin(past, point)
-                proposer.tell(past, point, 0, Score(0.9 - point["lr"] / 10, 0.5))
-        point = proposer.suggest(number, RECIPE)
+                study.begin(past, point)
+                study.tell(past, point, 0, Score(0.9 - point["lr"] / 10, 0.5))
+        point = study.suggest(number, RECIPE)
         found.append(point)
-        proposer.tell(number, point, 0, Score(0.9 - point["lr"] / 10, 0.5))
+        study.tell(number, point, 0, Score(0.9 - point["lr"] / 10, 0.5))
     return found
 
 
@@ -196,8 +202,8 @@ def test_no_point_is_suggested_twice_and_most_move_one_axis():
 
 def test_a_small_space_is_widened_then_used_up():
     space = parse_space('[a]\nkind="choice"\nchoices=[1,2]\n[b]\nkind="choice"\nchoices=[1,2,3]\n', "tiny")
-    proposer = Proposer(space, 0, "code")
-    proposer.exclude({"a": 1, "b": 1})
-    points = [proposer.suggest(number, {"a": 1, "b": 1}) for number in range(1, 8)]
+    study = Study(space, 0, "code")
+    study.exclude({"a": 1, "b": 1})
+    points = [study.suggest(number, {"a": 1, "b": 1}) for number in range(1, 8)]
     assert sorted((p["a"], p["b"]) for p in points if p) == [(1, 2), (1, 3), (2, 1), (2, 2), (2, 3)]
     assert points[5:] == [None, None]

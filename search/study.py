@@ -8,6 +8,7 @@ import optuna
 
 from search.sampler import AroundIncumbent, distributions
 from search.space import Point, Space
+from search.transfer import Told
 from search.types import Score, Value
 
 MC_WEIGHT = 0.01  # of mc_acc beside bin_acc in the value that Optuna sees: it breaks ties and little more
@@ -18,8 +19,8 @@ def value_of(score: Score) -> float:
     return score.bin_acc + MC_WEIGHT * score.mc_acc
 
 
-class Proposer:
-    """The study of one code. Same seed and same calls in the same order give the same points.
+class Study:
+    """Optuna's study of one code. Same seed and same calls in the same order give the same points.
 
     mirror: an SQLite file that Optuna's own dashboard opens. It is written, never read: a search is rebuilt without.
     """
@@ -37,6 +38,10 @@ class Proposer:
     def exclude(self, point: Point) -> None:
         """Never suggests this point again."""
         self.sampler.seen.add(self.space.key(point))
+
+    def borrow(self, told: list[Told]) -> None:
+        """Takes what trials of the codes before this one tell, in place of what was borrowed before."""
+        self.sampler.borrowed = told
 
     def begin(self, experiment: int, point: Point) -> None:
         """Registers a point chosen before, as when a search is rebuilt: it is in flight from now on."""
