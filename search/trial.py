@@ -5,8 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,15 +15,15 @@ import numpy as np
 
 import prepare
 from search import pinned, sealed
-from search.footer import crash_reason, parse_footer, traceback_of
+from search.footer import traceback_of
 from search.paths import Names, RunPaths, SlotPaths, TrialPaths
-from search.process import Limits, run_limited
+from search.process import Limits
 from search.recipe import code_size, rewrite_recipe
-from search.sandbox import confined, is_available
-from search.scorer import Labels, Scorer
+from search.scorer import Labels
 from search.scoring import agrees
 from search.screening import rightly_told, screen
-from search.speed import GpuWatch, from_footer
+from search.speed import from_footer
+from search.training import Run, run_training
 from search.types import Outcome, SearchError, Work, from_json, to_json
 from search.worktree import SHORT, Repository
 
@@ -33,22 +31,6 @@ START_UP_SECONDS = 300.0  # to the first training line
 SHORTEST_REST = 20.0  # seconds; a budget of seconds is not lost to a busy machine
 OVER_BUDGET = 1.1  # times the budget, and OVER_BUDGET_SECONDS: training for longer, by the worker's clock, is marked
 OVER_BUDGET_SECONDS = 5.0
-PASSED_ON = (
-    "PATH",
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "TZ",
-    "USER",
-    "LD_LIBRARY_PATH",
-    "VIRTUAL_ENV",
-    "TORCH_HOME",
-    "XDG_CACHE_HOME",
-    "AUTORESEARCH_CACHE",
-    "CUDA_HOME",
-    "SSL_CERT_FILE",
-    "SYSTEMROOT",
-)
 
 
 @dataclass(frozen=True)
@@ -124,27 +106,6 @@ def _commit(setup: SlotSetup, slot: SlotPaths, work: Work) -> str:
     return commit
 
 
-def child_environment(setup: SlotSetup, scratch: Path, scorer: int) -> dict[str, str]:
-    """The whole environment of a trial: a short list of the user's variables, its slot's GPU, and its own files."""
-    environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    threads = str(setup.threads)
-    return environment | {
-        "CUDA_VISIBLE_DEVICES": setup.gpu,
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONNOUSERSITE": "1",
-        "TMPDIR": str(scratch),
-        # What compilers keep goes with the trial: a file that the next one reads would be a way to hand it something.
-        "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"),
-        "TRITON_CACHE_DIR": str(scratch / "triton"),
-        "CUDA_CACHE_PATH": str(scratch / "cuda"),
-        "MPLCONFIGDIR": str(scratch),
-        prepare.SCORER_VARIABLE: str(scorer),
-    }
-
-
 def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, commit: str, began: float) -> Outcome:
     repository = Repository(Path(setup.repository))
     base, files = pinned.files_of(repository, setup.base), pinned.files_of(repository, commit)
@@ -154,19 +115,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         return _crash(setup, work, commit, began, f"not the search's own files before it ran: {', '.join(wrong[:5])}")
     data = load_scored(setup)
     view = prepare.view_of(data)
-    command = [
-        sys.executable,
-        "train.py",
-        "--dataset",
-        str(view),
-        "--seed",
-        str(work.seed),
-        "--max-train-seconds",
-        f"{setup.max_train_seconds:g}",
-    ]
-    if setup.confine and is_available():
-        secret = [Path(setup.dataset), view.parent, Path(setup.seal), Path(setup.repository, ".git"), Path(setup.run)]
-        command = confined(command, [view], [slot.tree, paths.scratch], secret)
+    secret = [Path(setup.dataset), view.parent, Path(setup.seal), Path(setup.repository, ".git"), Path(setup.run)]
     running: dict[str, object] = {
         "began": began,
         "training_since": None,
@@ -175,58 +124,58 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         "description": work.experiment.description,
         "budget": setup.max_train_seconds,
     }
-    clock = {"began": time.monotonic()}
 
     def started(pid: int) -> None:
         running["pid"] = pid
         write_json(paths.running, running)
 
     def training() -> None:
-        clock["training"] = time.monotonic()
         running["training_since"] = time.time()
         write_json(paths.running, running)
 
-    shutil.rmtree(paths.scratch, ignore_errors=True)
-    paths.scratch.mkdir()
-    with Scorer(Labels.of(data)) as scorer, GpuWatch(setup.gpu) as watch:
-        environment = child_environment(setup, paths.scratch, scorer.descriptor)
-        ended = run_limited(
-            command, slot.tree, environment, paths.log, setup.limits, started, training, (scorer.descriptor,)
-        )
-    shutil.rmtree(paths.scratch, ignore_errors=True)
-    text = paths.log.read_text(errors="replace")
-    footer = parse_footer(text)
-    reason = crash_reason(ended, text, footer)
-    if reason:
-        return _crash(setup, work, commit, began, reason, traceback_of(text), footer)
-    if scorer.submission is None:
-        reason = scorer.problem or "evaluate() handed nothing to the scorer"
-        return _crash(setup, work, commit, began, reason, footer=footer)
-    score = scorer.submission.score
-    if not agrees(score, footer):
+    run = Run(
+        tree=slot.tree,
+        view=view,
+        labels=Labels.of(data),
+        seed=work.seed,
+        seconds=setup.max_train_seconds,
+        scratch=paths.scratch,
+        log=paths.log,
+        gpu=setup.gpu,
+        threads=setup.threads,
+        limits=setup.limits,
+        secret=secret if setup.confine else None,
+    )
+    ran = run_training(run, started, training)
+    if ran.reason:
+        return _crash(setup, work, commit, began, ran.reason, traceback_of(ran.text), ran.footer)
+    submission, footer = ran.scorer.submission, ran.footer
+    assert submission is not None
+    if not agrees(submission.score, footer):
         told = f"bin_acc {footer.get('bin_acc')}, mc_acc {footer.get('mc_acc')}"
-        reason = f"the footer tells {told}; its predictions give bin_acc {score.bin_acc:f}, mc_acc {score.mc_acc:f}"
+        given = f"bin_acc {submission.score.bin_acc:f}, mc_acc {submission.score.mc_acc:f}"
+        reason = f"the footer tells {told}; its predictions give {given}"
         return _crash(setup, work, commit, began, reason, footer=footer)
-    trained = scorer.evaluating - clock["training"] if scorer.evaluating and "training" in clock else None
-    labels = scorer.labels.validation
-    sealed.store(Path(setup.seal), work.trial_id, scorer.submission.validation, scorer.submission.test)
-    right = rightly_told(scorer.submission.validation, labels)
+    sealed.store(Path(setup.seal), work.trial_id, submission.validation, submission.test)
+    right = rightly_told(submission.validation, run.labels.validation)
     return replace(
         _outcome(setup, work, commit, began, footer),
-        score=score,
-        marks=marks_of(scorer.times, pinned.changed(slot.tree, wanted), trained, setup.max_train_seconds),
-        metrics=screen(scorer.submission.validation, labels),
+        score=submission.score,
+        marks=marks_of(
+            ran.scorer.times, pinned.changed(slot.tree, wanted), ran.trained_seconds, setup.max_train_seconds
+        ),
+        metrics=screen(submission.validation, run.labels.validation),
         correct=np.packbits(right).tobytes().hex(),
         speed={
-            "start_up_seconds": round(clock.get("training", clock["began"]) - clock["began"], 2),
-            "training_seconds": None if trained is None else round(max(trained, 0.0), 2),
-            "evaluation_seconds": _between(scorer.evaluating, scorer.submitted),
-            "probe": scorer.probe and round(scorer.probe, 1),
+            "start_up_seconds": round((ran.training or ran.began) - ran.began, 2),
+            "training_seconds": ran.trained_seconds and round(max(ran.trained_seconds, 0.0), 2),
+            "evaluation_seconds": _between(ran.scorer.evaluating, ran.scorer.submitted),
+            "probe": ran.scorer.probe and round(ran.scorer.probe, 1),
             **from_footer(footer),
-            **watch.seen,
+            **ran.gpu_seen,
         },
         code_size=code_size(repository.file_at(commit, "train.py")),
-        machine=watch.name or footer.get("device", "cpu"),  # the card's own word where it has one
+        machine=ran.gpu_name or footer.get("device", "cpu"),  # the card's own word where it has one
     )
 
 

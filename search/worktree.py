@@ -6,6 +6,8 @@ import fcntl
 import json
 import os
 import shutil
+import tarfile
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -107,11 +109,45 @@ class Repository:
         lines = self.run("status", "--porcelain", "--untracked-files=all", "--", *paths).splitlines()
         return [line[3:] for line in lines]
 
+    def difference(self, old: str, new: str, path: str) -> str:
+        """What changed in a file from one commit to another, as a patch."""
+        return self.run("diff", "--no-color", "--no-ext-diff", old, new, "--", path)
+
+    def parents_of(self, commit: str) -> list[str]:
+        return self.run("rev-list", "--parents", "--max-count=1", commit).split()[1:]
+
+    def message_of(self, commit: str) -> str:
+        return self.run("show", "--no-patch", "--format=%B", commit).strip()
+
+    # --- edits without a worktree ---
+
+    def commit_edit(self, parent: str, path: str, text: str, message: str, author: str) -> str:
+        """A commit that differs from its parent in one file at the top; its hash. No ref names it yet."""
+        blob = self.run("hash-object", "-w", "--stdin", stdin=text)
+        entries = self.run("ls-tree", parent).splitlines()
+        others = [entry for entry in entries if entry.partition("\t")[2] != path]
+        tree = self.run("mktree", stdin="\n".join([*others, f"100644 blob {blob}\t{path}"]) + "\n")
+        return self.run("commit-tree", tree, "-p", parent, "-F", "-", stdin=message, author=author)
+
+    def merged(self, base: str, ours: str, theirs: str) -> str | None:
+        """The text `ours` with what changed from `base` to `theirs`; None where the two conflict."""
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [Path(folder, name) for name in ("ours", "base", "theirs")]
+            for path, text in zip(paths, (ours, base, theirs), strict=True):
+                path.write_text(text)
+            try:
+                return self.run("merge-file", "-p", "--quiet", *map(str, paths)) + "\n"
+            except GitError:
+                return None
+
     # --- refs and the journal ---
 
     def set_ref(self, name: str, commit: str) -> None:
         """Points a ref, by its full name, to a commit."""
         self.run("update-ref", "-m", "autoresearch", name, commit)
+
+    def delete_ref(self, name: str) -> None:
+        self.run("update-ref", "-d", name)
 
     def remove_abandoned_locks(self, *patterns: str) -> None:
         """Removes what a killed git left locked; without, nothing could move these refs again.
@@ -148,6 +184,19 @@ class Repository:
         return [json.loads(part.strip().rpartition("\n")[2]) for part in text.split("\0") if part.strip()]
 
     # --- worktrees ---
+
+    def export(self, commit: str, folder: Path) -> None:
+        """A folder with a commit's files, as a repository of its own with one commit; made anew."""
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        with tempfile.NamedTemporaryFile(suffix=".tar") as archive:
+            self.run("archive", "--format=tar", "-o", archive.name, commit)
+            with tarfile.open(archive.name) as files:
+                files.extractall(folder, filter="tar")
+        own = Repository(folder)
+        own.run("init", "--quiet", "--initial-branch", "main")
+        own.run("add", "--all", "--force")
+        own.run("commit", "--quiet", "--no-verify", "--allow-empty", "-m", f"incumbent {commit}")
 
     @contextmanager
     def lock(self) -> Iterator[None]:

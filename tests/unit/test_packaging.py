@@ -51,9 +51,10 @@ IMPORTS = {
     "scoring": {"types", "prepare"},
     "scorer": {"scoring", "types", "prepare", "numpy"},
     "demo_photos": {"prepare", "numpy", "PIL"},
+    "training": {"footer", "prepare", "process", "sandbox", "scorer", "speed"},
     "trial": {
-        "footer", "paths", "pinned", "prepare", "process", "recipe", "sandbox", "scorer", "scoring", "screening",
-        "sealed", "speed", "types", "worktree", "numpy",
+        "footer", "paths", "pinned", "prepare", "process", "recipe", "scorer", "scoring", "screening", "sealed",
+        "speed", "training", "types", "worktree", "numpy",
     },
     "coordinator": {
         "commits", "contest", "decide", "paths", "plan", "runfiles", "speed", "state", "studies", "tags",

@@ -1,0 +1,95 @@
+"""A few seconds of real training on the CPU, before an edit may take a slot. A handful of training photos is enough."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import prepare
+from search.footer import traceback_of
+from search.process import Limits
+from search.scorer import Labels
+from search.training import Run, run_training
+from search.worktree import Repository
+
+PHOTOS = {"train": 48, "validation": 12, "test": 12}
+SECONDS = 4.0  # of training
+LIMITS = Limits(start_up=240.0, rest=240.0)  # a 384-pixel step of a large network takes a CPU many seconds
+NICE = 10  # trials come first
+TOLD = 1500  # characters of a traceback that are handed back
+
+
+@dataclass(frozen=True)
+class SmokeSetup:
+    """folder: its own, for the photos, worktrees and logs. secret: what the run must not read; None: not confined."""
+
+    repository: Repository
+    folder: Path
+    dataset: Path
+    threads: int
+    secret: tuple[Path, ...] | None
+
+    @property
+    def view(self) -> Path:
+        return self.folder / "photos" / prepare.VIEW
+
+
+def draw_photos(setup: SmokeSetup) -> Labels:
+    """Writes the smoke run's photos, once: training photos only, of every class, so that no other label is needed."""
+    data = prepare.load(setup.dataset)
+    of_class: dict[int, list[int]] = defaultdict(list)
+    for index in data.indices("train"):
+        of_class[int(data.labels[index])].append(int(index))
+    longest = max(map(len, of_class.values()))
+    in_turn = [members[n] for n in range(longest) for members in of_class.values() if n < len(members)]
+    wanted = sum(PHOTOS.values())
+    # Few photos are used more than once: nothing is concluded from the score.
+    chosen = np.array((in_turn * (wanted // len(in_turn) + 1))[:wanted])
+    labels = data.labels[chosen]
+    part = np.repeat([prepare.PARTS.index(name) for name in PHOTOS], list(PHOTOS.values()))
+    told = np.where(part == prepare.PARTS.index("train"), labels, prepare.WITHHELD)
+    if not (setup.view / "view.json").exists():
+        aside = setup.view.with_name(f"building-{os.getpid()}")
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        np.save(aside / "images.npy", data.images[chosen])
+        view = {"labels": told.tolist(), "part": part.tolist(), "image_size": data.image_size}
+        (aside / "view.json").write_text(json.dumps(view))
+        shutil.rmtree(setup.view, ignore_errors=True)
+        os.rename(aside, setup.view)
+    return Labels(*(labels[part == prepare.PARTS.index(name)] for name in ("validation", "test")))
+
+
+def fault(setup: SmokeSetup, commit: str, name: str, started: Callable[[int], None] = lambda pid: None) -> str:
+    """Why a commit's train.py cannot be trained, with the end of its traceback; '' where it can.
+
+    name: of its folder and log. started: gets the process id of the guard.
+    """
+    tree = setup.folder / name / "tree"
+    setup.repository.export(commit, tree)
+    run = Run(
+        tree=tree,
+        view=setup.view,
+        labels=draw_photos(setup),
+        seed=0,
+        seconds=SECONDS,
+        scratch=setup.folder / name / "scratch",
+        log=setup.folder / name / "smoke.log",
+        gpu="",  # a running trial has it
+        threads=setup.threads,
+        limits=LIMITS,
+        secret=setup.secret,
+        nice=NICE,
+    )
+    ran = run_training(run, started)
+    shutil.rmtree(tree, ignore_errors=True)
+    if not ran.reason:
+        return ""
+    return f"it did not train for {SECONDS:g} s on the CPU: {ran.reason}\n{traceback_of(ran.text)[-TOLD:]}".rstrip()
