@@ -38,8 +38,8 @@ def choose(
 ) -> tuple[Edit, str] | None:
     """(edit, edited source), or None where no edit of the catalogue applies and is new.
 
-    Thompson sampling (Thompson, 1933) over the families of edits by how many of each were kept; within them an edit that
-    was tried in vain is less likely to be tried again, on a later incumbent. known: identities that were tried already.
+    Thompson sampling (Thompson, 1933) over the families of edits by how many of each were kept; within them an edit
+    that was tried in vain is less likely to be tried again, on a later incumbent. known: identities tried already.
     passed_over: names not to choose.
     """
     family_of = {one.name: one.family for one in EDITS}

@@ -1,0 +1,143 @@
+"""Every edit of the built-in catalogue, trained for real: it runs, and it changes what it says it changes."""
+
+import dataclasses
+import importlib.util
+import random
+import sys
+
+import pytest
+import torch
+
+import prepare
+from search.agent.builtin import EDITS, Tried, choose
+from search.agent.catalogue import Family, apply_edit
+from search.agent.surgery import DoesNotApply
+from search.axes import adapted
+from search.recipe import code_size, identity_of, read_recipe, rewrite_recipe, values_of
+from search.space import load_space
+from tests.conftest import ROOT
+
+SOURCE = (ROOT / "train.py").read_text()
+SCRATCH = rewrite_recipe(SOURCE, {"arch": "lite", "backbone_lr": 0.003})
+SOURCES = {"pretrained": SOURCE, "scratch": SCRATCH}
+
+
+def applicable():
+    for name, source in SOURCES.items():
+        for one in EDITS:
+            try:
+                yield name, one, apply_edit(one, source, values_of(source))
+            except DoesNotApply:
+                continue
+
+
+CASES = list(applicable())
+SAMPLED = {("pretrained", "squeeze_excitation"), ("pretrained", "cutmix"), ("scratch", "stochastic_depth")}
+
+
+def module_of(tmp_path, source):
+    path = tmp_path / "edited_train.py"
+    path.write_text(source)
+    spec = importlib.util.spec_from_file_location("edited_train", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["edited_train"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def trained(tmp_path, source, demo):
+    module = module_of(tmp_path, source)
+    recipe, _ = module.parse_arguments(["--batch-size", "8"])
+    return module.train(recipe, prepare.load(demo), 0.5, 0)
+
+
+def test_the_catalogue_has_enough_that_applies_to_the_shipped_train_py():
+    assert sum(name == "pretrained" for name, _, _ in CASES) >= 12
+    assert {one.family for _, one, _ in CASES} == set(Family)
+    assert {one.name for _, one, _ in CASES} == {one.name for one in EDITS}
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "edited"),
+    [
+        pytest.param(
+            *case, id=f"{case[0]}-{case[1].name}", marks=[] if (case[0], case[1].name) in SAMPLED else pytest.mark.full
+        )
+        for case in CASES
+    ],
+)
+def test_every_edit_trains_and_its_axes_can_be_searched(tmp_path, demo, name, one, edited):
+    footer = trained(tmp_path, edited, demo)
+    assert footer["steps"] >= 1 and 0 <= float(footer["bin_acc"]) <= 1
+    old, new = read_recipe(SOURCES[name]), read_recipe(edited)
+    space = load_space(ROOT / "spaces/default.toml")
+    axes = {axis.name for axis in adapted(space, old, new).axes}
+    assert {field for field in new if field not in old} <= axes
+    assert axes <= set(new)
+    with pytest.raises(DoesNotApply):  # not twice
+        if one.name in ("wider_stage", "deeper_stage"):
+            raise DoesNotApply
+        apply_edit(one, edited, values_of(edited))
+    if one.family is Family.REMOVAL:
+        assert code_size(edited) < code_size(SOURCES[name])
+
+
+def outputs(tmp_path, source, training):
+    module = module_of(tmp_path, source)
+    torch.manual_seed(0)
+    model = module.Model(module.parse_arguments([])[0]).train(training)
+    torch.manual_seed(1)
+    x = torch.rand(4, 3, 64, 64)
+    torch.manual_seed(2)
+    with torch.no_grad():
+        return model(x)
+
+
+@pytest.mark.parametrize(("name", "one", "edited"), [case for case in CASES if case[1].family is Family.ARCHITECTURE])
+def test_edits_of_the_network_change_what_it_computes_or_can_learn(tmp_path, name, one, edited):
+    count = {}
+    for label, source in (("old", SOURCES[name]), ("new", edited)):
+        module = module_of(tmp_path, source)
+        recipe = module.parse_arguments([])[0]
+        count[label] = sum(parameter.numel() for parameter in module.Model(recipe).parameters())
+    same = torch.allclose(outputs(tmp_path, SOURCES[name], False), outputs(tmp_path, edited, False), atol=1e-6)
+    assert count["old"] != count["new"] or not same
+
+
+def test_losses_and_mixing_compose(tmp_path, demo):
+    source = SOURCE
+    for name in ("binary_auxiliary_loss", "focal_loss", "mixup", "cutmix", "stochastic_depth", "squeeze_excitation"):
+        one = next(found for found in EDITS if found.name == name)
+        source = apply_edit(one, source, values_of(source))
+    assert source.count("focal_loss(logits.float(), labels") == 4  # one for each pair of orders
+    assert trained(tmp_path, source, demo)["steps"] >= 1
+
+
+def test_what_has_worked_is_chosen_more_often():
+    recipe = values_of(SOURCE)
+    family = {one.name: one.family for one in EDITS}
+
+    def share(tried):
+        rng = random.Random(0)
+        chosen = [choose(SOURCE, recipe, tried, set(), set(), rng)[0].family for _ in range(30)]
+        return chosen.count(Family.LOSS) / len(chosen)
+
+    losing = [Tried(name, False) for name in family if family[name] is not Family.LOSS] * 2
+    assert share([*losing, *[Tried("focal_loss", True)] * 6]) > share([]) + 0.2
+
+
+def test_nothing_is_chosen_twice_and_then_nothing_at_all():
+    known, rng, found = {identity_of(SOURCE)}, random.Random(0), []
+    while chosen := choose(SOURCE, values_of(SOURCE), [], known, set(), rng):
+        found.append(chosen[0].name)
+        known.add(identity_of(chosen[1]))
+    assert len(found) == len(set(found)) == sum(name == "pretrained" for name, _, _ in CASES)
+    assert choose("x = 1\n", {}, [], set(), set(), rng) is None
+
+
+def test_what_an_edit_does_not_touch_keeps_its_every_byte():
+    for _, one, edited in CASES:
+        if one.name == "focal_loss":
+            lines = set(SOURCE.splitlines()) | set(SCRATCH.splitlines())
+            assert sum(line not in lines for line in edited.splitlines()) < 12
+    assert dataclasses.is_dataclass(EDITS[0])
