@@ -28,11 +28,16 @@ class Scoped(cst.CSTTransformer):
     def inside(self) -> bool:
         return self.path[: len(self.scope)] == self.scope
 
-    def visit_ClassDef(self, node: cst.ClassDef) -> None:
-        self.path.append(node.name.value)
+    def visit_ClassDef(self, node: cst.ClassDef) -> bool:
+        return self._enter(node.name.value)
 
-    def visit_FunctionDef(self, node: cst.FunctionDef) -> None:
-        self.path.append(node.name.value)
+    def visit_FunctionDef(self, node: cst.FunctionDef) -> bool:
+        return self._enter(node.name.value)
+
+    def _enter(self, name: str) -> bool:
+        """Whether what is within can be of the scope; all else is passed over, which is most of the file."""
+        self.path.append(name)
+        return all(here == wanted for here, wanted in zip(self.path, self.scope, strict=False))
 
     def leave_ClassDef(self, original_node: cst.ClassDef, updated_node: cst.ClassDef) -> cst.BaseStatement:
         self.path.pop()
