@@ -1,8 +1,9 @@
 """Runs a command that can touch only the files it is given: Linux's Landlock, where the kernel has it.
 
-confine.py RULES COMMAND …   RULES is JSON, {"read": [paths], "write": [paths]}. What it starts, and all that comes of
-it, can read and run what is below the read paths, also change what is below the write paths, and can neither open a TCP
-connection nor signal or trace a process outside. Standard library only, so that it starts in milliseconds.
+confine.py RULES COMMAND …   RULES is JSON, {"read": [paths], "write": [paths], "network": bool}. What it starts, and
+all that comes of it, can read and run what is below the read paths, also change what is below the write paths, can signal
+or trace no process outside, and, without network, open no TCP connection. Standard library only, so that it starts in
+milliseconds.
 """
 
 from __future__ import annotations
@@ -39,11 +40,13 @@ def _checked(result: int, what: str) -> int:
     return result
 
 
-def restrict(read: list[str], write: list[str]) -> None:
-    """Confines this process, for good. Raises OSError where the kernel refuses."""
+def restrict(read: list[str], write: list[str], network: bool = False) -> None:
+    """Confines this process, for good. network: TCP stays open. Raises OSError where the kernel refuses."""
     libc, known = ctypes.CDLL(None, use_errno=True), version()
     rights = RIGHTS_OF_VERSION[min(known, max(RIGHTS_OF_VERSION))]
-    attributes = (ctypes.c_uint64 * 3)(rights, NETWORK if known >= 4 else 0, SCOPES if known >= 6 else 0)
+    attributes = (ctypes.c_uint64 * 3)(
+        rights, NETWORK if known >= 4 and not network else 0, SCOPES if known >= 6 else 0
+    )
     size = ctypes.c_size_t(24 if known >= 6 else 16 if known >= 4 else 8)
     ruleset = _checked(libc.syscall(CREATE_RULESET, attributes, size, 0), "Landlock")
 
@@ -69,9 +72,9 @@ def restrict(read: list[str], write: list[str]) -> None:
 def main(arguments: list[str]) -> None:
     rules = json.loads(arguments[0])
     try:
-        restrict(rules["read"], rules["write"])
+        restrict(rules["read"], rules["write"], rules.get("network", False))
     except OSError as error:
-        print(f"the trial could not be confined: {error}", file=sys.stderr)
+        print(f"it could not be confined: {error}", file=sys.stderr)
         sys.exit(FAILED)
     os.execvp(arguments[1], arguments[1:])
 

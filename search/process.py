@@ -22,10 +22,12 @@ LARGEST_LOG = 256 * 2**20  # bytes; a trial that prints more is ended
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds until the first training line, and from there to the end."""
+    """Seconds until the first training line, and from there to the end; rest None: start_up is for all, whatever is
+    printed. largest_log: bytes; what prints more is ended."""
 
     start_up: float
-    rest: float
+    rest: float | None
+    largest_log: int = LARGEST_LOG
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def run_limited(
         )
     try:
         on_started(guard.pid)
-        return _watch(guard, log, limits, on_training)
+        return _watch(guard, log, limits, on_training) if limits.rest is not None else _wait(guard, log, limits)
     finally:
         if guard.stdin:
             guard.stdin.close()
@@ -88,6 +90,19 @@ def run_limited(
         except subprocess.TimeoutExpired:
             guard.kill()
             guard.wait()
+
+
+def _wait(guard: subprocess.Popen[bytes], log: Path, limits: Limits) -> Ended:
+    deadline = time.monotonic() + limits.start_up
+    while True:
+        try:
+            return Ended(guard.wait(timeout=POLL_SECONDS))
+        except subprocess.TimeoutExpired:
+            pass
+        if time.monotonic() > deadline:
+            return Ended(-1, f"no end within {limits.start_up:g} s")
+        if log.stat().st_size > limits.largest_log:
+            return Ended(-1, f"printed more than {limits.largest_log >> 20} MiB")
 
 
 def _watch(guard: subprocess.Popen[bytes], log: Path, limits: Limits, on_training: Callable[[], None]) -> Ended:
@@ -110,11 +125,12 @@ def _watch(guard: subprocess.Popen[bytes], log: Path, limits: Limits, on_trainin
         now = time.monotonic()
         if training_since is None and now - began > limits.start_up:
             return Ended(-1, f"no training line within {limits.start_up:g} s of its start")
+        assert limits.rest is not None
         if training_since is not None and now - training_since > limits.rest:
             where = "hung after its footer" if printed_footer else "did not end"
             return Ended(-1, f"{where}: still running {limits.rest:g} s after its first training line")
-        if tail.offset > LARGEST_LOG:
-            return Ended(-1, f"printed more than {LARGEST_LOG >> 20} MiB")
+        if tail.offset > limits.largest_log:
+            return Ended(-1, f"printed more than {limits.largest_log >> 20} MiB")
 
 
 def watch_over_this_process() -> subprocess.Popen[bytes]:

@@ -6,6 +6,7 @@ import glob
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -31,6 +32,22 @@ def confined(command: Sequence[str], read: Iterable[Path], write: Iterable[Path]
     system = [granted for path in system_paths(os.environ) for granted in without(path, hidden)]
     gpus = [path for pattern in GPUS for path in glob.glob(pattern)]
     rules = {"read": list(map(str, [*system, *read])), "write": [*map(str, write), *DEVICES, *gpus]}
+    return [sys.executable, "-I", "-S", str(CONFINE), json.dumps(rules), *command]
+
+
+def confined_agent(
+    command: Sequence[str], write: Iterable[Path], kept: Iterable[Path], secret: Iterable[Path]
+) -> list[str]:
+    """The command that runs an agent: with the network, without a GPU, and without what would make a score.
+
+    write: its own folders; beside them it may write to the home folder and the one for temporary files, where tools keep
+    their sessions. kept: what it must not change. secret: what it must not read either.
+    """
+    hidden = [Path(os.path.realpath(path)) for path in secret]
+    closed = [*hidden, *(Path(os.path.realpath(path)) for path in kept)]
+    read = without(Path("/"), [*hidden, *(Path(path) for pattern in GPUS for path in glob.glob(pattern))])
+    own = [granted for path in (Path.home(), Path(tempfile.gettempdir())) for granted in without(path, closed)]
+    rules = {"read": list(map(str, read)), "write": [*map(str, write), *map(str, own), *DEVICES], "network": True}
     return [sys.executable, "-I", "-S", str(CONFINE), json.dumps(rules), *command]
 
 

@@ -23,10 +23,10 @@ print("step 1", flush=True)
 MAIN = "open('main.pid', 'w').write(str(os.getpid()))\ntime.sleep(300)\n"
 
 
-def run(tmp_path, body, start_up=20.0, rest=20.0):
+def run(tmp_path, body, start_up=20.0, rest=20.0, **more):
     (tmp_path / "train.py").write_text(textwrap.dedent(body))
     command = [sys.executable, "train.py"]
-    return run_limited(command, tmp_path, os.environ, tmp_path / "log", Limits(start_up, rest))
+    return run_limited(command, tmp_path, os.environ, tmp_path / "log", Limits(start_up, rest, **more))
 
 
 def wait_for(condition, seconds=15.0):
@@ -87,8 +87,8 @@ def test_kill_9_of_the_worker_ends_the_trial_and_its_children(tmp_path):
     assert wait_for(lambda: not any(map(is_alive, pids)))
 
 
-def test_a_flood_of_output_is_ended(tmp_path, monkeypatch):
-    monkeypatch.setattr("search.process.LARGEST_LOG", 2**20)
-    ended = run(tmp_path, "while True: print('x' * 1000)")
+@pytest.mark.parametrize("rest", [20.0, None])
+def test_a_flood_of_output_is_ended(tmp_path, rest):
+    ended = run(tmp_path, "while True: print('x' * 1000)", rest=rest, largest_log=2**20)
     assert "printed more than 1 MiB" in ended.ended_for
     assert Path(tmp_path / "log").exists()

@@ -1,0 +1,174 @@
+"""The brief: one file for a small context, that a model can act on. Pure but for the diffs that it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from search.state import State
+from search.types import Decision, Kind, Outcome, Proposal, Status
+
+LONGEST = 24_000  # characters, some six thousand tokens
+LONGEST_DIFF = 1_800
+LONGEST_TRACEBACK = 900
+LONGEST_NOTES = 3_000
+MOST_PROPOSALS = 14
+MOST_DIFFS = 6
+MOST_CRASHES = 3
+SHORT = 7
+CUT = "\n… (cut)"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a brief is written from: taken from the state at once, since the search goes on meanwhile."""
+
+    tag: str
+    incumbent: Decision
+    seeds: int
+    noise: float | None
+    photos: int
+    majority: float
+    seconds: float
+    axes: tuple[str, ...]
+    proposals: tuple[tuple[Proposal, Decision | None], ...]  # newest first
+    near: tuple[Decision, ...]  # discarded or kept edits, nearest to the incumbent first
+    crashes: tuple[tuple[Decision, Outcome], ...]
+    parents: dict[int, str]  # experiment -> the commit that it edits
+
+
+def facts_of(state: State, noise: float | None, axes: Sequence[str]) -> Facts:
+    """What the next brief is about. The baseline must have been decided."""
+    incumbent = state.incumbent
+    assert incumbent is not None and incumbent.score is not None
+    verdicts = state.verdicts
+    proposals = []
+    for proposal in reversed(state.proposals[-MOST_PROPOSALS:]):
+        experiment = state.experiment_of(proposal.number)
+        proposals.append((proposal, verdicts.get(experiment.number) if experiment else None))
+    lost = [one for one in verdicts.values() if one.status is Status.DISCARD and one.score]
+    edits = [one for one in lost if state.experiments[one.experiment].kind is Kind.PROPOSAL]
+    sweeps = [one for one in lost if one not in edits]
+    crashes = [(one, _crash_of(state, one)) for one in verdicts.values() if one.status is Status.CRASH]
+    return Facts(
+        tag=state.settings.tag,
+        incumbent=incumbent,
+        seeds=len([outcome for outcome in state.outcomes_of(incumbent.experiment) if outcome.score]),
+        noise=noise,
+        photos=state.settings.validation_photos,
+        majority=state.settings.majority_bin_acc,
+        seconds=state.settings.max_train_seconds,
+        axes=tuple(axes),
+        proposals=tuple(proposals),
+        near=tuple([*sorted(edits, key=_rank), *sorted(sweeps, key=_rank)[:MOST_DIFFS]]),
+        crashes=tuple(reversed(crashes[-MOST_CRASHES:])),
+        parents={number: experiment.parent for number, experiment in state.experiments.items()},
+    )
+
+
+def _rank(decision: Decision) -> tuple[float, float]:
+    assert decision.score is not None
+    return (-decision.score.bin_acc, -decision.score.mc_acc)
+
+
+def _crash_of(state: State, decision: Decision) -> Outcome:
+    return next(outcome for outcome in state.outcomes_of(decision.experiment) if outcome.crashed)
+
+
+def written(facts: Facts, rules: str, notes: str, difference: Callable[[str, str], str], paths: dict[str, str]) -> str:
+    """The brief, at most LONGEST characters; what matters least is cut first.
+
+    rules: of program.md. notes: a person's. difference: of train.py between two commits. paths: what lies where, by
+    what it is.
+    """
+    sections = [
+        ("Rules", rules, 4_000),
+        ("Notes from the person who runs this search", notes.strip(), LONGEST_NOTES),
+        ("Where the search stands", standing(facts, paths), 2_500),
+        ("What is wanted now", WANTED.format(python=paths["python"], photos=paths["photos"]), 2_000),
+        ("The last proposals, newest first, and what became of them", proposals_told(facts), 3_500),
+        ("Crashes", crashes_told(facts), 2_500),
+        ("Tried and not kept: do not propose these again", diffs_told(facts, difference), LONGEST),
+    ]
+    text = f"# Brief: the search {facts.tag} wants one better idea for train.py\n"
+    for title, body, most in sections:
+        room = min(most, LONGEST - len(text) - len(title) - 10)
+        if body.strip() and room > 200:
+            text += f"\n## {title}\n\n{cut(body.strip(), room)}\n"
+    return text
+
+
+WANTED = """\
+Make one idea real, by editing `train.py` in this folder, and nothing else. It will be trained and scored as it is.
+- Change the architecture, the loss, the augmentation or the training loop. Optuna moves the recipe's numbers by itself,
+  so do not only change those. A new number worth searching becomes a recipe field with its range in the comment beside
+  it, as in `mixup: float = 0.2  # alpha; 0 … 1`; it is then searched too.
+- Taking something out, with a result as good, is as welcome as adding something.
+- Keep the footer, the flags and the call of `prepare.evaluate()` as they are.
+- Check it if you can: `{python} train.py --dataset {photos} --max-train-seconds 4` takes half a minute on the CPU.
+- End with an answer whose first line is `IDEA: ` and the idea in a few words. That line is its name from then on."""
+
+
+def standing(facts: Facts, paths: dict[str, str]) -> str:
+    score, metrics = facts.incumbent.score, facts.incumbent.metrics
+    assert score is not None
+    rates = "".join(f", {name} {metrics[name]:.3f}" for name in RATES if name in metrics)
+    noise = f"Runs of one train.py with other seeds differ by {facts.noise:.4f} (standard deviation of bin_acc). "
+    photo = f"One of the {facts.photos} validation photos is worth {1 / max(facts.photos, 1):.4f}."
+    lines = [
+        f"- The incumbent, `{facts.incumbent.commit[:SHORT]}` ({facts.incumbent.description}), is the `train.py` here: "
+        f"bin_acc {score.bin_acc:.4f}, mc_acc {score.mc_acc:.4f}{rates}, over {facts.seeds} seeds.",
+        "- bin_acc (infected or not) comes first, mc_acc (five classes) second; always giving the majority's answer "
+        f"has bin_acc {facts.majority:.4f}.",
+        f"- A run trains for {facts.seconds:g} s. {noise if facts.noise else ''}{photo if facts.photos else ''}",
+        f"- Axes that Optuna moves: {', '.join(facts.axes)}.",
+    ]
+    lines += [f"- {what}: `{path}`" for what, path in paths.items() if what not in ("python", "photos")]
+    return "\n".join(lines)
+
+
+RATES = ("sensitivity", "specificity")
+
+
+def proposals_told(facts: Facts) -> str:
+    return "\n".join(f"- {proposal_line(proposal, decision)}" for proposal, decision in facts.proposals)
+
+
+def proposal_line(proposal: Proposal, decision: Decision | None) -> str:
+    """What became of a proposal, in one line."""
+    if proposal.refused:
+        fate = f"refused: {proposal.refused.splitlines()[0]}"
+    elif decision is None:
+        fate = "waits, or runs now"
+    else:
+        fate = f"{decision.status}: {decision.reason}" + (f" ({decision.note})" if decision.note else "")
+    return f"{proposal.idea or '(no idea named)'} [{proposal.author}]: {fate}"
+
+
+def crashes_told(facts: Facts) -> str:
+    parts = []
+    for decision, outcome in facts.crashes:
+        told = outcome.traceback[-LONGEST_TRACEBACK:].strip()
+        parts.append(f"### {decision.description}\n{outcome.reason}" + (f"\n```\n{told}\n```" if told else ""))
+    return "\n".join(parts)
+
+
+def diffs_told(facts: Facts, difference: Callable[[str, str], str]) -> str:
+    """Near misses first. Diffs of the nearest; of the others one line each."""
+    assert facts.incumbent.score is not None
+    parts = []
+    for place, decision in enumerate(facts.near):
+        assert decision.score is not None
+        gap = decision.score.bin_acc - facts.incumbent.score.bin_acc
+        head = f"### {decision.description}\nbin_acc {gap:+.4f} to the incumbent; {decision.reason}"
+        if place < MOST_DIFFS:
+            patch = difference(facts.parents[decision.experiment], decision.commit)
+            body = patch[patch.find("@@") :] if "@@" in patch else patch
+            head += f"\n```diff\n{cut(body, LONGEST_DIFF)}\n```"
+        parts.append(head)
+    return "\n".join(parts)
+
+
+def cut(text: str, most: int) -> str:
+    """The text, or its beginning and a mark."""
+    return text if len(text) <= most else text[: most - len(CUT)] + CUT

@@ -1,0 +1,237 @@
+"""One proposal: the agent thinks, its edit is checked, tried for a few seconds, and handed back where it fails."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import random
+import shutil
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from search import pinned
+from search.agent.agents import Agent, Said, idea_of, total, whole
+from search.agent.builtin import Tried, choose
+from search.agent.smoke import SmokeSetup, fault
+from search.agent.vetting import Ground, Refused, vetted
+from search.process import Limits, run_limited
+from search.recipe import values_of
+from search.sandbox import confined_agent, is_available
+from search.types import Cost, Proposal
+from search.worktree import LEAKING_VARIABLES, Repository
+
+ATTEMPTS = 3  # the first, and twice handed back
+BRIEF = "BRIEF.md"
+LARGEST_OUTPUT = 64 * 2**20  # bytes
+OWN = (
+    ".git/*",
+    BRIEF,
+    "analysis_summary.json",
+    "__pycache__/*",
+    "*/__pycache__/*",
+    "*.pyc",
+    "run.log",
+    ".gitignore.swp",
+)
+HIDDEN_GPUS = {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "", "ROCR_VISIBLE_DEVICES": ""}
+EDITED = "train.py"
+one_smoke_at_a_time = threading.Semaphore(1)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What edits are checked with. started: gets the process ids of guards. ended: nobody waits any more."""
+
+    repository: Repository
+    smoke: SmokeSetup
+    folder: Path
+    started: Callable[[int], None]
+    ended: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One proposal that the agent is asked for.
+
+    name: of its folder. brief: the prompt. summary: a file that it may read. seconds: for all of its thinking. dollars:
+    what is left to spend, None where nothing limits it. kept, secret: what it must not change, and not read; None: it
+    is not confined.
+    """
+
+    name: str
+    turn: int
+    ground: Ground
+    brief: str
+    summary: str
+    seconds: float
+    dollars: float | None = None
+    kept: tuple[Path, ...] = ()
+    secret: tuple[Path, ...] | None = None
+
+
+def ask(agent: Agent, task: Assignment, desk: Desk) -> Proposal:
+    """What comes of asking an agent: a proposal that passed every check, or the reason why there is none."""
+    folder = desk.folder / task.name
+    tree = folder / "tree"
+    desk.repository.export(task.ground.commit, tree)
+    (tree / "analysis_summary.json").write_text(task.summary)
+    made = Proposal(0, agent.name, "", task.ground.commit, turn=task.turn)
+    said: list[Said] = []
+    thinking, reason = 0.0, ""
+    for attempt in range(1, ATTEMPTS + 1):
+        prompt = task.brief if attempt == 1 else handed_back(reason)
+        began = time.monotonic()
+        failed, answered = call(agent, task, desk, prompt, attempt, task.seconds - thinking)
+        thinking += time.monotonic() - began
+        said.append(answered)
+        made = replace(made, idea=idea_of(answered.answer) or made.idea, cost=cost_of(said, thinking))
+        if failed:
+            return replace(made, refused=failed)
+        try:
+            source = edited_source(agent, task, desk.repository, tree)
+            return checked(replace(made, refused=""), source, task.ground, desk, f"{task.name}/smoke{attempt}")
+        except Edited as error:
+            made, reason = error.proposal, error.proposal.refused
+        except Refused as error:
+            reason = str(error)
+            made = replace(made, refused=reason)
+            if attempt == 1 and isinstance(error, NothingDone):
+                return made
+        if desk.ended() or thinking >= task.seconds or spent_up(task, made):
+            break
+    return replace(made, refused=f"{made.refused.splitlines()[0]} (handed back {len(said) - 1} times)")
+
+
+class NothingDone(Refused):
+    """The agent left train.py as it was."""
+
+
+class Edited(Refused):
+    """An edit that was committed and does not train."""
+
+    def __init__(self, proposal: Proposal) -> None:
+        super().__init__(proposal.refused)
+        self.proposal = proposal
+
+
+def spent_up(task: Assignment, made: Proposal) -> bool:
+    return task.dollars is not None and (made.cost.dollars or 0.0) >= task.dollars
+
+
+def cost_of(said: Sequence[Said], seconds: float) -> Cost:
+    """What all attempts took together."""
+    return Cost(
+        seconds=round(seconds, 1),
+        attempts=len(said),
+        turns=whole(total([one.turns for one in said])),
+        input_tokens=whole(total([one.input_tokens for one in said])),
+        output_tokens=whole(total([one.output_tokens for one in said])),
+        dollars=total([one.dollars for one in said]),
+    )
+
+
+def handed_back(reason: str) -> str:
+    return (
+        f"Your edit of train.py in this folder is not accepted:\n\n{reason}\n\nThe file is as you left it; all others "
+        f"are as they were. {BRIEF} still says what is wanted. Mend train.py, or make another idea real in it, and end "
+        "with an answer whose first line is `IDEA: ` and the idea in a few words.\n"
+    )
+
+
+def call(agent: Agent, task: Assignment, desk: Desk, prompt: str, attempt: int, seconds: float) -> tuple[str, Said]:
+    """(why the call failed, or '', what the agent said)."""
+    folder = desk.folder / task.name
+    tree, brief, log = folder / "tree", folder / "tree" / BRIEF, folder / f"agent{attempt}.log"
+    brief.write_text(prompt if attempt == 1 else f"{task.brief}\n\n{prompt}")
+    given = folder / f"prompt{attempt}.md"
+    given.write_text(prompt)
+    left = None if task.dollars is None else max(task.dollars, 0.01)
+    command = agent.words(str(given if agent.on_stdin else brief), str(tree), left)
+    if agent.on_stdin:
+        command = ["/bin/sh", "-c", 'exec "$@" < "$0"', str(given), *command]
+    temporary = folder / "tmp"
+    temporary.mkdir(exist_ok=True)
+    if task.secret is not None and is_available():
+        command = confined_agent(command, [tree, temporary], task.kept, task.secret)
+    environment = {name: value for name, value in os.environ.items() if name not in LEAKING_VARIABLES}
+    environment |= {"TMPDIR": str(temporary), "AUTORESEARCH_BRIEF": str(brief), **HIDDEN_GPUS, **agent.environment}
+    limits = Limits(max(seconds, 1.0), None, LARGEST_OUTPUT)
+    ended = run_limited(command, tree, environment, log, limits, desk.started)
+    shutil.rmtree(temporary, ignore_errors=True)
+    output = log.read_text(errors="replace")
+    said = agent.said(output)
+    if ended.ended_for:
+        return f"the agent was ended: {ended.ended_for}", said
+    if ended.code or said.failure:
+        last = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "no word")
+        return f"the agent failed, exit code {ended.code}: {said.failure or last}"[:300], said
+    return "", said
+
+
+def edited_source(agent: Agent, task: Assignment, repository: Repository, tree: Path) -> str:
+    """The train.py that the agent left. Raises Refused where it changed other files, which are put back."""
+    path = tree / EDITED
+    source = path.read_text(errors="replace") if path.is_file() and not path.is_symlink() else ""
+    wanted = {name: file for name, file in pinned.files_of(repository, task.ground.commit).items() if name != EDITED}
+    patterns = (*OWN, *agent.leaves)
+    others = pinned.changed(tree, wanted)
+    others += [
+        name
+        for name in pinned.strays(tree, wanted)
+        if name != EDITED and not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+    ]
+    if others:
+        repository.export(task.ground.commit, tree)
+        path.write_text(source)
+        (tree / "analysis_summary.json").write_text(task.summary)
+        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        raise Refused(f"files other than train.py were changed, and are put back: {', '.join(others[:5])}{more}")
+    if not source:
+        raise Refused("train.py is gone")
+    if source == task.ground.source:
+        raise NothingDone("train.py was left as it was")
+    return source
+
+
+def checked(made: Proposal, source: str, ground: Ground, desk: Desk, name: str) -> Proposal:
+    """The proposal with its commit, once its edit has trained for a few seconds. Raises Refused, or Edited."""
+    found = vetted(source, ground)
+    idea = made.idea or "an edit without a name"
+    message = f"{idea}\n\nProposal of {made.author}, on {ground.commit}\n"
+    commit = desk.repository.commit_edit(ground.commit, EDITED, source, message, made.author)
+    made = replace(made, idea=idea, commit=commit, identity=found)
+    with one_smoke_at_a_time:
+        wrong = "the search ended" if desk.ended() else fault(desk.smoke, commit, name, desk.started)
+    if wrong:
+        raise Edited(replace(made, refused=wrong))
+    return made
+
+
+def choose_and_check(task: Assignment, desk: Desk, tried: Sequence[Tried], seed: str) -> Proposal:
+    """The built-in agent's proposal: an edit of the catalogue that trains."""
+    began, rng = time.monotonic(), random.Random(seed)
+    passed_over: set[str] = set()
+    made = Proposal(0, "builtin", "", task.ground.commit, turn=task.turn)
+    known = set(task.ground.identities)
+    for attempt in range(1, ATTEMPTS + 1):
+        chosen = choose(task.ground.source, values_of(task.ground.source), tried, known, passed_over, rng)
+        if chosen is None:
+            made = replace(made, refused=made.refused or "no edit of the catalogue applies to this train.py and is new")
+            break
+        one, source = chosen
+        passed_over.add(one.name)
+        made = replace(made, idea=one.idea, edit=one.name, refused="", commit="", identity="")
+        try:
+            made = checked(made, source, task.ground, desk, f"{task.name}/smoke{attempt}")
+            break
+        except Edited as error:
+            made = error.proposal
+        except Refused as error:
+            made = replace(made, refused=str(error))
+        if desk.ended():
+            break
+    seconds = round(time.monotonic() - began, 1)
+    return replace(made, cost=Cost(seconds, len(passed_over) or 1, None, 0, 0, 0.0))
