@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 
 import prepare
+from search.agent.presets import PRESETS, agent_of, check_agent
+from search.agent.workshop import AgentPlan
 from search.gpus import LOGICAL_SLOTS
 from search.plan import Limit
 from search.race import MOST_SEEDS
@@ -20,8 +22,9 @@ KEPT_FOR_LIFE = {
     "tag": None,
     "confirm_seeds": 2,
     "allow_degenerate": False,
+    "agent": "builtin",
 }  # what a search is set up with, and the defaults
-MAY_HAVE_MOVED = ("dataset",)  # may be named again on a resume
+MAY_CHANGE = ("dataset", "agent")  # may be named again on a resume
 
 
 def parser() -> argparse.ArgumentParser:
@@ -87,6 +90,30 @@ def parser() -> argparse.ArgumentParser:
         "(docs/trust.md says what is open then)",
     )
 
+    agents = made.add_argument_group("the agent, which proposes an edit of train.py after each round")
+    agents.add_argument(
+        "--agent",
+        metavar="NAME|COMMAND",
+        help=f"{', '.join(PRESETS)}; or any command line, which gets the brief on standard input and edits train.py "
+        "where it is run; or builtin, a catalogue of edits that needs no model (the default); or none",
+    )
+    agents.add_argument(
+        "--agent-proposals", type=int, default=1, metavar="N", help="asked for after each round, at once (default 1)"
+    )
+    agents.add_argument(
+        "--agent-timeout",
+        type=float,
+        default=900.0,
+        metavar="S",
+        help="seconds that it may think about one proposal, in all (default 900)",
+    )
+    agents.add_argument(
+        "--agent-budget-usd",
+        type=float,
+        metavar="D",
+        help="dollars that it may spend in this search; it is not asked again when they are spent",
+    )
+
     limits = made.add_argument_group(
         "when it ends",
         "The baseline is not counted, nor are the further seeds of a challenger; experiments before a resume are.",
@@ -116,7 +143,7 @@ def settle(options: argparse.Namespace) -> None:
     """Fills in a fresh search's defaults. Raises UsageError for numbers that mean nothing, and for what a resume cannot
     change."""
     if options.resume:
-        given = [name for name in KEPT_FOR_LIFE if getattr(options, name) is not None and name not in MAY_HAVE_MOVED]
+        given = [name for name in KEPT_FOR_LIFE if getattr(options, name) is not None and name not in MAY_CHANGE]
         if given:
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
             raise UsageError(f"--resume {options.resume} goes on as it was set up: leave out {flags}")
@@ -124,7 +151,7 @@ def settle(options: argparse.Namespace) -> None:
         for name, value in KEPT_FOR_LIFE.items():
             if getattr(options, name) is None:
                 setattr(options, name, value)
-    for name in ("rounds", "experiments_per_round", "experiments"):
+    for name in ("rounds", "experiments_per_round", "experiments", "agent_proposals"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name.replace('_', '-')} {value}: at least 1")
@@ -132,8 +159,33 @@ def settle(options: argparse.Namespace) -> None:
         raise UsageError(f"--max-train-seconds {options.max_train_seconds:g}: more than 0, and finite")
     if options.confirm_seeds is not None and not 0 <= options.confirm_seeds < MOST_SEEDS:
         raise UsageError(f"--confirm-seeds {options.confirm_seeds}: from 0 to {MOST_SEEDS - 1}")
+    for name in ("agent_timeout", "agent_budget_usd"):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise UsageError(f"--{name.replace('_', '-')} {value:g}: more than 0, and finite")
     if options.seed is not None and not 0 <= options.seed < 2**31:
         raise UsageError(f"--seed {options.seed}: from 0 to {2**31 - 1}")
+
+
+def plan_of(options: argparse.Namespace, of_search: str) -> AgentPlan | None:
+    """Who is asked for proposals; None for nobody. of_search: the agent that the search began with.
+
+    Raises UsageError where the agent cannot be run here: it is told now, not after the first round.
+    """
+    name = options.agent or of_search
+    if name == "none":
+        return None
+    agent = None if name == "builtin" else agent_of(name)
+    if agent is not None:
+        check_agent(agent, options.agent_budget_usd)
+    return AgentPlan(
+        agent.name if agent else name,
+        agent,
+        options.agent_proposals,
+        options.agent_timeout,
+        options.experiments_per_round,
+        options.agent_budget_usd,
+    )
 
 
 def slot_count(asked: str, gpus: list[str]) -> int:

@@ -1,9 +1,10 @@
 """Runs a command that can touch only the files it is given: Linux's Landlock, where the kernel has it.
 
-confine.py RULES COMMAND …   RULES is JSON, {"read": [paths], "write": [paths], "network": bool}. What it starts, and
-all that comes of it, can read and run what is below the read paths, also change what is below the write paths, can signal
-or trace no process outside, and, without network, open no TCP connection. Standard library only, so that it starts in
-milliseconds.
+confine.py RULES COMMAND …   RULES is JSON, {"read": [paths], "write": [paths], "network": bool}.
+
+What it starts, and all that comes of it, can read and run what is below the read paths, also change what is below the
+write paths, can signal or trace no process outside, and, without network, open no TCP connection. Standard library
+only, so that it starts in milliseconds.
 """
 
 from __future__ import annotations

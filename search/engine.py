@@ -98,6 +98,7 @@ class Tickets(Searcher):
         setup: dict[str, Any],
         slots: dict[str, int],
         held: Callable[[], AbstractContextManager[None]] = nullcontext,
+        beside: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(metric="done", mode="max")
         self.coordinator, self.count = coordinator, len(slots)
@@ -106,6 +107,7 @@ class Tickets(Searcher):
         self.open: dict[str, Work | None] = {}  # tickets handed out, with their work once they have some
         self.slot_of: dict[str, int] = {}
         self.held = held  # while within, signals wait
+        self.beside = beside  # what else the driver does at every turn of Tune's loop
         self.finished = False
         self.failed: BaseException | None = None
 
@@ -169,6 +171,8 @@ class EveryTurn(tune.Callback):
         try:
             if self.tickets.failed is None:
                 self.tickets.answer_all()
+                with self.tickets.held():
+                    self.tickets.beside()
         except Exception as failure:
             self.tickets.failed = failure
         if self.tickets.failed is not None:

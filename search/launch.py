@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from search.arguments import limit_of, parser, settle
+from search.agent.workshop import Workshop
+from search.arguments import limit_of, parser, plan_of, settle
 from search.coordinator import Coordinator
 from search.process import end_guards, watch_over_this_process
 from search.sandbox import is_available
@@ -30,6 +31,7 @@ def search(options: argparse.Namespace, signals: Signals, say: Say) -> tuple[int
     repository = find_repository(Path(__file__).resolve().parent.parent)
     ready = ready_to_go_on(options, repository) if options.resume else ready_to_begin(options, repository)
     limit = limit_of(options)
+    options.plan = plan_of(options, ready.settings.agent)
     if options.dry_run:
         say(ready.described(limit.experiments))
         return 0, {"tag": ready.settings.tag, "dry_run": True, "slots": ready.slots, "experiments": limit.experiments}
@@ -61,6 +63,7 @@ def run(
         **ready.trial_setup,
     }
     code, failure = 0, ""
+    workshop: Workshop | None = None
     reporter = Reporter(coordinator, follow_logs=options.logs, to_stderr=options.json)
     watcher = watch_over_this_process()
     try:
@@ -75,7 +78,8 @@ def run(
             say("trials are not confined, as --unconfined asks; docs/trust.md says what is open then")
         elif not is_available():
             say("trials are not confined: this kernel has no Landlock (Linux 5.13 or newer); see docs/trust.md")
-        tickets = Tickets(coordinator, setup, gpu_ids_of_ray(ready.slots, ready.gpus), signals.held)
+        workshop = Workshop(coordinator, options.plan, ready.places(options.unconfined), signals.end)
+        tickets = Tickets(coordinator, setup, gpu_ids_of_ray(ready.slots, ready.gpus), signals.held, workshop.poll)
         with reporter:
             run_search(tickets, coordinator.paths.ray)
     except KeyboardInterrupt:
@@ -85,6 +89,8 @@ def run(
         code, failure = 1, str(error)
     finally:
         signals.asked = True  # from here on nothing is cut short
+        if workshop is not None:
+            workshop.close()
         stop_ray()
         end_guards(lambda: running_guards(coordinator.paths))
         summary = wind_up(coordinator, reporter)

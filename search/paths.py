@@ -24,6 +24,15 @@ class Names:
         return f"refs/heads/{self.branch}"
 
     @property
+    def inbox_ref(self) -> str:
+        return f"refs/heads/{self.branch}-inbox"
+
+    @property
+    def requests(self) -> str:
+        """Where other commands leave what they want of a running search."""
+        return f"{self.refs}/requests"
+
+    @property
     def lock_files(self) -> tuple[str, ...]:
         """Globs, below git's folder, of the lock files of this search's refs."""
         return f"{self.refs}/**/*.lock", f"{self.incumbent_ref}.lock", f"{self.incumbent_ref}-gpu*.lock"
@@ -79,6 +88,20 @@ class RunPaths:
     @property
     def audit(self) -> Path:
         return self.root / "audit.json"
+
+    @property
+    def notes(self) -> Path:
+        """A person's, for the agent; read anew at each turn."""
+        return self.root / "notes.md"
+
+    @property
+    def summary(self) -> Path:
+        return self.root / "analysis_summary.json"
+
+    @property
+    def agent(self) -> Path:
+        """Folders of the agent's turns, and of smoke runs."""
+        return self.root / "agent"
 
     @property
     def study(self) -> Path:

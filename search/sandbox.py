@@ -36,18 +36,23 @@ def confined(command: Sequence[str], read: Iterable[Path], write: Iterable[Path]
 
 
 def confined_agent(
-    command: Sequence[str], write: Iterable[Path], kept: Iterable[Path], secret: Iterable[Path]
+    command: Sequence[str], read: Iterable[Path], write: Iterable[Path], kept: Iterable[Path], secret: Iterable[Path]
 ) -> list[str]:
     """The command that runs an agent: with the network, without a GPU, and without what would make a score.
 
-    write: its own folders; beside them it may write to the home folder and the one for temporary files, where tools keep
-    their sessions. kept: what it must not change. secret: what it must not read either.
+    read: what it may read though it lies within what is secret. write: its own folders; it may also write to the home
+    folder and the one for temporary files, where tools keep their sessions. kept: what it must not change. secret: what
+    it must not read either.
     """
     hidden = [Path(os.path.realpath(path)) for path in secret]
     closed = [*hidden, *(Path(os.path.realpath(path)) for path in kept)]
-    read = without(Path("/"), [*hidden, *(Path(path) for pattern in GPUS for path in glob.glob(pattern))])
+    open_to_all = without(Path("/"), [*hidden, *(Path(path) for pattern in GPUS for path in glob.glob(pattern))])
     own = [granted for path in (Path.home(), Path(tempfile.gettempdir())) for granted in without(path, closed)]
-    rules = {"read": list(map(str, read)), "write": [*map(str, write), *map(str, own), *DEVICES], "network": True}
+    rules = {
+        "read": [str(path) for path in (*open_to_all, *read)],
+        "write": [*map(str, (*write, *own)), *DEVICES],
+        "network": True,
+    }
     return [sys.executable, "-I", "-S", str(CONFINE), json.dumps(rules), *command]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import prepare
 from search import sealed
+from search.agent.workshop import Places
 from search.arguments import slot_count
 from search.gpus import visible_gpus
 from search.recipe import read_recipe
@@ -33,6 +34,7 @@ class Ready:
     gpus: list[str]
     dataset: str
     photos: int
+    repository: Path
     decided: int | None = None
 
     @property
@@ -47,6 +49,13 @@ class Ready:
             "max_train_seconds": self.settings.max_train_seconds,
             "threads": max((os.cpu_count() or 1) // self.slots, 1),
         }
+
+    def places(self, unconfined: bool) -> Places:
+        """Where proposals are checked, and what they are not shown."""
+        root, cache = self.repository, prepare.cache_root() / self.settings.fingerprint
+        secret = (Path(self.dataset), cache, sealed.folder_of(self.settings), root / ".git", root / "runs")
+        threads = max((os.cpu_count() or 1) // 2, 1)
+        return Places(Path(self.dataset), threads, None if unconfined else secret)
 
     def described(self, experiments: int | None) -> str:
         """One line: what would run, with this limit."""
@@ -101,8 +110,9 @@ def ready_to_begin(options: argparse.Namespace, repository: Repository) -> Ready
         validation_photos=len(data.indices("validation")),
         confirm_seeds=options.confirm_seeds,
         allow_degenerate=options.allow_degenerate,
+        agent=options.agent,
     )
-    return Ready(settings, slots, gpus, settings.dataset, len(data.labels))
+    return Ready(settings, slots, gpus, settings.dataset, len(data.labels), repository.root)
 
 
 def ready_to_go_on(options: argparse.Namespace, repository: Repository) -> Ready:
@@ -118,7 +128,7 @@ def ready_to_go_on(options: argparse.Namespace, repository: Repository) -> Ready
             f"the data set {dataset} is not the one that search {settings.tag} began with; bring that one back, name "
             "the folder that has it with --dataset, or start a fresh search"
         )
-    return Ready(settings, slots, gpus, str(dataset), len(data.labels), len(state.decisions))
+    return Ready(settings, slots, gpus, str(dataset), len(data.labels), repository.root, len(state.decisions))
 
 
 def load_data(dataset: Path) -> prepare.Data:

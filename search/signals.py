@@ -25,6 +25,10 @@ class Signals:
         if not self.recording:
             raise KeyboardInterrupt
 
+    def end(self) -> None:
+        """As if a signal had come."""
+        self(signal.SIGTERM, None)
+
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """A signal within takes effect at its end."""

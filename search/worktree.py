@@ -129,6 +129,10 @@ class Repository:
         tree = self.run("mktree", stdin="\n".join([*others, f"100644 blob {blob}\t{path}"]) + "\n")
         return self.run("commit-tree", tree, "-p", parent, "-F", "-", stdin=message, author=author)
 
+    def empty_commit(self, message: str) -> str:
+        """A commit without files or parents; its hash. No ref names it yet."""
+        return self.run("commit-tree", self.run("mktree", stdin=""), "-F", "-", stdin=message)
+
     def merged(self, base: str, ours: str, theirs: str) -> str | None:
         """The text `ours` with what changed from `base` to `theirs`; None where the two conflict."""
         with tempfile.TemporaryDirectory() as folder:

@@ -42,7 +42,7 @@ class SmokeSetup:
 
 
 def draw_photos(setup: SmokeSetup) -> Labels:
-    """Writes the smoke run's photos, once: training photos only, of every class, so that no other label is needed."""
+    """Writes the smoke run's photos, once: training photos only, so that no other label is needed."""
     data = prepare.load(setup.dataset)
     of_class: dict[int, list[int]] = defaultdict(list)
     for index in data.indices("train"):
@@ -54,13 +54,12 @@ def draw_photos(setup: SmokeSetup) -> Labels:
     chosen = np.array((in_turn * (wanted // len(in_turn) + 1))[:wanted])
     labels = data.labels[chosen]
     part = np.repeat([prepare.PARTS.index(name) for name in PHOTOS], list(PHOTOS.values()))
-    told = np.where(part == prepare.PARTS.index("train"), labels, prepare.WITHHELD)
     if not (setup.view / "view.json").exists():
         aside = setup.view.with_name(f"building-{os.getpid()}")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         np.save(aside / "images.npy", data.images[chosen])
-        view = {"labels": told.tolist(), "part": part.tolist(), "image_size": data.image_size}
+        view = {"labels": labels.tolist(), "part": part.tolist(), "image_size": data.image_size}
         (aside / "view.json").write_text(json.dumps(view))
         shutil.rmtree(setup.view, ignore_errors=True)
         os.rename(aside, setup.view)

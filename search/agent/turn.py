@@ -36,6 +36,7 @@ OWN = (
     "run.log",
     ".gitignore.swp",
 )
+NO_ANSWER = ("the agent was ended", "the agent failed", "it could not be asked")
 HIDDEN_GPUS = {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "", "ROCR_VISIBLE_DEVICES": ""}
 EDITED = "train.py"
 one_smoke_at_a_time = threading.Semaphore(1)
@@ -155,7 +156,7 @@ def call(agent: Agent, task: Assignment, desk: Desk, prompt: str, attempt: int, 
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
     if task.secret is not None and is_available():
-        command = confined_agent(command, [tree, temporary], task.kept, task.secret)
+        command = confined_agent(command, [desk.smoke.view], [tree, temporary], task.kept, task.secret)
     environment = {name: value for name, value in os.environ.items() if name not in LEAKING_VARIABLES}
     environment |= {"TMPDIR": str(temporary), "AUTORESEARCH_BRIEF": str(brief), **HIDDEN_GPUS, **agent.environment}
     limits = Limits(max(seconds, 1.0), None, LARGEST_OUTPUT)

@@ -1,0 +1,261 @@
+"""Beside the search: asks the agent after each round, checks what is handed in, and passes on what other commands ask.
+
+Nothing here is waited for. Threads think and check; `poll`, in the driver's own thread, alone tells the coordinator.
+"""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from search.agent.agents import Agent
+from search.agent.brief import facts_of, written
+from search.agent.builtin import Tried
+from search.agent.handed_in import take_in
+from search.agent.smoke import SmokeSetup, draw_photos
+from search.agent.turn import NO_ANSWER, Assignment, Desk, ask, choose_and_check
+from search.agent.vetting import Ground
+from search.coordinator import Coordinator
+from search.frontier import noise_of
+from search.plan import turn_is_due, unmerged
+from search.process import end_guards
+from search.requests import Wish, handed_in, pending
+from search.types import GitError, Proposal, SearchError, Status, Turn
+from search.worktree import Repository
+
+LOOK_SECONDS = 1.0  # between two looks at what others ask
+MOST_AT_ONCE = 4  # edits that are checked at a time
+
+
+@dataclass(frozen=True)
+class AgentPlan:
+    """agent: None is the built-in one. seconds: for one proposal's thinking. dollars: for the whole search."""
+
+    name: str
+    agent: Agent | None
+    proposals: int
+    seconds: float
+    per_round: int
+    dollars: float | None = None
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where edits are checked. secret: what runs and agents must not read; None: they are not confined."""
+
+    dataset: Path
+    threads: int
+    secret: tuple[Path, ...] | None
+
+
+class Workshop:
+    """plan: None: no agent is asked. on_stop: called once when somebody asks the search to stop at once."""
+
+    def __init__(
+        self, coordinator: Coordinator, plan: AgentPlan | None, places: Places, on_stop: Callable[[], None]
+    ) -> None:
+        self.coordinator, self.plan, self.places, self.on_stop = coordinator, plan, places, on_stop
+        self.repository, self.names = coordinator.repository, coordinator.names
+        self.began = time.time()
+        self._results: queue.Queue[tuple[str, Proposal]] = queue.Queue()
+        self._jobs: dict[str, threading.Thread] = {}  # by what they are about
+        self._guards: set[int] = set()
+        self._ended = threading.Event()
+        self._looked = 0.0
+        self._told: set[str] = set()
+        folder = coordinator.paths.agent
+        own = Repository(self.repository.root)
+        smoke = SmokeSetup(own, folder / "smoke", places.dataset, places.threads, places.secret)
+        self.desk = Desk(own, smoke, folder, self._guards.add, self._ended.is_set)
+        self._drawn = threading.Lock()
+
+    # --- in the driver's thread ---
+
+    def poll(self) -> None:
+        """Takes in what is ready and begins what is due. Raises what the coordinator raises."""
+        self._take_results()
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        self._heed_requests()
+        state = self.coordinator.state
+        if state.incumbent is None or self.coordinator.stopping:
+            return
+        self._begin_handed_in()
+        if self.plan and turn_is_due(state, self.plan.per_round, self.coordinator.limit) and self._can_spend():
+            self._begin_turn(self.plan)
+
+    def close(self) -> None:
+        """Ends whatever thinks or is checked; what had passed by then is taken in."""
+        self._ended.set()
+        end_guards(lambda: list(self._guards))
+        for thread in self._jobs.values():
+            thread.join(timeout=20)
+        self._take_results(only_passed=True)
+
+    def _take_results(self, only_passed: bool = False) -> None:
+        while True:
+            try:
+                about, proposal = self._results.get_nowait()
+            except queue.Empty:
+                return
+            self._jobs.pop(about, None)
+            if only_passed and proposal.refused:
+                continue  # cut short: it is asked for again
+            self.coordinator.take(proposal)
+            if about.startswith(self.names.requests):
+                self.repository.delete_ref(about)
+
+    def _heed_requests(self) -> None:
+        for request in pending(self.repository, self.names):
+            if request.wish is Wish.PROPOSE:
+                if self._has_room(request.ref):
+                    self._start(request.ref, take_in, request.commit, "inbox", "", self._ground(), self.desk)
+                continue
+            if request.time >= self.began:  # what was asked of a driver that is gone is void
+                if request.wish is Wish.PAUSE:
+                    self.coordinator.pause(True)
+                elif request.wish is Wish.RESUME:
+                    self.coordinator.pause(False)
+                else:
+                    self.coordinator.stopping = True
+            self.repository.delete_ref(request.ref)
+            if request.wish is Wish.STOP_NOW and request.time >= self.began:
+                self.on_stop()
+
+    def _begin_handed_in(self) -> None:
+        known = {proposal.origin for proposal in self.coordinator.state.proposals}
+        for commit in handed_in(self.repository, self.names, self.coordinator.settings.base):
+            if commit not in known and self._has_room(commit):
+                self._start(commit, take_in, commit, "inbox", "", self._ground(), self.desk)
+        for decision in unmerged(self.coordinator.state, self.coordinator.commits):
+            if self._has_room(decision.commit):
+                idea = f"{decision.description} (as kept before, on top of what it beat)"
+                self._start(decision.commit, take_in, decision.commit, "merge", idea, self._ground(), self.desk)
+
+    def _has_room(self, about: str) -> bool:
+        is_free = about not in self._jobs and len(self._jobs) < MOST_AT_ONCE
+        return is_free and self.coordinator.state.incumbent is not None
+
+    def _can_spend(self) -> bool:
+        assert self.plan is not None
+        if self.plan.dollars is None or self.plan.agent is None:
+            return True
+        asked = [one for one in self.coordinator.state.proposals if one.author == self.plan.name]
+        if any(one.cost.dollars is None and not one.refused.startswith(NO_ANSWER) for one in asked):
+            return self._refuse(f"the agent {self.plan.name} does not tell what it costs: its budget cannot be kept")
+        spent = sum(one.cost.dollars or 0.0 for one in asked)
+        if spent >= self.plan.dollars:
+            return self._refuse(f"the agent's budget is spent: {spent:.2f} of {self.plan.dollars:.2f} dollars")
+        return True
+
+    def _refuse(self, line: str) -> bool:
+        if line not in self._told:
+            self._told.add(line)
+            self.coordinator.tell(f"{line}; it is not asked again")
+        return False
+
+    def _ground(self) -> Ground:
+        centre, commits = self.coordinator.state.centre, self.coordinator.commits
+        return Ground(centre, commits.source_at(centre), commits.space(centre), self.coordinator.identities())
+
+    def _begin_turn(self, plan: AgentPlan) -> None:
+        turn = self.coordinator.begin_turn(plan.name, plan.proposals)
+        ground = self._ground()
+        if plan.agent is None:
+            tried = self._tried()
+            for place in range(plan.proposals):
+                task = self._assignment(turn, place, ground, plan)
+                seed = f"{self.coordinator.settings.seed} {turn.number} {place}"
+                self._start(task.name, choose_and_check, task, self.desk, tried, seed)
+            return
+        brief = self._brief(ground)
+        for place in range(plan.proposals):
+            task = self._assignment(turn, place, ground, plan)
+            self._start(task.name, self._ask, plan.agent, task, brief)
+
+    def _tried(self) -> list[Tried]:
+        verdicts = self.coordinator.state.verdicts
+        found = []
+        for proposal in self.coordinator.state.proposals:
+            experiment = self.coordinator.state.experiment_of(proposal.number)
+            decision = verdicts.get(experiment.number) if experiment else None
+            if proposal.edit and (decision is not None or proposal.refused):
+                found.append(Tried(proposal.edit, decision is not None and decision.status is Status.KEEP))
+        return found
+
+    def _assignment(self, turn: Turn, place: int, ground: Ground, plan: AgentPlan) -> Assignment:
+        paths = self.coordinator.paths
+        summary = paths.summary.read_text() if paths.summary.exists() else "{}\n"
+        left = None
+        if plan.dollars is not None:
+            spent = sum(one.cost.dollars or 0.0 for one in self.coordinator.state.proposals)
+            left = (plan.dollars - spent) / plan.proposals
+        name = f"turn{turn.number:04d}-{place}"
+        kept = (self.repository.root,)
+        return Assignment(name, turn.number, ground, "", summary, plan.seconds, left, kept, self.places.secret)
+
+    def _brief(self, ground: Ground) -> Callable[[], str]:
+        """Writes the brief, in the thread that needs it, of what is known now."""
+        state, paths = self.coordinator.state, self.coordinator.paths
+        scores = [outcome.score.bin_acc for outcome in state.outcomes_of(0) if outcome.score]
+        facts = facts_of(state, noise_of(scores), [axis.name for axis in ground.space.axes])
+        notes = paths.notes.read_text(errors="replace") if paths.notes.exists() else ""
+        named = {
+            "python": sys.executable,
+            "photos": str(self.desk.smoke.view),
+            "The rules in full": "program.md",
+            "Everything that is known so far": "analysis_summary.json",
+        }
+
+        def write() -> str:
+            def difference(old: str, new: str) -> str:
+                return self.desk.repository.difference(old, new, "train.py")
+
+            return written(facts, rules_of(self.desk.repository, ground.commit), notes, difference, named)
+
+        return write
+
+    # --- in threads ---
+
+    def _ask(self, agent: Agent, task: Assignment, brief: Callable[[], str]) -> Proposal:
+        whole = Assignment(**{**task.__dict__, "brief": brief()})
+        return ask(agent, whole, self.desk)
+
+    def _start(self, about: str, work: Callable[..., Proposal], *given: object) -> None:
+        def run() -> None:
+            try:
+                with self._drawn:
+                    draw_photos(self.desk.smoke)
+                made = work(*given)
+            except Exception as error:  # whatever goes wrong with an edit ends as a line, not as the search
+                made = _failed(error, given)
+            self._results.put((about, made))
+
+        self._jobs[about] = threading.Thread(target=run, daemon=True, name=about)
+        self._jobs[about].start()
+
+
+def _failed(error: Exception, given: Sequence[object]) -> Proposal:
+    words = str(error) if isinstance(error, (SearchError, OSError)) else f"{type(error).__name__}: {error}"
+    task = next((one for one in given if isinstance(one, Assignment)), None)
+    agent = next((one.name for one in given if isinstance(one, Agent)), "builtin" if task else "inbox")
+    origin = "" if task else str(given[0])
+    parent = task.ground.commit if task else next(one.commit for one in given if isinstance(one, Ground))
+    reason = f"it could not be asked or checked: {words}"
+    return Proposal(0, agent, "", parent, refused=reason, turn=task.turn if task else None, origin=origin)
+
+
+def rules_of(repository: Repository, commit: str) -> str:
+    """The section Rules of program.md; '' where there is none."""
+    try:
+        text = repository.file_at(commit, "program.md")
+    except GitError:
+        return ""
+    _, _, rest = text.partition("\n## Rules\n")
+    return rest.partition("\n## ")[0].strip()
