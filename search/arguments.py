@@ -23,6 +23,7 @@ KEPT_FOR_LIFE = {
     "confirm_seeds": 2,
     "allow_degenerate": False,
     "agent": "builtin",
+    "gpu_dollars_per_hour": None,
 }  # what a search is set up with, and the defaults
 MAY_CHANGE = ("dataset", "agent")  # may be named again on a resume
 
@@ -114,6 +115,13 @@ def parser() -> argparse.ArgumentParser:
         help="dollars that it may spend in this search; it is not asked again when they are spent",
     )
 
+    agents.add_argument(
+        "--gpu-dollars-per-hour",
+        type=float,
+        metavar="D",
+        help="what one GPU costs, for the summary's dollars per kept step; changes nothing else",
+    )
+
     limits = made.add_argument_group(
         "when it ends",
         "The baseline is not counted, nor are the further seeds of a challenger; experiments before a resume are.",
@@ -159,7 +167,7 @@ def settle(options: argparse.Namespace) -> None:
         raise UsageError(f"--max-train-seconds {options.max_train_seconds:g}: more than 0, and finite")
     if options.confirm_seeds is not None and not 0 <= options.confirm_seeds < MOST_SEEDS:
         raise UsageError(f"--confirm-seeds {options.confirm_seeds}: from 0 to {MOST_SEEDS - 1}")
-    for name in ("agent_timeout", "agent_budget_usd"):
+    for name in ("agent_timeout", "agent_budget_usd", "gpu_dollars_per_hour"):
         value = getattr(options, name)
         if value is not None and not 0 < value < float("inf"):
             raise UsageError(f"--{name.replace('_', '-')} {value:g}: more than 0, and finite")

@@ -111,6 +111,10 @@ class Tickets(Searcher):
         self.finished = False
         self.failed: BaseException | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles what it is given, for a restore that is never asked for."""
+        return {}
+
     def suggest(self, trial_id: str) -> Any:
         if self.finished:
             return Searcher.FINISHED
@@ -166,6 +170,10 @@ class EveryTurn(tune.Callback):
 
     def __init__(self, tickets: Tickets) -> None:
         self.tickets = tickets
+
+    def __getstate__(self) -> dict[str, Any]:
+        """As for Tickets."""
+        return {}
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         try:

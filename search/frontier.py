@@ -15,7 +15,7 @@ from search.ledger import Key, Row
 from search.rules import better_than, memory_note
 from search.types import Change, Status
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 NEAR_MISS_GAP = 0.02  # of bin_acc below the best
 MOST_NEAR_MISSES = 8
 LOSING_TRIES = 2  # tries of one axis in one direction, none kept and none even, that make a losing region

@@ -6,10 +6,11 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from search.costs import Records
 from search.evidence import Evidence
 from search.ledger import Key, Row, key_of
 from search.paths import Names
@@ -31,6 +32,8 @@ class Recorded:
     evidence: dict[Key, Evidence] = field(default_factory=dict)
     photos: int | None = None  # of validation
     audit: dict[str, Any] | None = None  # what search.audit recorded, where the test photos were opened
+    records: Records | None = None
+    folder: Path = Path()  # of the search
 
 
 class History:
@@ -54,15 +57,16 @@ class History:
             if (folder / "decisions.jsonl").exists():
                 settings = read_lines(folder / "settings.json", whole=True)
                 audits = read_lines(folder / "audit.json", whole=True)
-                return recorded(
-                    read_lines(folder / "decisions.jsonl"), read_lines(folder / "trials.jsonl"), settings[:1], audits
-                )
+                decisions, outcomes = read_lines(folder / "decisions.jsonl"), read_lines(folder / "trials.jsonl")
+                proposals = read_lines(folder / "proposals.jsonl")
+                return replace(recorded(decisions, outcomes, settings[:1], audits, proposals), folder=folder)
             journal = Names(folder.name).journal
             if self.repository is not None and folder.parent.name == "runs":
                 records = self.repository.read_records(journal)
                 if records:
-                    kinds = ("decision", "outcome", "search", "audit")
-                    return recorded(*([r for r in records if r.get("event") == kind] for kind in kinds))
+                    kinds = ("decision", "outcome", "search", "audit", "proposal")
+                    by_kind = ([r for r in records if r.get("event") == kind] for kind in kinds)
+                    return replace(recorded(*by_kind), folder=folder)
         return Recorded()
 
     def time_of(self, row: Row, path: Path) -> float | None:
@@ -109,6 +113,11 @@ class History:
         return next((one.photos for one in self._recorded.values() if one.photos), None)
 
     @property
+    def records(self) -> list[Records]:
+        """Of each search."""
+        return list({one.folder: one.records for one in self._recorded.values() if one.records}.values())
+
+    @property
     def audit(self) -> dict[str, Any] | None:
         return next((one.audit for one in self._recorded.values() if one.audit), None)
 
@@ -134,7 +143,11 @@ class History:
 
 
 def recorded(
-    decisions: Sequence[Any], outcomes: Sequence[Any], settings: Sequence[Any], audits: Sequence[Any] = ()
+    decisions: Sequence[Any],
+    outcomes: Sequence[Any],
+    settings: Sequence[Any],
+    audits: Sequence[Any] = (),
+    proposals: Sequence[Any] = (),
 ) -> Recorded:
     """What records of a search tell; those of another shape are left out, since people edit files."""
     found = Recorded()
@@ -167,8 +180,23 @@ def recorded(
         if isinstance(record, dict) and isinstance(record.get("majority_bin_acc"), float):
             found.majority_bin_acc = record["majority_bin_acc"]
             found.photos = record.get("validation_photos") or None
+            found.records = whole_records(outcomes, decisions, proposals, record.get("gpu_dollars_per_hour"))
     found.audit = next((record for record in audits if isinstance(record, dict)), None)
     return found
+
+
+def whole_records(outcomes: Sequence[Any], decisions: Sequence[Any], proposals: Sequence[Any], price: Any) -> Records:
+    """Those of the shape that a search writes."""
+
+    def having(records: Sequence[Any], *names: str) -> list[Any]:
+        return [one for one in records if isinstance(one, dict) and all(name in one for name in names)]
+
+    return Records(
+        having(outcomes, "experiment", "commit", "began", "ended"),
+        having(decisions, "experiment", "commit", "status", "reason"),
+        having(proposals, "number", "author", "idea", "commit"),
+        price if isinstance(price, float) else None,
+    )
 
 
 def read_lines(path: Path, whole: bool = False) -> list[Any]:

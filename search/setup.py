@@ -111,6 +111,7 @@ def ready_to_begin(options: argparse.Namespace, repository: Repository) -> Ready
         confirm_seeds=options.confirm_seeds,
         allow_degenerate=options.allow_degenerate,
         agent=options.agent,
+        gpu_dollars_per_hour=options.gpu_dollars_per_hour,
     )
     return Ready(settings, slots, gpus, settings.dataset, len(data.labels), repository.root)
 

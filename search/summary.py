@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from search.costs import cost_lines, costs_of, proposal_lines, proposals_of
 from search.evidence import METHOD, add_evidence, believed
 from search.frontier import analyse, noise_of, steps
 from search.history import History
@@ -17,6 +18,7 @@ from search.types import Status
 
 LABEL_WIDTH = 44  # characters
 MOST_LABELS = 14
+MOST_PROPOSALS = 30  # in the brief; the JSON has them all
 MOST_MEMORY_NOTES = 5  # in the brief; the JSON has them all
 
 
@@ -35,6 +37,9 @@ def summarise(paths: Sequence[Path], folder: Path, history: History) -> dict[str
     noise = noise_of(history.baseline_bin_accs)
     analysis = analyse(rows, history.changes_of(rows), noise, history.majority_bin_acc)
     analysis = add_evidence(analysis, history.evidence, history.photos, history.audit)
+    records = history.records[0] if len(history.records) == 1 else None
+    analysis["costs"] = costs_of(records) if records else None
+    analysis["proposals"] = proposals_of(records) if records else []
     write_in_place(folder / "analysis_summary.json", json.dumps(analysis, indent=2) + "\n")
     write_in_place(folder / "analysis_summary.md", markdown(analysis))
     draw_progress(rows, analysis["majority_bin_acc"], folder / "progress.png")
@@ -110,6 +115,11 @@ def markdown(analysis: Mapping[str, Any]) -> str:
     if notes:
         lines += ["", f"## Far more memory than the best of their time ({len(notes)})", ""]
         lines += [f"- `{note['commit']}` {note['note']}: {note['description']}" for note in notes[:MOST_MEMORY_NOTES]]
+    if analysis.get("proposals"):
+        told = analysis["proposals"]
+        lines += ["", f"## Proposals ({len(told)})", "", *proposal_lines(told[-MOST_PROPOSALS:])]
+    if analysis.get("costs"):
+        lines += ["", "## What it took", "", *cost_lines(analysis["costs"])]
     lines += ["", "## Next", ""]
     lines += [f"- {hint}" for hint in analysis["next_hints"]] or ["nothing stands out"]
     return "\n".join(lines) + "\n"

@@ -211,6 +211,7 @@ class Settings:
     confirm_seeds: int = 0  # searches from before there were races go on without
     allow_degenerate: bool = False
     agent: str = "none"  # searches from before there were agents go on without
+    gpu_dollars_per_hour: float | None = None  # where the user tells it
 
 
 D = TypeVar("D")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 LONGEST_IDEA = 100  # characters
@@ -28,33 +29,46 @@ class Said:
 class Agent:
     """One way to be asked.
 
-    command: with {brief}, the file that holds the prompt, {folder}, where it works, and {dollars}, what may be spent;
-    words with a {dollars} that is not limited are left out, with the word before. on_stdin: the prompt comes there.
-    said: reads its output. keys: environment variables, one of which must be set, unless one of the files, below the
-    home, is there. leaves: patterns of what the tool leaves in its folder. tells_dollars: whether a budget
-    can be kept.
+    command: with {brief}, the file that holds the prompt; {own}, a folder for the tool's files; {sandbox}, for one
+    that has its own; {more}, further words of the user's; {dollars}, what may be spent: where nothing limits that,
+    the word and the option before it are left out. on_stdin: the prompt comes there. said: reads its output, and its
+    own folder.
+    files: written to its own folder first. keys: environment variables, one of which must be set, unless one of the
+    logins, files below the home folder, is there. aliases: variables that it wants under another name, (its, usual).
+    leaves: patterns of what the tool leaves where it works. tells_dollars: whether a budget can be kept; None: it may.
     """
 
     name: str
     command: tuple[str, ...]
-    said: Callable[[str], Said]
+    said: Callable[[str, Path], Said]
     on_stdin: bool = True
     environment: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
     keys: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
+    logins: tuple[str, ...] = ()
+    aliases: tuple[tuple[str, str], ...] = ()
     leaves: tuple[str, ...] = ()
-    tells_dollars: bool | None = None  # None: it may
+    tells_dollars: bool | None = None
+    more: tuple[str, ...] = ()
 
-    def words(self, brief: str, folder: str, dollars: float | None) -> list[str]:
-        """The command line of one call."""
+    def words(self, brief: str, own: str, dollars: float | None, confined: bool) -> list[str]:
+        """The command line of one call. confined: from outside, so that the tool's own sandbox would be in the way."""
         found: list[str] = []
         for word in self.command:
-            if "{dollars}" in word and dollars is None:
+            if word == "{more}":
+                found += self.more
+            elif "{dollars}" in word and dollars is None:
                 found = found[:-1]  # the option itself
-                continue
-            filled = word.replace("{brief}", brief).replace("{folder}", folder)
-            found.append(filled.replace("{dollars}", f"{dollars:.4f}" if dollars is not None else ""))
+            else:
+                filled = word.replace("{brief}", brief).replace("{own}", own)
+                filled = filled.replace("{sandbox}", "danger-full-access" if confined else "workspace-write")
+                found.append(filled.replace("{dollars}", f"{dollars:.4f}" if dollars is not None else ""))
         return found
+
+    def variables(self, given: Mapping[str, str], own: str) -> dict[str, str]:
+        """What its environment has beside the user's."""
+        renamed = {its: given[usual] for its, usual in self.aliases if its not in given and usual in given}
+        return renamed | {name: value.replace("{own}", own) for name, value in self.environment.items()}
 
 
 def idea_of(answer: str) -> str:
@@ -66,7 +80,7 @@ def idea_of(answer: str) -> str:
     return text if len(text) <= LONGEST_IDEA else text[: LONGEST_IDEA - 1] + "…"
 
 
-def plain(output: str) -> Said:
+def plain(output: str, own: Path) -> Said:
     """Any command's: its text; and where its last line is JSON, the cost that it tells."""
     lines = output.strip().splitlines()
     record = _record(lines[-1]) if lines else {}
@@ -100,8 +114,29 @@ def _number(record: dict[str, Any], *names: str) -> float | None:
 
 
 def records_of(output: str) -> list[dict[str, Any]]:
-    """The lines of an output that are JSON objects."""
-    return [record for line in output.splitlines() if line.startswith("{") and (record := _record(line))]
+    """The JSON objects that begin a line of an output, also those over several lines."""
+    found, decoder, position = [], json.JSONDecoder(), 0
+    while (position := output.find("{", position)) >= 0:
+        if position and output[position - 1] != "\n":
+            position += 1
+            continue
+        try:
+            record, position = decoder.raw_decode(output, position)
+            found.append(record)
+        except ValueError:
+            position += 1
+    return found
+
+
+def sum_of(records: Iterable[Any], *path: str) -> float | None:
+    """The sum of a number that lies at this path of each record, where it has one."""
+    values: list[float | None] = []
+    for record in records:
+        for key in path:
+            record = record.get(key) if isinstance(record, dict) else None  # noqa: PLW2901
+        if isinstance(record, (int, float)) and not isinstance(record, bool):
+            values.append(float(record))
+    return total(values)
 
 
 def total(values: Sequence[float | None]) -> float | None:

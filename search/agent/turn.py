@@ -150,20 +150,27 @@ def call(agent: Agent, task: Assignment, desk: Desk, prompt: str, attempt: int, 
     given = folder / f"prompt{attempt}.md"
     given.write_text(prompt)
     left = None if task.dollars is None else max(task.dollars, 0.01)
-    command = agent.words(str(given if agent.on_stdin else brief), str(tree), left)
+    is_confined = task.secret is not None and is_available()
+    own = folder / f"own{attempt}"
+    own.mkdir(exist_ok=True)
+    for name, text in agent.files.items():
+        (own / name).write_text(text)
+    command = agent.words(str(given if agent.on_stdin else brief), str(own), left, is_confined)
     if agent.on_stdin:
         command = ["/bin/sh", "-c", 'exec "$@" < "$0"', str(given), *command]
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
-    if task.secret is not None and is_available():
-        command = confined_agent(command, [desk.smoke.view], [tree, temporary], task.kept, task.secret)
+    if is_confined:
+        read, write = [desk.smoke.view, given], [tree, temporary, own]
+        command = confined_agent(command, read, write, task.kept, task.secret or ())
     environment = {name: value for name, value in os.environ.items() if name not in LEAKING_VARIABLES}
-    environment |= {"TMPDIR": str(temporary), "AUTORESEARCH_BRIEF": str(brief), **HIDDEN_GPUS, **agent.environment}
+    environment |= {"TMPDIR": str(temporary), "AUTORESEARCH_BRIEF": str(brief), **HIDDEN_GPUS}
+    environment |= agent.variables(environment, str(own))
     limits = Limits(max(seconds, 1.0), None, LARGEST_OUTPUT)
     ended = run_limited(command, tree, environment, log, limits, desk.started)
     shutil.rmtree(temporary, ignore_errors=True)
     output = log.read_text(errors="replace")
-    said = agent.said(output)
+    said = agent.said(output, own)
     if ended.ended_for:
         return f"the agent was ended: {ended.ended_for}", said
     if ended.code or said.failure:

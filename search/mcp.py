@@ -1,0 +1,121 @@
+"""python -m search.mcp: the verbs of search/verbs.py for agents that speak the Model Context Protocol, over stdio."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any
+
+from mcp.server import MCPServer
+from mcp.types import CallToolResult, TextContent
+from pydantic import Field
+
+from search import verbs
+from search.requests import Wish
+from search.types import SearchError
+from search.worktree import clean_environment
+
+INSTRUCTIONS = (
+    "A search for a better train.py: each experiment is one commit of it, trained for a fixed time on one GPU. Read "
+    "`summary` first; `show` tells what an experiment changed and how it went; `propose` hands in your own train.py, "
+    "edited from the incumbent's; it is checked, trained and decided like any other. SKILL.md says more."
+)
+Tag = Annotated[str, Field(description="the search; empty for the newest")]
+Verb = Callable[..., dict[str, Any]]
+
+
+def as_tool(verb: Verb) -> Callable[..., Any]:
+    """A known failure is its one line, with isError, and not a traceback."""
+
+    @functools.wraps(verb)
+    def called(*given: Any, **named: Any) -> Any:
+        try:
+            return verb(*given, **named)
+        except (SearchError, OSError) as error:
+            return CallToolResult(content=[TextContent(type="text", text=f"error: {error}")], is_error=True)
+
+    return called
+
+
+def status(tag: Tag = "") -> dict[str, Any]:
+    """What the search does now: slots, counts, frontier, proposals."""
+    return verbs.status(tag or None)
+
+
+def summary(tag: Tag = "") -> dict[str, Any]:
+    """All that is known: frontier, near misses, losing regions, proposals, costs, what to try next."""
+    return verbs.summary(tag or None)
+
+
+def show(
+    experiment: Annotated[str, Field(description="its number or commit; or a proposal, as p3")], tag: Tag = ""
+) -> dict[str, Any]:
+    """One experiment: its diff, its trials with their metrics, tracebacks and the end of its log."""
+    return verbs.show(experiment, tag or None)
+
+
+def incumbent(tag: Tag = "") -> dict[str, Any]:
+    """The train.py to edit: that of the best commit so far."""
+    return verbs.incumbent(tag or None)
+
+
+def propose(
+    train_py: Annotated[str, Field(description="the whole edited train.py")],
+    idea: Annotated[str, Field(description="what it tries, in a few words")],
+    base: Annotated[str, Field(description="the commit it was edited from; empty for the incumbent")] = "",
+    wait_seconds: Annotated[float, Field(ge=0, le=600, description="how long to wait for the checks")] = 120.0,
+    tag: Tag = "",
+) -> dict[str, Any]:
+    """Hands in an edited train.py. It is checked, trains a few seconds on the CPU, and then is an experiment."""
+    return verbs.propose(train_py, idea, tag or None, base or None, wait_seconds)
+
+
+def pause(tag: Tag = "") -> dict[str, Any]:
+    """No new trial begins until `resume`; those that run go on."""
+    return verbs.ask(Wish.PAUSE, tag or None)
+
+
+def resume(tag: Tag = "") -> dict[str, Any]:
+    """A paused search begins trials again."""
+    return verbs.ask(Wish.RESUME, tag or None)
+
+
+def stop(
+    tag: Tag = "", now: Annotated[bool, Field(description="end the running trials too; they run again later")] = False
+) -> dict[str, Any]:
+    """Ends the search, once its running trials are recorded."""
+    return verbs.ask(Wish.STOP_NOW if now else Wish.STOP, tag or None)
+
+
+TOOLS: tuple[Verb, ...] = (status, summary, show, incumbent, propose, pause, resume, stop)
+
+
+def server() -> MCPServer:
+    try:
+        number = version("exit-site-search")
+    except PackageNotFoundError:
+        number = "0"
+    made = MCPServer("autoresearch", version=number, instructions=INSTRUCTIONS, log_level="WARNING")
+    for tool in TOOLS:
+        made.add_tool(as_tool(tool))
+    return made
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m search.mcp",
+        description=f"Serves a search to agents that speak the Model Context Protocol, on standard input and output. "
+        f"Tools: {', '.join(tool.__name__ for tool in TOOLS)}. Register it with your agent as the command: "
+        "python -m search.mcp, run in this repository (docs/agents.md has the lines).",
+    )
+    parser.parse_args(arguments)
+    clean_environment()
+    server().run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

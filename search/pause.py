@@ -1,0 +1,22 @@
+"""python -m search.pause: a running search begins no new trial until search.resume."""
+
+from __future__ import annotations
+
+import sys
+
+from search import command
+from search.requests import Wish
+from search.verbs import ask
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = command.parser(
+        "pause", "A running search begins no new trial, and asks no agent, until search.resume. Trials that run go on."
+    )
+    options = parser.parse_args(arguments)
+    told = "{tag}: paused; python -m search.resume --tag {tag}".format_map
+    return command.run("pause", options, lambda: ask(Wish.PAUSE, options.tag), told)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,21 @@
+"""python -m search.resume: a paused search begins trials again."""
+
+from __future__ import annotations
+
+import sys
+
+from search import command
+from search.requests import Wish
+from search.verbs import ask
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = command.parser(
+        "resume", "A paused search begins trials again. One that has ended: python -m search.launch --resume TAG."
+    )
+    options = parser.parse_args(arguments)
+    return command.run("resume", options, lambda: ask(Wish.RESUME, options.tag), "{tag}: goes on".format_map)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

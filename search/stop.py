@@ -1,0 +1,26 @@
+"""python -m search.stop: ends a running search."""
+
+from __future__ import annotations
+
+import sys
+
+from search import command
+from search.requests import Wish
+from search.verbs import ask
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = command.parser(
+        "stop",
+        "Ends a running search: the trials that run are finished and recorded, then its summary is written. "
+        "Go on later with python -m search.launch --resume TAG.",
+    )
+    parser.add_argument("--now", action="store_true", help="end the trials too, as Ctrl-C does; they run again later")
+    options = parser.parse_args(arguments)
+    wish = Wish.STOP_NOW if options.now else Wish.STOP
+    told = "{tag}: ends; python -m search.status {tag}".format_map
+    return command.run("stop", options, lambda: ask(wish, options.tag), told)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
