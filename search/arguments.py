@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 import prepare
+from search.agent.agents import AgentPlan
 from search.agent.presets import PRESETS, agent_of, check_agent
-from search.agent.workshop import AgentPlan
 from search.gpus import LOGICAL_SLOTS
 from search.plan import Limit
 from search.race import MOST_SEEDS

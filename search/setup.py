@@ -10,7 +10,7 @@ from pathlib import Path
 
 import prepare
 from search import sealed
-from search.agent.workshop import Places
+from search.agent.smoke import Places
 from search.arguments import slot_count
 from search.gpus import visible_gpus
 from search.recipe import read_recipe

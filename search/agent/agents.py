@@ -71,6 +71,18 @@ class Agent:
         return renamed | {name: value.replace("{own}", own) for name, value in self.environment.items()}
 
 
+@dataclass(frozen=True)
+class AgentPlan:
+    """agent: None is the built-in one. seconds: for one proposal's thinking. dollars: for the whole search."""
+
+    name: str
+    agent: Agent | None
+    proposals: int
+    seconds: float
+    per_round: int
+    dollars: float | None = None
+
+
 def idea_of(answer: str) -> str:
     """The idea's name, from the line `IDEA: …`, else from the answer's first line."""
     marked = IDEA.findall(answer)

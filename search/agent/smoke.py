@@ -27,6 +27,15 @@ TOLD = 1500  # characters of a traceback that are handed back
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where edits are checked. secret: what runs and agents must not read; None: they are not confined."""
+
+    dataset: Path
+    threads: int
+    secret: tuple[Path, ...] | None
+
+
+@dataclass(frozen=True)
 class SmokeSetup:
     """folder: its own, for the photos, worktrees and logs. secret: what the run must not read; None: not confined."""
 

@@ -10,14 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 
-from search.agent.agents import Agent
+from search.agent.agents import Agent, AgentPlan
 from search.agent.brief import facts_of, written
 from search.agent.builtin import Tried
 from search.agent.handed_in import take_in
-from search.agent.smoke import SmokeSetup, draw_photos
+from search.agent.smoke import Places, SmokeSetup, draw_photos
 from search.agent.turn import NO_ANSWER, Assignment, Desk, ask, choose_and_check
 from search.agent.vetting import Ground
 from search.coordinator import Coordinator
@@ -30,27 +29,6 @@ from search.worktree import Repository
 
 LOOK_SECONDS = 1.0  # between two looks at what others ask
 MOST_AT_ONCE = 4  # edits that are checked at a time
-
-
-@dataclass(frozen=True)
-class AgentPlan:
-    """agent: None is the built-in one. seconds: for one proposal's thinking. dollars: for the whole search."""
-
-    name: str
-    agent: Agent | None
-    proposals: int
-    seconds: float
-    per_round: int
-    dollars: float | None = None
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where edits are checked. secret: what runs and agents must not read; None: they are not confined."""
-
-    dataset: Path
-    threads: int
-    secret: tuple[Path, ...] | None
 
 
 class Workshop:
@@ -224,8 +202,7 @@ class Workshop:
     # --- in threads ---
 
     def _ask(self, agent: Agent, task: Assignment, brief: Callable[[], str]) -> Proposal:
-        whole = Assignment(**{**task.__dict__, "brief": brief()})
-        return ask(agent, whole, self.desk)
+        return ask(agent, replace(task, brief=brief()), self.desk)
 
     def _start(self, about: str, work: Callable[..., Proposal], *given: object) -> None:
         def run() -> None:

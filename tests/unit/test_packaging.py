@@ -28,6 +28,7 @@ IMPORTS = {
     "plan": {"commits", "contest", "race", "recipe", "space", "state", "types"},
     "frontier": {"types", "ledger", "rules"},
     "sampler": {"space", "transfer", "types", "numpy", "optuna"},
+    "costs": set(),
     # edges
     "paths": set(),
     "gpus": set(),
@@ -43,9 +44,9 @@ IMPORTS = {
     "tags": {"paths", "state", "types", "worktree"},
     "ledger": {"types", "worktree"},
     "runfiles": {"contest", "ledger", "paths", "state", "types"},
-    "history": {"evidence", "ledger", "paths", "recipe", "types", "worktree"},
+    "history": {"costs", "evidence", "ledger", "paths", "recipe", "types", "worktree"},
     "evidence": {"ledger", "numpy"},
-    "summary": {"evidence", "frontier", "history", "ledger", "types", "matplotlib"},
+    "summary": {"costs", "evidence", "frontier", "history", "ledger", "types", "matplotlib"},
     "study": {"sampler", "space", "transfer", "types", "optuna"},
     "studies": {"commits", "space", "state", "study", "transfer", "types"},
     "scoring": {"types", "prepare"},
@@ -68,32 +69,76 @@ IMPORTS = {
         "types", "worktree", "numpy",
     },
     # the command
-    "arguments": {"gpus", "plan", "prepare", "race", "types"},
-    "setup": {"arguments", "gpus", "prepare", "recipe", "scoring", "sealed", "space", "tags", "types", "worktree"},
-    "launch": {
-        "arguments", "coordinator", "engine", "process", "report", "sandbox", "setup", "signals", "trial", "types",
+    "arguments": {"agent.agents", "agent.presets", "gpus", "plan", "prepare", "race", "types"},
+    "setup": {
+        "agent.smoke", "arguments", "gpus", "prepare", "recipe", "scoring", "sealed", "space", "tags", "types",
         "worktree",
     },
+    "launch": {
+        "agent.workshop", "arguments", "coordinator", "engine", "process", "report", "sandbox", "setup", "signals",
+        "trial", "types", "worktree",
+    },
+    # outside agents
+    "command": {"types", "worktree"},
+    "mcp": {"requests", "types", "verbs", "worktree", "mcp", "pydantic"},
+    "pause": {"command", "requests", "verbs"},
+    "propose": {"command", "types", "verbs"},
+    "requests": {"paths", "worktree"},
+    "resume": {"command", "requests", "verbs"},
+    "show": {"command", "verbs"},
+    "stop": {"command", "requests", "verbs"},
+    "verbs": {"paths", "recipe", "requests", "state", "status", "tags", "types", "worktree"},
+    # the agent's turn
+    "agent.agents": set(),
+    "agent.brief": {"state", "types"},
+    "agent.builtin": {
+        "agent.catalogue", "agent.network_edits", "agent.surgery", "agent.training_edits", "recipe", "types",
+        "libcst",
+    },
+    "agent.catalogue": {"agent.surgery", "types", "libcst"},
+    "agent.handed_in": {"agent.agents", "agent.turn", "agent.vetting", "pinned", "types"},
+    "agent.network_edits": {"agent.catalogue", "agent.surgery", "libcst"},
+    "agent.presets": {"agent.agents", "types"},
+    "agent.smoke": {"footer", "prepare", "process", "scorer", "training", "worktree", "numpy"},
+    "agent.surgery": {"libcst"},
+    "agent.training_edits": {"agent.catalogue", "agent.surgery", "libcst"},
+    "agent.turn": {
+        "agent.agents", "agent.builtin", "agent.smoke", "agent.vetting", "pinned", "process", "recipe", "sandbox",
+        "types", "worktree",
+    },
+    "agent.vetting": {"axes", "recipe", "space", "types"},
+    "agent.workshop": {
+        "agent.agents", "agent.brief", "agent.builtin", "agent.handed_in", "agent.smoke", "agent.turn",
+        "agent.vetting", "coordinator", "frontier", "plan", "process", "requests", "types", "worktree",
+    },
 }  # fmt: skip
-LIBRARIES = {"git", "libcst", "matplotlib", "numpy", "optuna", "pandas", "PIL", "ray", "rich", "torch", "torchvision"}
+LIBRARIES = {
+    "git", "libcst", "matplotlib", "mcp", "numpy", "optuna", "pandas", "PIL", "pydantic", "ray", "rich", "torch",
+    "torchvision",
+}  # fmt: skip
+PACKAGES = {"search", "search.agent"}
+
+
+def file_of(module):
+    return ROOT / "search" / f"{module.replace('.', '/')}.py"
 
 
 def imports_of(module):
-    tree = ast.parse((ROOT / "search" / f"{module}.py").read_text())
-    named = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
-    named |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    named |= {
-        f"search.{alias.name}"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module == "search"
-        for alias in node.names
-    }
+    tree = ast.parse(file_of(module).read_text())
+    named = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module in PACKAGES:
+            named |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            named.add(node.module)
     own = {name.removeprefix("search.") for name in named if name.startswith("search.") or name == "prepare"}
     return own | ({name.split(".")[0] for name in named} & LIBRARIES)
 
 
 def test_every_module_is_listed():
-    assert {path.stem for path in (ROOT / "search").glob("*.py")} == {*IMPORTS, "__init__"}
+    found = {path.relative_to(ROOT / "search").with_suffix("") for path in (ROOT / "search").rglob("*.py")}
+    names = {".".join(path.parts) for path in found if path.name != "__init__"}
+    assert names == set(IMPORTS)
 
 
 @pytest.mark.parametrize("module", sorted(IMPORTS))
@@ -103,7 +148,7 @@ def test_modules_import_what_they_may(module):
 
 def test_guard_and_types_need_the_standard_library_only():
     for module in ("guard", "confine", "types"):
-        tree = ast.parse((ROOT / "search" / f"{module}.py").read_text())
+        tree = ast.parse(file_of(module).read_text())
         named = {alias.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names}
         named |= {n.module.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
         assert named <= sys.stdlib_module_names
