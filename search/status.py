@@ -72,6 +72,7 @@ def snapshot(state: State, paths: RunPaths, running: bool, now: float) -> dict[s
         "schema_version": 1,
         "tag": state.settings.tag,
         "running": running,
+        "paused": state.paused,
         "slots": [slot_now(slot, now) for slot in slots] if running else [],
         "counts": {"experiments": len(decisions)} | {str(status): state.count(status) for status in Status},
         "experiments_per_hour": round(len(decisions) / span * 3600, 1) if outcomes else 0.0,

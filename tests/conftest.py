@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-PROJECT = ("prepare.py", "train.py", "summarize_results.py", "search", "spaces", ".gitignore")
+PROJECT = ("prepare.py", "train.py", "summarize_results.py", "program.md", "search", "spaces", ".gitignore")
 FAST_TRAIN = """
 import argparse, os, sys, time
 from dataclasses import dataclass

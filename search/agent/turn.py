@@ -158,10 +158,11 @@ def call(agent: Agent, task: Assignment, desk: Desk, prompt: str, attempt: int, 
     command = agent.words(str(given if agent.on_stdin else brief), str(own), left, is_confined)
     if agent.on_stdin:
         command = ["/bin/sh", "-c", 'exec "$@" < "$0"', str(given), *command]
+    log.touch()
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
     if is_confined:
-        read, write = [desk.smoke.view, given], [tree, temporary, own]
+        read, write = [desk.smoke.view, given], [tree, temporary, own, log]  # the log: some open /dev/stderr
         command = confined_agent(command, read, write, task.kept, task.secret or ())
     environment = {name: value for name, value in os.environ.items() if name not in LEAKING_VARIABLES}
     environment |= {"TMPDIR": str(temporary), "AUTORESEARCH_BRIEF": str(brief), **HIDDEN_GPUS}

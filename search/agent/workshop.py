@@ -40,7 +40,7 @@ class Workshop:
         self.coordinator, self.plan, self.places, self.on_stop = coordinator, plan, places, on_stop
         self.repository, self.names = coordinator.repository, coordinator.names
         self.began = time.time()
-        self._results: queue.Queue[tuple[str, Proposal]] = queue.Queue()
+        self._results: queue.Queue[tuple[str, Proposal, bool]] = queue.Queue()  # the last: it was cut short
         self._jobs: dict[str, threading.Thread] = {}  # by what they are about
         self._guards: set[int] = set()
         self._ended = threading.Event()
@@ -69,22 +69,22 @@ class Workshop:
             self._begin_turn(self.plan)
 
     def close(self) -> None:
-        """Ends whatever thinks or is checked; what had passed by then is taken in."""
+        """Ends whatever thinks or is checked; what had come by then is taken in."""
         self._ended.set()
         end_guards(lambda: list(self._guards))
         for thread in self._jobs.values():
             thread.join(timeout=20)
-        self._take_results(only_passed=True)
+        self._take_results()
 
-    def _take_results(self, only_passed: bool = False) -> None:
+    def _take_results(self) -> None:
         while True:
             try:
-                about, proposal = self._results.get_nowait()
+                about, proposal, is_cut_short = self._results.get_nowait()
             except queue.Empty:
                 return
             self._jobs.pop(about, None)
-            if only_passed and proposal.refused:
-                continue  # cut short: it is asked for again
+            if is_cut_short and proposal.refused:
+                continue  # it is asked for again
             self.coordinator.take(proposal)
             if about.startswith(self.names.requests):
                 self.repository.delete_ref(about)
@@ -212,7 +212,7 @@ class Workshop:
                 made = work(*given)
             except Exception as error:  # whatever goes wrong with an edit ends as a line, not as the search
                 made = _failed(error, given)
-            self._results.put((about, made))
+            self._results.put((about, made, self._ended.is_set()))
 
         self._jobs[about] = threading.Thread(target=run, daemon=True, name=about)
         self._jobs[about].start()
