@@ -69,7 +69,7 @@ def snapshot(state: State, paths: RunPaths, running: bool, now: float) -> dict[s
     span = (max((o.ended for o in outcomes), default=0) - min((o.began for o in outcomes), default=0)) or 1.0
     slots = paths.slots()
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "tag": state.settings.tag,
         "running": running,
         "paused": state.paused,
@@ -79,6 +79,12 @@ def snapshot(state: State, paths: RunPaths, running: bool, now: float) -> dict[s
         "share_of_time_training": round(training / span / max(len({o.slot for o in outcomes}), 1), 3)
         if outcomes
         else 0.0,
+        "proposals": {
+            "refused": sum(bool(one.refused) for one in state.proposals),
+            "waiting": len(state.waiting()),
+            "tried": sum(one.proposal is not None for one in state.experiments.values()),
+            "agent_thinks": state.open_turn.agent if running and state.open_turn else None,
+        },
         "frontier": [
             {
                 "commit": kept.commit[:SHORT],
@@ -118,6 +124,8 @@ def rendered(shown: dict[str, Any], dashboard: str = "") -> Group:
         f"{counts['crash']} crashed; {shown['experiments_per_hour']:.0f} per hour; training "
         f"{shown['share_of_time_training']:.0%} of the slots' time"
     ]
+    lines += ["paused: no new trial begins; python -m search.resume"] if shown["paused"] else []
+    lines += [proposals_told(shown["proposals"])] if any(shown["proposals"].values()) else []
     lines += [
         f"  {kept['commit']}  bin_acc {kept['bin_acc']:.4f}  mc_acc {kept['mc_acc']:.4f}  {rates_of(kept)}"
         f"{kept['description']}"
@@ -125,6 +133,12 @@ def rendered(shown: dict[str, Any], dashboard: str = "") -> Group:
     ]
     lines += [f"Ray dashboard {dashboard}"] if dashboard else []
     return Group(table, Text("\n".join(lines)))
+
+
+def proposals_told(counts: dict[str, Any]) -> str:
+    """In one line."""
+    thinks = f"; {counts['agent_thinks']} thinks" if counts["agent_thinks"] else ""
+    return f"proposals: {counts['tried']} tried, {counts['waiting']} waiting, {counts['refused']} refused{thinks}"
 
 
 def rates_of(kept: dict[str, Any]) -> str:

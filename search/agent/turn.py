@@ -37,6 +37,7 @@ OWN = (
     ".gitignore.swp",
 )
 NO_ANSWER = ("the agent was ended", "the agent failed", "it could not be asked")
+NOTHING_LEFT = "no edit of the catalogue applies to this train.py and is new"
 HIDDEN_GPUS = {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "", "ROCR_VISIBLE_DEVICES": ""}
 EDITED = "train.py"
 one_smoke_at_a_time = threading.Semaphore(1)
@@ -228,7 +229,7 @@ def choose_and_check(task: Assignment, desk: Desk, tried: Sequence[Tried], seed:
     for attempt in range(1, ATTEMPTS + 1):
         chosen = choose(task.ground.source, values_of(task.ground.source), tried, known, passed_over, rng)
         if chosen is None:
-            made = replace(made, refused=made.refused or "no edit of the catalogue applies to this train.py and is new")
+            made = replace(made, refused=made.refused or NOTHING_LEFT)
             break
         one, source = chosen
         passed_over.add(one.name)

@@ -17,7 +17,7 @@ from search.agent.brief import facts_of, written
 from search.agent.builtin import Tried
 from search.agent.handed_in import take_in
 from search.agent.smoke import Places, SmokeSetup, draw_photos
-from search.agent.turn import NO_ANSWER, Assignment, Desk, ask, choose_and_check
+from search.agent.turn import NO_ANSWER, NOTHING_LEFT, Assignment, Desk, ask, choose_and_check
 from search.agent.vetting import Ground
 from search.coordinator import Coordinator
 from search.frontier import noise_of
@@ -65,7 +65,7 @@ class Workshop:
         if state.incumbent is None or self.coordinator.stopping:
             return
         self._begin_handed_in()
-        if self.plan and turn_is_due(state, self.plan.per_round, self.coordinator.limit) and self._can_spend():
+        if self.plan and turn_is_due(state, self.plan.per_round, self.coordinator.limit) and self._can_be_asked():
             self._begin_turn(self.plan)
 
     def close(self) -> None:
@@ -114,15 +114,19 @@ class Workshop:
         for decision in unmerged(self.coordinator.state, self.coordinator.commits):
             if self._has_room(decision.commit):
                 idea = f"{decision.description} (as kept before, on top of what it beat)"
-                self._start(decision.commit, take_in, decision.commit, "merge", idea, self._ground(), self.desk)
+                beaten = self._ground(decision.incumbent)
+                self._start(decision.commit, take_in, decision.commit, "merge", idea, beaten, self.desk)
 
     def _has_room(self, about: str) -> bool:
         is_free = about not in self._jobs and len(self._jobs) < MOST_AT_ONCE
         return is_free and self.coordinator.state.incumbent is not None
 
-    def _can_spend(self) -> bool:
+    def _can_be_asked(self) -> bool:
         assert self.plan is not None
-        if self.plan.dollars is None or self.plan.agent is None:
+        if self.plan.agent is None:  # it is asked again once the incumbent is another
+            left = (self.coordinator.state.centre, NOTHING_LEFT)
+            return all((one.parent, one.refused) != left for one in self.coordinator.state.proposals)
+        if self.plan.dollars is None:
             return True
         asked = [one for one in self.coordinator.state.proposals if one.author == self.plan.name]
         if any(one.cost.dollars is None and not one.refused.startswith(NO_ANSWER) for one in asked):
@@ -138,8 +142,9 @@ class Workshop:
             self.coordinator.tell(f"{line}; it is not asked again")
         return False
 
-    def _ground(self) -> Ground:
-        centre, commits = self.coordinator.state.centre, self.coordinator.commits
+    def _ground(self, commit: str = "") -> Ground:
+        """What edits are made from: a commit, the incumbent where none is named."""
+        centre, commits = commit or self.coordinator.state.centre, self.coordinator.commits
         return Ground(centre, commits.source_at(centre), commits.space(centre), self.coordinator.identities())
 
     def _begin_turn(self, plan: AgentPlan) -> None:

@@ -176,7 +176,7 @@ def test_outside_agents_propose_pause_show_and_stop(tmp_path, demo):
         == "queued"
     )
     launch(repository, demo, "--resume", "t", "--experiments", str(len(rows(repository)) + 8))
-    ideas = [one["idea"] for one in records(repository, "proposals.jsonl")]
+    ideas = [one["idea"] for one in records(repository, "proposals.jsonl") if one["author"] == "inbox"]
     assert ideas == ["sharper logits", "the same", "sharper still", "later"]
 
 
