@@ -24,6 +24,8 @@ BUSY = {
 SHOWN = {
     "tag": "nov23",
     "running": True,
+    "paused": True,
+    "proposals": {"refused": 1, "waiting": 0, "tried": 2, "agent_thinks": "claude"},
     "slots": [BUSY, BUSY | {"slot": 1, "training_seconds": None, "loss": None}, {"slot": 2, "trial": None}],
     "counts": {"experiments": 14, "keep": 3, "discard": 10, "crash": 1},
     "experiments_per_hour": 41.3,
@@ -43,7 +45,18 @@ def test_the_table_shows_every_slot_the_frontier_and_the_dashboard():
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(rendered(SHOWN, "http://127.0.0.1:8265"))
     text = console.export_text()
-    for words in ("gpu0", "33 / 300 s", "starting", "idle", "lr 0.1 -> [0.2]", "abc1234", "93%", "127.0.0.1:8265"):
+    for words in (
+        "gpu0",
+        "33 / 300 s",
+        "starting",
+        "idle",
+        "lr 0.1 -> [0.2]",
+        "abc1234",
+        "93%",
+        "127.0.0.1:8265",
+        "paused",
+        "2 tried, 0 waiting, 1 refused; claude thinks",
+    ):
         assert words in text
 
 
