@@ -51,10 +51,10 @@ def summary(tag: Tag = "") -> dict[str, Any]:
 
 
 def show(
-    experiment: Annotated[str, Field(description="its number or commit; or a proposal, as p3")], tag: Tag = ""
+    experiment: Annotated[str | int, Field(description="its number or commit; or a proposal, as p3")], tag: Tag = ""
 ) -> dict[str, Any]:
     """One experiment: its diff, its trials with their metrics, tracebacks and the end of its log."""
-    return verbs.show(experiment, tag or None)
+    return verbs.show(str(experiment), tag or None)
 
 
 def incumbent(tag: Tag = "") -> dict[str, Any]:

@@ -159,9 +159,8 @@ def test_a_real_agent_in_a_real_search(tmp_path, demo, installed, monkeypatch):
     assert told["costs"]["agent"]["model_dollars"] > 0
     brief = json.dumps(endpoint.requests[0]["body"])
     assert "Edit `train.py` and nothing else" in brief and "wants one better idea" in brief
-    # What it tried already is not tried again, and the model is told so.
-    later = records(repository, "proposals.jsonl")[1:]
-    assert all("the same as" in one["refused"] for one in later)
+    if len(records(repository, "proposals.jsonl")) > 1:  # the next brief tells what became of it
+        assert any("sharper logits [opencode]" in json.dumps(request["body"]) for request in endpoint.requests)
 
 
 def test_another_client_speaks_to_the_mcp_server(tmp_path, demo, fast_repository):
