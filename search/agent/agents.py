@@ -35,6 +35,7 @@ class Agent:
     own folder.
     files: written to its own folder first. keys: environment variables, one of which must be set, unless one of the
     logins, files below the home folder, is there. aliases: variables that it wants under another name, (its, usual).
+    homes: folders below the home folder where it keeps its state; made first, since a confined tool may not be able to.
     leaves: patterns of what the tool leaves where it works. tells_dollars: whether a budget can be kept; None: it may.
     """
 
@@ -47,6 +48,7 @@ class Agent:
     keys: tuple[str, ...] = ()
     logins: tuple[str, ...] = ()
     aliases: tuple[tuple[str, str], ...] = ()
+    homes: tuple[str, ...] = ()
     leaves: tuple[str, ...] = ()
     tells_dollars: bool | None = None
     more: tuple[str, ...] = ()

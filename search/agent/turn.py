@@ -163,6 +163,8 @@ def call(agent: Agent, task: Assignment, desk: Desk, prompt: str, attempt: int, 
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
     if is_confined:
+        for home in agent.homes:
+            (Path.home() / home).mkdir(parents=True, exist_ok=True)
         read, write = [desk.smoke.view, given], [tree, temporary, own, log]  # the log: some open /dev/stderr
         command = confined_agent(command, read, write, task.kept, task.secret or ())
     environment = {name: value for name, value in os.environ.items() if name not in LEAKING_VARIABLES}

@@ -67,10 +67,12 @@ def installed(tmp_path_factory):
 
 
 def ready(name, endpoint, home, monkeypatch):
-    """The words of --agent, in an environment where the client talks to the endpoint alone."""
+    """The words of --agent, in an environment where the client talks to the endpoint alone.
+
+    home: the repository lies within, as it mostly does, so that little of it can be written by a confined tool.
+    """
     for variable in [key for key in os.environ if key.endswith(("_API_KEY", "_BASE_URL", "_TOKEN"))]:
         monkeypatch.delenv(variable)
-    home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     for variable in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
         monkeypatch.delenv(variable, raising=False)
@@ -117,7 +119,7 @@ def test_a_real_agent_goes_through_its_turn(tmp_path, demo, installed, monkeypat
     monkeypatch.setenv("PATH", f"{installed(name)}{os.pathsep}{os.environ['PATH']}")
     bench = Bench(tmp_path, demo)
     with Endpoint(OLD_LINE, NEW_LINE) as endpoint:
-        agent = agent_of(ready(name, endpoint, tmp_path / "home", monkeypatch))
+        agent = agent_of(ready(name, endpoint, tmp_path, monkeypatch))
         budget = 5.0 if agent.tells_dollars else None
         check_agent(agent, budget)
         made = ask(agent, bench.task(seconds=180, dollars=budget), bench.desk)
@@ -147,7 +149,7 @@ def test_a_real_agent_in_a_real_search(tmp_path, demo, installed, monkeypatch):
     monkeypatch.setenv("PATH", f"{installed('opencode')}{os.pathsep}{os.environ['PATH']}")
     repository = make_repository(tmp_path / "project", SLOW_TRAIN)
     with Endpoint(OLD, NEW) as endpoint:
-        words = ready("opencode", endpoint, tmp_path / "home", monkeypatch)
+        words = ready("opencode", endpoint, tmp_path, monkeypatch)
         asked = ["--agent", words, "--agent-budget-usd", "1", "--experiments-per-round", "3"]
         launch(repository, demo, "--tag", "t", "--experiments", "30", "--confirm-seeds", "0", *asked)
     check_agreement(repository, 31)
