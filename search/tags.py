@@ -10,7 +10,7 @@ from search.types import UsageError
 from search.worktree import Repository
 
 TAG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,58}[A-Za-z0-9])?")
-SLOT_SUFFIX = re.compile(r"^(.+)-gpu\d+$")
+SUFFIX = re.compile(r"^(.+)-(?:gpu\d+|inbox)$")  # of a search's further branches
 
 
 def check_tag(repository: Repository, tag: str) -> None:
@@ -24,11 +24,11 @@ def check_tag(repository: Repository, tag: str) -> None:
         raise UsageError(
             f"--tag {tag}: a search of this name exists; go on with it: --resume {tag}, or name another with --tag"
         )
-    own_heads = re.compile(rf"refs/heads/{re.escape(names.branch)}(-gpu\d+)?(/.*)?$")
-    own_refs = re.compile(rf"refs/autoresearch/{re.escape(tag)}(-gpu\d+)?/")
+    own_heads = re.compile(rf"refs/heads/{re.escape(names.branch)}(-gpu\d+|-inbox)?(/.*)?$")
+    own_refs = re.compile(rf"refs/autoresearch/{re.escape(tag)}(-gpu\d+|-inbox)?/")
     taken = [ref for ref in heads if own_heads.match(ref) or ref == "refs/heads/autoresearch"]
     taken += [ref for ref in others if own_refs.match(ref)]
-    parent = SLOT_SUFFIX.match(tag)
+    parent = SUFFIX.match(tag)
     if parent:
         other = Names(parent[1])
         taken += [ref for ref in (*heads, *others) if ref == other.incumbent_ref or ref.startswith(other.refs + "/")]

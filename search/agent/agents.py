@@ -90,7 +90,12 @@ def idea_of(answer: str) -> str:
     marked = IDEA.findall(answer)
     lines = [line for line in answer.splitlines() if line.strip()]
     text = marked[-1] if marked else lines[0] if lines else ""
-    text = " ".join(text.replace("`", "").split()).strip("*_ ")
+    return one_line(text.replace("`", "")).strip("*_ ")
+
+
+def one_line(text: str) -> str:
+    """A text as a row can show it: one line, printable, not too long."""
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return text if len(text) <= LONGEST_IDEA else text[: LONGEST_IDEA - 1] + "…"
 
 

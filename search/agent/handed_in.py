@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search import pinned
-from search.agent.agents import LONGEST_IDEA
+from search.agent.agents import one_line
 from search.agent.turn import EDITED, Desk, Edited, checked
 from search.agent.vetting import Ground, Refused
 from search.types import Proposal
@@ -13,7 +13,7 @@ def take_in(commit: str, author: str, idea: str, ground: Ground, desk: Desk) -> 
     """The proposal that a commit becomes, or the reason why it cannot be one."""
     repository = desk.repository
     title = (repository.message_of(commit).splitlines() or [""])[0]
-    named = " ".join((idea or title).split())[:LONGEST_IDEA]
+    named = one_line(idea or title)
     made = Proposal(0, author, named, ground.commit, origin=commit)
     try:
         parents = repository.parents_of(commit)

@@ -76,9 +76,15 @@ class Assignment:
 
 def ask(agent: Agent, task: Assignment, desk: Desk) -> Proposal:
     """What comes of asking an agent: a proposal that passed every check, or the reason why there is none."""
-    folder = desk.folder / task.name
-    tree = folder / "tree"
+    tree = desk.folder / task.name / "tree"
     desk.repository.export(task.ground.commit, tree)
+    try:
+        return _asked(agent, task, desk, tree)
+    finally:
+        shutil.rmtree(tree, ignore_errors=True)
+
+
+def _asked(agent: Agent, task: Assignment, desk: Desk, tree: Path) -> Proposal:
     (tree / "analysis_summary.json").write_text(task.summary)
     made = Proposal(0, agent.name, "", task.ground.commit, turn=task.turn)
     said: list[Said] = []
@@ -88,6 +94,8 @@ def ask(agent: Agent, task: Assignment, desk: Desk) -> Proposal:
         began = time.monotonic()
         failed, answered = call(agent, task, desk, prompt, attempt, task.seconds - thinking)
         thinking += time.monotonic() - began
+        if (tree / EDITED).is_file():  # what is refused before it is a commit can still be looked at
+            shutil.copyfile(tree / EDITED, tree.parent / f"edit{attempt}.py")
         said.append(answered)
         made = replace(made, idea=idea_of(answered.answer) or made.idea, cost=cost_of(said, thinking))
         if failed:

@@ -60,11 +60,15 @@ class Workshop:
         if time.monotonic() - self._looked < LOOK_SECONDS:
             return
         self._looked = time.monotonic()
-        self._heed_requests()
+        try:
+            self._heed_requests()
+            if self.coordinator.state.incumbent is not None and not self.coordinator.stopping:
+                self._begin_handed_in()
+        except GitError as error:  # what others want must not end the search; it is looked for again
+            self._tell_once(f"what is handed in could not be read: {error}")
         state = self.coordinator.state
         if state.incumbent is None or self.coordinator.stopping:
             return
-        self._begin_handed_in()
         if self.plan and turn_is_due(state, self.plan.per_round, self.coordinator.limit) and self._can_be_asked():
             self._begin_turn(self.plan)
 
@@ -137,10 +141,13 @@ class Workshop:
         return True
 
     def _refuse(self, line: str) -> bool:
+        self._tell_once(f"{line}; it is not asked again")
+        return False
+
+    def _tell_once(self, line: str) -> None:
         if line not in self._told:
             self._told.add(line)
-            self.coordinator.tell(f"{line}; it is not asked again")
-        return False
+            self.coordinator.tell(line)
 
     def _ground(self, commit: str = "") -> Ground:
         """What edits are made from: a commit, the incumbent where none is named."""

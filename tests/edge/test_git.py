@@ -83,6 +83,8 @@ def test_the_journal_refuses_a_second_writer(fast_repository, monkeypatch):
     [
         ("mar5", "refs/heads/autoresearch/mar5"),
         ("mar5", "refs/heads/autoresearch/mar5-gpu7"),
+        ("mar5", "refs/heads/autoresearch/mar5-inbox"),
+        ("mar5-inbox", "refs/autoresearch/mar5/journal"),
         ("mar5", "refs/heads/autoresearch/mar5/below"),
         ("mar5", "refs/autoresearch/mar5/journal"),
         ("mar5", "refs/autoresearch/mar5-gpu0/journal"),
