@@ -33,7 +33,8 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m search.launch",
         description="Searches for a better train.py: the baseline first, then experiments around the best, one trial "
         "per GPU at a time, until a limit or Ctrl-C. Without a limit it goes on until it is interrupted.",
-        epilog="Exit codes: 0 the limit was reached, or search.stop asked, 1 a known failure, 2 a wrong argument, 3 a bug, 130 interrupted. "
+        epilog="Exit codes: 0 the limit was reached, or search.stop asked, 1 a known failure, 2 a wrong argument, "
+        "3 a bug, 130 interrupted. "
         "What was found lies in runs/<tag>/ and on the branch autoresearch/<tag>.",
     )
     slots = made.add_argument_group("where it runs")

@@ -65,7 +65,8 @@ class Ready:
         return (
             f"{verb} {settings.tag}: {self.slots} slots{'' if self.gpus else ' (logical: no GPU here)'}, "
             f"{settings.max_train_seconds:g} s a trial, {experiments or 'endless'} experiments, {len(axes)} axes of "
-            f"{settings.space_name}, agent {settings.agent}, data set {self.dataset} ({self.photos} photos, {settings.image_size} px)"
+            f"{settings.space_name}, agent {settings.agent}, data set {self.dataset} ({self.photos} photos, "
+            f"{settings.image_size} px)"
         )
 
 
