@@ -14,8 +14,9 @@ from rich.live import Live
 from search.coordinator import Coordinator
 from search.frontier import verdict
 from search.history import History
+from search.snapshot import snapshot
 from search.state import State
-from search.status import plain_line, rendered, snapshot
+from search.status import plain_line, rendered
 from search.summary import summarise
 from search.types import SearchError, Status
 

@@ -1,105 +1,17 @@
-"""python -m search.status [TAG]: what a search is doing, told from another shell, from its journal and its files."""
+"""python -m search.status [TAG]: what a search is doing, told from another shell."""
 
 from __future__ import annotations
 
-import argparse
-import fcntl
-import json
-import re
+import io
 import sys
-import time
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from search.paths import RunPaths, SlotPaths
-from search.state import State
-from search.tags import load_state, searches
-from search.types import SearchError, Status, UsageError
-from search.worktree import SHORT, clean_environment, find_repository
-
-LOSS = re.compile(r"loss[ =:]+([0-9.eE+-]+|nan|inf)")
-TAIL_BYTES = 4096
-
-
-def is_running(paths: RunPaths) -> bool:
-    """Whether a driver holds the search's lock."""
-    try:
-        with paths.lock.open("r") as stream:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return False
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-
-
-def slot_now(slot: SlotPaths, now: float) -> dict[str, Any]:
-    """What a slot's trial is doing: trial, description, seconds of training so far (None: it is still starting) and
-    of budget, last loss; idle: trial None."""
-    shown: dict[str, Any] = {"slot": slot.number, "trial": None}
-    for running in sorted(slot.trials.glob("*/running.json")):
-        try:
-            record = json.loads(running.read_text())
-            since = record["training_since"]
-            with (running.parent / "run.log").open("rb") as log:
-                log.seek(max(log.seek(0, 2) - TAIL_BYTES, 0))
-                losses = LOSS.findall(log.read().decode(errors="replace"))
-        except (OSError, ValueError):
-            continue
-        shown = {
-            "slot": slot.number,
-            "trial": running.parent.name,
-            "description": record["description"],
-            "commit": record["commit"],
-            "training_seconds": since and round(now - since, 1),
-            "budget_seconds": record["budget"],
-            "loss": losses[-1] if losses else None,
-        }
-    return shown
-
-
-def snapshot(state: State, paths: RunPaths, running: bool, now: float) -> dict[str, Any]:
-    """Everything that status tells, as JSON."""
-    outcomes, decisions = list(state.outcomes.values()), list(state.verdicts.values())
-    training = sum(float(outcome.footer.get("train_seconds", 0) or 0) for outcome in outcomes if not outcome.crashed)
-    span = (max((o.ended for o in outcomes), default=0) - min((o.began for o in outcomes), default=0)) or 1.0
-    slots = paths.slots()
-    return {
-        "schema_version": 2,
-        "tag": state.settings.tag,
-        "running": running,
-        "paused": state.paused,
-        "slots": [slot_now(slot, now) for slot in slots] if running else [],
-        "counts": {"experiments": len(decisions)} | {str(status): state.count(status) for status in Status},
-        "experiments_per_hour": round(len(decisions) / span * 3600, 1) if outcomes else 0.0,
-        "share_of_time_training": round(training / span / max(len({o.slot for o in outcomes}), 1), 3)
-        if outcomes
-        else 0.0,
-        "proposals": {
-            "refused": sum(bool(one.refused) for one in state.proposals),
-            "waiting": len(state.waiting()),
-            "tried": sum(one.proposal is not None for one in state.experiments.values()),
-            "agent_thinks": state.open_turn.agent if running and state.open_turn else None,
-        },
-        "frontier": [
-            {
-                "commit": kept.commit[:SHORT],
-                "bin_acc": kept.score.bin_acc,
-                "mc_acc": kept.score.mc_acc,
-                "sensitivity": kept.metrics.get("sensitivity"),
-                "specificity": kept.metrics.get("specificity"),
-                "seeds": len(kept.seeds),
-                "description": kept.description,
-            }
-            for kept in state.frontier
-            if kept.score
-        ],
-        "notes": [f"{decision.commit[:SHORT]}: {decision.note}" for decision in decisions if decision.note],
-    }
+from search import command
+from search.verbs import status
 
 
 def rendered(shown: dict[str, Any], dashboard: str = "") -> Group:
@@ -167,30 +79,18 @@ def plain_line(shown: dict[str, Any]) -> str:
     return " | ".join(parts)
 
 
+def told(shown: dict[str, Any]) -> str:
+    """For a terminal, as wide as it is."""
+    console = Console(file=io.StringIO(), width=Console().width, force_terminal=sys.stdout.isatty())
+    console.print(rendered(shown))
+    return console.file.getvalue().rstrip("\n")  # type: ignore[attr-defined]
+
+
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m search.status", description="Tells what a search is doing.")
-    parser.add_argument("tag", nargs="?", help="the search (default: the newest)")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser = command.parser("status", "Tells what a search is doing.")
+    parser.add_argument("search", nargs="?", metavar="TAG", help="the search, in place of --tag")
     options = parser.parse_args(arguments)
-    clean_environment()
-    try:
-        repository = find_repository(Path(__file__).resolve().parent.parent)
-        tag = options.tag or next(iter(searches(repository)), "")
-        if not tag:
-            raise UsageError("no search in this repository yet; begin one: python -m search.launch --gpus 4")
-        paths = RunPaths(repository.root / "runs" / tag)
-        shown = snapshot(load_state(repository, tag), paths, is_running(paths), time.time())
-    except UsageError as error:
-        print(f"search.status: {error}", file=sys.stderr)
-        return 2
-    except SearchError as error:
-        print(f"search.status: {error}", file=sys.stderr)
-        return 1
-    if options.json:
-        print(json.dumps(shown))
-    else:
-        Console().print(rendered(shown))
-    return 0
+    return command.run("status", options, lambda: status(options.search or options.tag), told)
 
 
 if __name__ == "__main__":

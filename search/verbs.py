@@ -15,8 +15,8 @@ from typing import Any
 from search.paths import Names, RunPaths
 from search.recipe import read_recipe
 from search.requests import Request, Wish, send
+from search.snapshot import is_running, snapshot
 from search.state import State
-from search.status import is_running, snapshot
 from search.tags import load_state, searches
 from search.types import Decision, Experiment, Outcome, Proposal, SearchError, UsageError
 from search.worktree import Repository, find_repository

@@ -62,8 +62,10 @@ IMPORTS = {
         "trial", "types", "worktree",
     },
     "engine": {"coordinator", "plan", "trial", "types", "worktree", "ray"},
-    "status": {"paths", "state", "tags", "types", "worktree", "rich"},
-    "report": {"coordinator", "frontier", "history", "state", "status", "summary", "types", "rich", "ray"},
+    "status": {"command", "verbs", "rich"},
+    "report": {
+        "coordinator", "frontier", "history", "snapshot", "state", "status", "summary", "types", "ray", "rich",
+    },
     "audit": {
         "contest", "coordinator", "evidence", "prepare", "scorer", "screening", "sealed", "setup", "state", "tags",
         "types", "worktree", "numpy",
@@ -79,6 +81,7 @@ IMPORTS = {
         "trial", "types", "worktree",
     },
     # outside agents
+    "snapshot": {"paths", "state", "types", "worktree"},
     "command": {"types", "worktree"},
     "mcp": {"requests", "types", "verbs", "worktree", "mcp", "pydantic"},
     "pause": {"command", "requests", "verbs"},
@@ -87,7 +90,7 @@ IMPORTS = {
     "resume": {"command", "requests", "verbs"},
     "show": {"command", "verbs"},
     "stop": {"command", "requests", "verbs"},
-    "verbs": {"paths", "recipe", "requests", "state", "status", "tags", "types", "worktree"},
+    "verbs": {"paths", "recipe", "requests", "snapshot", "state", "tags", "types", "worktree"},
     # the agent's turn
     "agent.agents": set(),
     "agent.brief": {"state", "types"},
