@@ -8,8 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+# Machines here are shared: how long an example took says nothing.
+hypothesis.settings.register_profile("shared", deadline=None)
+hypothesis.settings.load_profile("shared")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
