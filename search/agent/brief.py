@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from search.state import State
 from search.types import Decision, Kind, Outcome, Proposal, Status
@@ -35,9 +36,10 @@ class Facts:
     near: tuple[Decision, ...]  # discarded or kept edits, nearest to the incumbent first
     crashes: tuple[tuple[Decision, Outcome], ...]
     parents: dict[int, str]  # experiment -> the commit that it edits
+    hints: tuple[str, ...] = ()  # of the summary
 
 
-def facts_of(state: State, noise: float | None, axes: Sequence[str]) -> Facts:
+def facts_of(state: State, noise: float | None, axes: Sequence[str], hints: Sequence[str] = ()) -> Facts:
     """What the next brief is about. The baseline must have been decided."""
     incumbent = state.incumbent
     assert incumbent is not None and incumbent.score is not None
@@ -63,6 +65,7 @@ def facts_of(state: State, noise: float | None, axes: Sequence[str]) -> Facts:
         near=tuple([*sorted(edits, key=_rank), *sorted(sweeps, key=_rank)[:MOST_DIFFS]]),
         crashes=tuple(reversed(crashes[-MOST_CRASHES:])),
         parents={number: experiment.parent for number, experiment in state.experiments.items()},
+        hints=tuple(hints),
     )
 
 
@@ -85,6 +88,7 @@ def written(facts: Facts, rules: str, notes: str, difference: Callable[[str, str
         ("Rules", rules, 4_000),
         ("Notes from the person who runs this search", notes.strip(), LONGEST_NOTES),
         ("Where the search stands", standing(facts, paths), 2_500),
+        ("What the summary says", "\n".join(f"- {hint}" for hint in facts.hints), 2_000),
         ("What is wanted now", WANTED.format(python=paths["python"], photos=paths["photos"]), 2_000),
         ("The last proposals, newest first, and what became of them", proposals_told(facts), 3_500),
         ("Crashes", crashes_told(facts), 2_500),
@@ -128,6 +132,15 @@ def standing(facts: Facts, paths: dict[str, str]) -> str:
 
 
 RATES = ("sensitivity", "specificity")
+
+
+def hints_of(summary: Mapping[str, Any]) -> list[str]:
+    """What analysis_summary.json hints at, and the regions that lose, in words."""
+    losing = [
+        f"{one['axis']} {one['direction']} loses: {one['tries']} tries, none kept"
+        for one in summary.get("losing_regions", [])
+    ]
+    return [*map(str, summary.get("next_hints", [])), *losing]
 
 
 def proposals_told(facts: Facts) -> str:

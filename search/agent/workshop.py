@@ -5,6 +5,7 @@ Nothing here is waited for. Threads think and check; `poll`, in the driver's own
 
 from __future__ import annotations
 
+import json
 import queue
 import sys
 import threading
@@ -13,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from search.agent.agents import Agent, AgentPlan
-from search.agent.brief import facts_of, written
+from search.agent.brief import facts_of, hints_of, written
 from search.agent.builtin import Tried
 from search.agent.handed_in import take_in
 from search.agent.smoke import Places, SmokeSetup, draw_photos
@@ -180,21 +181,28 @@ class Workshop:
         return found
 
     def _assignment(self, turn: Turn, place: int, ground: Ground, plan: AgentPlan) -> Assignment:
-        paths = self.coordinator.paths
-        summary = paths.summary.read_text() if paths.summary.exists() else "{}\n"
         left = None
         if plan.dollars is not None:
             spent = sum(one.cost.dollars or 0.0 for one in self.coordinator.state.proposals)
             left = (plan.dollars - spent) / plan.proposals
         name = f"turn{turn.number:04d}-{place}"
         kept = (self.repository.root,)
-        return Assignment(name, turn.number, ground, "", summary, plan.seconds, left, kept, self.places.secret)
+        summary, secret = self._summary(), self.places.secret
+        return Assignment(name, turn.number, ground, "", summary, plan.seconds, left, kept, secret)
+
+    def _summary(self) -> str:
+        """analysis_summary.json, which another thread moves into place whole; '{}' where there is none."""
+        try:
+            return self.coordinator.paths.summary.read_text()
+        except OSError:
+            return "{}"
 
     def _brief(self, ground: Ground) -> Callable[[], str]:
         """Writes the brief, in the thread that needs it, of what is known now."""
         state, paths = self.coordinator.state, self.coordinator.paths
         scores = [outcome.score.bin_acc for outcome in state.outcomes_of(0) if outcome.score]
-        facts = facts_of(state, noise_of(scores), [axis.name for axis in ground.space.axes])
+        axes = [axis.name for axis in ground.space.axes]
+        facts = facts_of(state, noise_of(scores), axes, hints_of(json.loads(self._summary())))
         notes = paths.notes.read_text(errors="replace") if paths.notes.exists() else ""
         named = {
             "python": sys.executable,

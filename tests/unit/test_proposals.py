@@ -1,6 +1,7 @@
 """Briefs, answers, turns and costs, without any process."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.agent.agents import idea_of, plain, records_of
-from search.agent.brief import LONGEST, facts_of, written
+from search.agent.brief import LONGEST, facts_of, hints_of, written
 from search.agent.presets import PRESETS, agent_of, check_agent
 from search.agent.vetting import Ground, Refused, vetted
 from search.arguments import parser, plan_of, settle
@@ -189,7 +190,8 @@ def eventful(proposals=3, traceback="", description="wider", reason="lower"):
 
 
 def brief_of(state, rules="the rules", notes="", patch="@@ -1 +1 @@\n-a\n+b"):
-    facts = facts_of(state, 0.012, ["lr", "width"])
+    summary = {"next_hints": ["go further up"], "losing_regions": [{"axis": "lr", "direction": "down", "tries": 3}]}
+    facts = facts_of(state, 0.012, ["lr", "width"], hints_of(summary))
     paths = {"python": "python", "photos": "/photos", "Everything": "analysis_summary.json"}
     return written(facts, rules, notes, lambda old, new: patch, paths)
 
@@ -201,7 +203,7 @@ def test_a_brief_has_everything_that_a_model_needs():
     for words in (
         "the rules", "try attention", "`c0`", "0.0120", "analysis_summary.json", "lr, width", "IDEA: ",
         "idea 7 [tool]: refused: it does not parse", "idea 1 [tool]: discard: lower", "KeyError: 'x'", "+b",
-        "bin_acc -0.0100 to the incumbent",
+        "bin_acc -0.0100 to the incumbent", "go further up", "lr down loses: 3 tries",
     ):  # fmt: skip
         assert words in text, words
 
@@ -275,6 +277,12 @@ def test_a_budget_is_an_option_only_where_there_is_one(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     with pytest.raises(UsageError, match="codex does not tell what it costs"):
         check_agent(agent_of("codex"), 5.0)
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_the_docs_have_the_very_line(name):
+    line = shlex.join(replace(PRESETS[name], more=("MORE",)).words("BRIEF.md", "OWN", 1.0, True))
+    assert line in (ROOT / "docs/agents.md").read_text().splitlines()
 
 
 def test_the_agent_of_a_search_goes_on_unless_another_is_named():
