@@ -81,6 +81,7 @@ def test_no_slot_waits_for_a_slow_agent_and_its_edit_becomes_an_experiment(tmp_p
     assert "## Proposals" in (repository / "runs/t/analysis_summary.md").read_text()
 
 
+@pytest.mark.full
 def test_an_agent_that_fails_costs_nothing_and_is_told(tmp_path, demo):
     repository = make_repository(tmp_path / "project", SLOW_TRAIN)
     body = "print('no quota left'); raise SystemExit(4)"
@@ -169,15 +170,25 @@ def test_outside_agents_propose_pause_show_and_stop(tmp_path, demo):
     check_agreement(repository, len(rows(repository)))
     assert "does not run" in ask(repository, "pause", code=1)["error"]
 
-    # What is handed in while nothing runs waits in git; the inbox's commit is not taken twice.
+
+@pytest.mark.full
+def test_what_is_handed_in_while_nothing_runs_is_taken_once_over_resumes(tmp_path, demo):
+    repository = make_repository(tmp_path / "project", SLOW_TRAIN)
+    launch(repository, demo, "--tag", "t", "--experiments", "4")
     (tmp_path / "edit.py").write_text(edited(7))
-    assert (
-        ask(repository, "propose", "--file", str(tmp_path / "edit.py"), "--idea", "later", "--base", "main")["status"]
-        == "queued"
-    )
-    launch(repository, demo, "--resume", "t", "--experiments", str(len(rows(repository)) + 8))
-    ideas = [one["idea"] for one in records(repository, "proposals.jsonl") if one["author"] == "inbox"]
-    assert ideas == ["sharper logits", "the same", "sharper still", "later"]
+    asked = ["--file", str(tmp_path / "edit.py"), "--idea", "later", "--base", "main"]
+    assert ask(repository, "propose", *asked)["status"] == "queued"
+    git(repository, "checkout", "-q", "-b", "autoresearch/t-inbox", "main")
+    (repository / "train.py").write_text(edited(6))
+    git(repository, "commit", "-qam", "sharper still")
+    git(repository, "checkout", "-q", "main")
+    for experiments in (14, 20):
+        launch(repository, demo, "--resume", "t", "--experiments", str(experiments))
+        handed_in = [one for one in records(repository, "proposals.jsonl") if one["author"] == "inbox"]
+        assert sorted(one["idea"] for one in handed_in) == ["later", "sharper still"]
+        check_agreement(repository, experiments + 1)
+    tried = [row[5] for row in rows(repository)]
+    assert tried.count("later") == tried.count("sharper still") == 1
 
 
 def status(repository):
