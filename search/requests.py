@@ -60,10 +60,10 @@ def pending(repository: Repository, names: Names) -> list[Request]:
 
 
 def handed_in(repository: Repository, names: Names, base: str) -> list[str]:
-    """Commits on the inbox branch that the search does not have, oldest first."""
+    """Commits of the inbox branch alone, oldest first: neither the search nor any other branch has them."""
     tip = repository.commit_of(names.inbox_ref)
     if tip is None:
         return []
     known = [f"--glob={names.refs}/{kind}" for kind in ("trials", "frontier", "proposals")]
-    incumbent = [names.incumbent_ref] if repository.commit_of(names.incumbent_ref) else []
-    return repository.run("rev-list", "--reverse", tip, "--not", base, *incumbent, *known).split()
+    others = [f"--exclude={names.branch}-inbox", "--branches"]
+    return repository.run("rev-list", "--reverse", tip, "--not", base, *others, *known).split()

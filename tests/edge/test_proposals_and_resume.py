@@ -158,3 +158,5 @@ def test_the_inbox_gives_what_the_search_does_not_have(tmp_path, demo):
             (repository / "train.py").write_text(FAST_TRAIN.replace("logits = 4 *", f"logits = {number} *"))
             git(repository, "commit", "-qam", f"sharper {number}")
         assert [here.message_of(one) for one in handed_in(here, names, base)] == ["sharper 5", "sharper 6"]
+        git(repository, "branch", "mine", "HEAD~1")  # what another branch has, is not meant
+        assert [here.message_of(one) for one in handed_in(here, names, base)] == ["sharper 6"]
