@@ -39,7 +39,8 @@ def declared(field: Field) -> Axis | None:
         raise AxisError(f"Recipe.{field.name} is {field.value}, outside the range {low:g} … {high:g} that it declares")
     log = low > 0 and high / low >= WIDEST_LINEAR
     step = (high / low) ** (1 / MOVES_ACROSS) if log else (high - low) / MOVES_ACROSS
-    return Axis(field.name, "int" if isinstance(field.value, int) else "float", low, high, log, step)
+    kind = "int" if isinstance(field.value, int) and not field.is_float else "float"
+    return Axis(field.name, kind, low, high, log, step)
 
 
 def adapted(space: Space, old: Mapping[str, Field], new: Mapping[str, Field]) -> Space:
@@ -60,7 +61,8 @@ def _fitted(axis: Axis, field: Field) -> Axis | None:
         allowed = [choice for choice in axis.choices if not field.choices or choice in field.choices]
         choices = tuple(dict.fromkeys([*allowed, field.value]))
         return replace(axis, choices=choices) if len(choices) > 1 else None
-    if type(field.value) is not (int if axis.kind == "int" else float):
+    is_of_kind = type(field.value) is (int if axis.kind == "int" else float)
+    if not is_of_kind and not (axis.kind == "float" and field.is_float and type(field.value) is int):
         return None
     low, high = min(axis.low, float(field.value)), max(axis.high, float(field.value))
     if axis.log and low <= 0:

@@ -57,6 +57,7 @@ class Coordinator:
         self.rerun_slow = False  # run a trial again, once, whose slot was slow
         self.stopping = False  # nothing new is begun
         self._lock = self._take_lock()
+        self.since = time.time()  # what was asked before was asked of another driver
 
     def _take_lock(self) -> IO[str]:
         self.paths.root.mkdir(parents=True, exist_ok=True)
@@ -216,6 +217,8 @@ class Coordinator:
         for known in self.state.proposals:
             if proposal.origin and known.origin == proposal.origin:
                 return known
+        if proposal.commit and not proposal.refused:
+            proposal = replace(proposal, refused=self._outside_its_axes(proposal))
         twin = self.identities().get(proposal.identity)
         if not proposal.refused and twin is not None:
             proposal = replace(proposal, refused=f"the same as {twin}, up to formatting and comments")
@@ -227,6 +230,13 @@ class Coordinator:
         fate = f"refused: {proposal.refused}" if proposal.refused else "waits for a slot"
         self.tell(f"propose {proposal.commit[:SHORT] or '-' * SHORT} {proposal.author}  {proposal.idea} [{fate}]")
         return proposal
+
+    def _outside_its_axes(self, proposal: Proposal) -> str:
+        """Why its recipe cannot be searched around; '' where it can. A code has the axes of the first edit to it."""
+        self.commits.begin_from(proposal.commit, proposal.parent)
+        recipe = self.commits.recipe(proposal.commit)
+        outside = [axis.name for axis in self.commits.space(proposal.commit).axes if not axis.allows(recipe[axis.name])]
+        return f"{outside[0]} is {recipe[outside[0]]!r}, outside the axis that this code has" if outside else ""
 
     def pause(self, paused: bool) -> None:
         """While paused no trial begins; those that run go on."""

@@ -33,9 +33,12 @@ def costs_of(records: Records) -> dict[str, dict[str, Any]]:
     latest = {one["experiment"]: one for one in records.decisions}
 
     def kind(record: Record) -> str:
-        if record["experiment"] == 0:
+        number = record["experiment"]
+        if number == 0:
             return "baseline"
-        return "agent" if record["commit"] in edits else "sweep"
+        decided = latest.get(number)  # a trial that died early has its parent's commit, which may be a proposal's
+        is_edit = decided.get("proposal") is not None if decided else record["commit"] in edits
+        return "agent" if is_edit else "sweep"
 
     found = {}
     for name in ("baseline", "sweep", "agent"):
@@ -78,10 +81,10 @@ def thinking_of(proposals: Sequence[Record]) -> dict[str, Any]:
 
 def proposals_of(records: Records) -> list[dict[str, Any]]:
     """Each proposal with its fate, oldest first: refused, waiting, or what was decided."""
-    latest = {one["commit"]: one for one in records.decisions}
+    latest = {one["proposal"]: one for one in records.decisions if one.get("proposal") is not None}
     found = []
     for one in records.proposals:
-        decision = latest.get(one["commit"]) if one.get("commit") else None
+        decision = latest.get(one["number"])
         reason = str(one.get("refused") or "").partition("\n")[0]
         status = "refused" if reason else "waiting"
         if decision is not None and not reason:

@@ -124,4 +124,5 @@ def _made(
         estimate=race.estimate if race else None,
         simpler=simpler,
         metrics=mean_metrics([outcome.metrics for outcome in ours]),
+        proposal=experiment.proposal,
     )

@@ -90,7 +90,10 @@ def run(
     finally:
         signals.asked = True  # from here on nothing is cut short
         if workshop is not None:
-            workshop.close()
+            try:
+                workshop.close()
+            except (SearchError, OSError) as error:  # the disk may be what ended the search
+                print(f"search.launch: the last proposals could not be recorded: {error}", file=sys.stderr)
         stop_ray()
         end_guards(lambda: running_guards(coordinator.paths))
         summary = wind_up(coordinator, reporter)

@@ -65,12 +65,12 @@ def incumbent(tag: Tag = "") -> dict[str, Any]:
 def propose(
     train_py: Annotated[str, Field(description="the whole edited train.py")],
     idea: Annotated[str, Field(description="what it tries, in a few words")],
-    base: Annotated[str, Field(description="the commit it was edited from; empty for the incumbent")] = "",
+    base: Annotated[str, Field(description="the commit that it was edited from, as `incumbent` gave it")],
     wait_seconds: Annotated[float, Field(ge=0, le=600, description="how long to wait for the checks")] = 120.0,
     tag: Tag = "",
 ) -> dict[str, Any]:
     """Hands in an edited train.py. It is checked, trains a few seconds on the CPU, and then is an experiment."""
-    return verbs.propose(train_py, idea, tag or None, base or None, wait_seconds)
+    return verbs.propose(train_py, idea, tag or None, base, wait_seconds)
 
 
 def pause(tag: Tag = "") -> dict[str, Any]:

@@ -52,6 +52,16 @@ class LogTail:
         return gained
 
 
+def end_of(path: Path, most: int) -> str:
+    """The last bytes of a file, as text; '' where it is not there."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(stream.seek(0, os.SEEK_END) - most, 0))
+            return stream.read(most).decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def run_limited(
     command: list[str],
     cwd: Path,
@@ -129,7 +139,7 @@ def _watch(guard: subprocess.Popen[bytes], log: Path, limits: Limits, on_trainin
         if training_since is not None and now - training_since > limits.rest:
             where = "hung after its footer" if printed_footer else "did not end"
             return Ended(-1, f"{where}: still running {limits.rest:g} s after its first training line")
-        if tail.offset > limits.largest_log:
+        if log.stat().st_size > limits.largest_log:
             return Ended(-1, f"printed more than {limits.largest_log >> 20} MiB")
 
 

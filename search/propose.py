@@ -39,7 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--file", required=True, metavar="TRAIN.PY", help="the edited train.py; - for standard input")
     parser.add_argument("--idea", required=True, help="what it tries, in a few words: its name from then on")
     parser.add_argument(
-        "--base", metavar="COMMIT", help="the commit that it was edited from (default: the search's incumbent)"
+        "--base",
+        metavar="COMMIT",
+        help="the commit that it was edited from (default: the incumbent, as it is now)",
     )
     parser.add_argument(
         "--wait", type=float, default=180.0, metavar="S", help="seconds to wait for the checks (default 180; 0: do not)"

@@ -29,6 +29,7 @@ class Field:
     value: Value
     choices: tuple[Value, ...] = ()
     note: str = ""
+    is_float: bool = False  # by its annotation: its value may lack the dot
 
 
 def read_recipe(source: str) -> dict[str, Field]:
@@ -40,12 +41,15 @@ def read_recipe(source: str) -> dict[str, Field]:
         name = item.target.id
         try:
             value = ast.literal_eval(item.value) if item.value is not None else None
-        except ValueError as error:
+            choices = _literal_choices(item.annotation)
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
             raise RecipeError(f"Recipe.{name} is not a literal") from error
         if not isinstance(value, (bool, int, float, str)):
             raise RecipeError(f"Recipe.{name} is {value!r}; a recipe holds numbers, strings, True and False")
         notes = _comments(source) if notes is None else notes
-        fields[name] = Field(name, value, _literal_choices(item.annotation), notes.get(item.end_lineno or 0, ""))
+        fields[name] = Field(
+            name, value, choices, notes.get(item.end_lineno or 0, ""), getattr(item.annotation, "id", "") == "float"
+        )
     if not fields:
         raise RecipeError("class Recipe has no fields")
     return fields
@@ -59,7 +63,7 @@ def values_of(source: str) -> dict[str, Value]:
 def _parse(source: str) -> ast.Module:
     try:
         return ast.parse(source)
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise RecipeError(f"train.py does not parse: {error}") from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ class Ready:
     dataset: str
     photos: int
     repository: Path
+    git_folder: Path
     decided: int | None = None
 
     @property
@@ -53,9 +55,17 @@ class Ready:
     def places(self, unconfined: bool) -> Places:
         """Where proposals are checked, and what they are not shown."""
         root, cache = self.repository, prepare.cache_root() / self.settings.fingerprint
-        secret = (Path(self.dataset), cache, sealed.folder_of(self.settings), root / ".git", root / "runs")
+        ray = (Path.home() / ".ray", Path(tempfile.gettempdir(), "ray"))  # a way out: it runs what it is told
+        secret = (
+            Path(self.dataset),
+            cache,
+            sealed.folder_of(self.settings),
+            self.git_folder,
+            root / ".git",
+            root / "runs",
+        )
         threads = max((os.cpu_count() or 1) // 2, 1)
-        return Places(Path(self.dataset), threads, None if unconfined else secret)
+        return Places(Path(self.dataset), threads, None if unconfined else (*secret, *ray))
 
     def described(self, experiments: int | None) -> str:
         """One line: what would run, with this limit."""
@@ -114,7 +124,7 @@ def ready_to_begin(options: argparse.Namespace, repository: Repository) -> Ready
         agent=options.agent,
         gpu_dollars_per_hour=options.gpu_dollars_per_hour,
     )
-    return Ready(settings, slots, gpus, settings.dataset, len(data.labels), repository.root)
+    return Ready(settings, slots, gpus, settings.dataset, len(data.labels), repository.root, repository.common_folder())
 
 
 def ready_to_go_on(options: argparse.Namespace, repository: Repository) -> Ready:
@@ -130,7 +140,16 @@ def ready_to_go_on(options: argparse.Namespace, repository: Repository) -> Ready
             f"the data set {dataset} is not the one that search {settings.tag} began with; bring that one back, name "
             "the folder that has it with --dataset, or start a fresh search"
         )
-    return Ready(settings, slots, gpus, str(dataset), len(data.labels), repository.root, len(state.decisions))
+    return Ready(
+        settings,
+        slots,
+        gpus,
+        str(dataset),
+        len(data.labels),
+        repository.root,
+        repository.common_folder(),
+        len(state.decisions),
+    )
 
 
 def load_data(dataset: Path) -> prepare.Data:

@@ -45,6 +45,8 @@ class Study:
 
     def begin(self, experiment: int, point: Point) -> None:
         """Registers a point chosen before, as when a search is rebuilt: it is in flight from now on."""
+        if not self._holds(point):
+            return
         self.exclude(point)
         params = {axis.name: point[axis.name] for axis in self.space.axes}
         running = optuna.trial.TrialState.RUNNING
@@ -52,6 +54,10 @@ class Study:
             optuna.trial.create_trial(state=running, params=params, distributions=distributions(self.space))
         )
         self.asked[experiment] = len(self.study.get_trials(deepcopy=False)) - 1
+
+    def _holds(self, point: Point) -> bool:
+        """Whether a point lies within the axes: one of another history of the same code may not."""
+        return all(axis.name in point and axis.allows(point[axis.name]) for axis in self.space.axes)
 
     def suggest(self, experiment: int, centre: dict[str, Value]) -> Point | None:
         """The next point around the centre, or None where every point in reach was suggested before."""
@@ -68,6 +74,8 @@ class Study:
 
     def tell(self, experiment: int, point: Point, seed: int, score: Score | None) -> None:
         """One trial's score, or None where it crashed; further seeds of a point are told as trials of their own."""
+        if not self._holds(point):
+            return
         value = None if score is None else value_of(score)
         trial = self.asked.pop(experiment, None)
         state = optuna.trial.TrialState.FAIL if value is None else optuna.trial.TrialState.COMPLETE

@@ -13,11 +13,12 @@ from typing import Any
 
 import prepare
 from search.footer import crash_reason, parse_footer
-from search.process import Limits, run_limited
+from search.process import Limits, end_of, run_limited
 from search.sandbox import confined, is_available
 from search.scorer import Labels, Scorer
 from search.speed import GpuWatch
 
+READ_OF_LOG = 8 * 2**20  # bytes, the last: footer and traceback stand there
 PASSED_ON = (
     "PATH",
     "HOME",
@@ -108,7 +109,7 @@ def run_training(
             command, run.tree, environment, run.log, run.limits, on_started, training, (scorer.descriptor,)
         )
     shutil.rmtree(run.scratch, ignore_errors=True)
-    text = run.log.read_text(errors="replace")
+    text = end_of(run.log, READ_OF_LOG)
     footer = parse_footer(text)
     reason = crash_reason(ended, text, footer)
     if not reason and scorer.submission is None:

@@ -147,6 +147,7 @@ class Decision:
     estimate: float | None = None  # of its true bin_acc, corrected for having been chosen, by race.Model
     simpler: bool = False  # kept for that
     metrics: dict[str, Any] = field(default_factory=dict)  # means over the seeds, of what the summaries show
+    proposal: int | None = None  # whose experiment it is
 
 
 @dataclass(frozen=True)

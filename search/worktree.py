@@ -159,12 +159,13 @@ class Repository:
         patterns: of lock files, as globs below git's folder; only of refs that nobody else writes now. A git that
         still runs is given LOCK_SECONDS to end.
         """
-        for lock in (lock for pattern in patterns for lock in self._common_folder().glob(pattern)):
+        for lock in (lock for pattern in patterns for lock in self.common_folder().glob(pattern)):
             with suppress(FileNotFoundError):
                 time.sleep(max(0.0, min(LOCK_SECONDS, lock.stat().st_mtime + LOCK_SECONDS - time.time())))
                 lock.unlink()
 
-    def _common_folder(self) -> Path:
+    def common_folder(self) -> Path:
+        """git's own folder, which all worktrees share."""
         return Path(self.run("rev-parse", "--path-format=absolute", "--git-common-dir"))
 
     def append_record(self, ref: str, record: dict[str, Any]) -> None:
@@ -205,7 +206,7 @@ class Repository:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Adding worktrees in parallel fails in git itself: one at a time, over all processes of the search."""
-        with (self._common_folder() / "autoresearch.lock").open("w") as stream:
+        with (self.common_folder() / "autoresearch.lock").open("w") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 LONGEST_IDEA = 100  # characters
-IDEA = re.compile(r"^[\s>*#`_]*IDEA\s*:[\s*`_]*(\S.*)$", re.MULTILINE | re.IGNORECASE)
+IDEA = re.compile(r"^[ \t>*#`_]{0,20}IDEA[ \t]*:[ \t*`_]{0,20}(\S.*)$", re.MULTILINE | re.IGNORECASE)
+LONGEST_ANSWER = 100_000  # characters of an answer that are read, its last
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class AgentPlan:
 
 def idea_of(answer: str) -> str:
     """The idea's name, from the line `IDEA: …`, else from the answer's first line."""
+    answer = answer[-LONGEST_ANSWER:]
     marked = IDEA.findall(answer)
     lines = [line for line in answer.splitlines() if line.strip()]
     text = marked[-1] if marked else lines[0] if lines else ""
@@ -95,6 +97,7 @@ def idea_of(answer: str) -> str:
 
 def one_line(text: str) -> str:
     """A text as a row can show it: one line, printable, not too long."""
+    text = text[: 20 * LONGEST_IDEA]
     text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return text if len(text) <= LONGEST_IDEA else text[: LONGEST_IDEA - 1] + "…"
 

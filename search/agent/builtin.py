@@ -7,11 +7,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-import libcst as cst
-
 from search.agent import network_edits, training_edits
 from search.agent.catalogue import EDITS, Edit, apply_edit
-from search.agent.surgery import DoesNotApply
 from search.recipe import identity_of
 from search.types import Value
 
@@ -56,7 +53,7 @@ def choose(
             continue
         try:
             edited = apply_edit(one, source, recipe)
-        except (DoesNotApply, cst.ParserSyntaxError):
+        except Exception:  # code that the edit was not written for: the others may apply
             continue
         if identity_of(edited) not in known:
             return one, edited

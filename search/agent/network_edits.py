@@ -83,7 +83,7 @@ def blurred(x: Tensor) -> Tensor:
 @edit(Family.ARCHITECTURE, "anti-aliased stem: a binomial blur before its stride")
 def anti_aliased_stem(module: cst.Module, recipe: Recipe) -> cst.Module:
     module = define(module, "Model", BLUR)
-    return replace_expression(module, "Model.forward", "self.normalise(x)", "blurred(self.normalise(x))")
+    return replace_calls(module, "Model.forward", ["self.normalise"], lambda call, given: f"blurred({call})")
 
 
 POOL = '''

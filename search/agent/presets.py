@@ -258,7 +258,9 @@ def agent_of(name: str) -> Agent:
         raise UsageError(f"--agent {name!r}: name one of {', '.join(PRESETS)}, a command line, builtin or none")
     if words[0] in PRESETS:
         return replace(PRESETS[words[0]], more=tuple(words[1:]))
-    return Agent(Path(words[0]).name, tuple(words), plain)
+    # It runs elsewhere: what names a file here must name it there.
+    whole = [str(Path(word).absolute()) if Path(word).is_file() else word for word in words]
+    return Agent(Path(words[0]).name, (words[0] if "/" not in words[0] else whole[0], *whole[1:]), plain)
 
 
 def check_agent(agent: Agent, dollars: float | None) -> None:

@@ -21,7 +21,9 @@ from search.worktree import Repository
 
 PHOTOS = {"train": 48, "validation": 12, "test": 12}
 SECONDS = 4.0  # of training
-LIMITS = Limits(start_up=240.0, rest=240.0)  # a 384-pixel step of a large network takes a CPU many seconds
+LIMITS = Limits(
+    start_up=240.0, rest=240.0, largest_log=16 * 2**20
+)  # a 384-pixel step of a large network takes a CPU many seconds
 NICE = 10  # trials come first
 TOLD = 1500  # characters of a traceback that are handed back
 

@@ -49,7 +49,7 @@ class Scoped(cst.CSTTransformer):
 
 
 def _meaning(code: str) -> str:
-    return ast.dump(ast.parse(code.strip()))
+    return ast.dump(ast.parse(f"({code.strip()})"))
 
 
 def _code_of(node: cst.CSTNode) -> str:

@@ -169,7 +169,7 @@ def focal_loss(logits: Tensor, labels: Tensor, weights: Tensor, gamma: float, la
     """Cross-entropy that counts less where the answer is right already: Lin et al. (2017)."""
     losses = F.cross_entropy(logits, labels, weights, label_smoothing=label_smoothing, reduction="none")
     certainty = logits.softmax(1).gather(1, labels[:, None])[:, 0]
-    return ((1 - certainty) ** gamma * losses).sum() / weights[labels].sum()
+    return ((1 - certainty).clamp(min=1e-6) ** gamma * losses).sum() / weights[labels].sum()
 '''
 
 

@@ -16,8 +16,8 @@ from search import pinned
 from search.agent.agents import Agent, Said, idea_of, total, whole
 from search.agent.builtin import Tried, choose
 from search.agent.smoke import SmokeSetup, fault
-from search.agent.vetting import Ground, Refused, vetted
-from search.process import Limits, run_limited
+from search.agent.vetting import LARGEST_FILE, Ground, Refused, vetted
+from search.process import Limits, end_of, run_limited
 from search.recipe import values_of
 from search.sandbox import confined_agent, is_available
 from search.types import Cost, Proposal
@@ -36,7 +36,7 @@ OWN = (
     "run.log",
     ".gitignore.swp",
 )
-NO_ANSWER = ("the agent was ended", "the agent failed", "it could not be asked")
+NEVER_BEGAN = ("the agent failed", "it could not be asked")
 NOTHING_LEFT = "no edit of the catalogue applies to this train.py and is new"
 HIDDEN_GPUS = {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "", "ROCR_VISIBLE_DEVICES": ""}
 EDITED = "train.py"
@@ -92,9 +92,10 @@ def _asked(agent: Agent, task: Assignment, desk: Desk, tree: Path) -> Proposal:
     for attempt in range(1, ATTEMPTS + 1):
         prompt = task.brief if attempt == 1 else handed_back(reason)
         began = time.monotonic()
-        failed, answered = call(agent, task, desk, prompt, attempt, task.seconds - thinking)
+        left = None if task.dollars is None else max(task.dollars - (made.cost.dollars or 0.0), 0.01)
+        failed, answered = call(agent, task, desk, prompt, attempt, task.seconds - thinking, left)
         thinking += time.monotonic() - began
-        if (tree / EDITED).is_file():  # what is refused before it is a commit can still be looked at
+        if is_file_of(tree / EDITED, LARGEST_FILE):  # what is refused before it is a commit can still be looked at
             shutil.copyfile(tree / EDITED, tree.parent / f"edit{attempt}.py")
         said.append(answered)
         made = replace(made, idea=idea_of(answered.answer) or made.idea, cost=cost_of(said, thinking))
@@ -151,20 +152,26 @@ def handed_back(reason: str) -> str:
     )
 
 
-def call(agent: Agent, task: Assignment, desk: Desk, prompt: str, attempt: int, seconds: float) -> tuple[str, Said]:
+def is_passed_on(name: str) -> bool:
+    """Whether an agent gets this variable of the user's: not git's, and nothing that leads to the search's Ray."""
+    return name not in LEAKING_VARIABLES and not name.startswith("RAY_")
+
+
+def call(
+    agent: Agent, task: Assignment, desk: Desk, prompt: str, attempt: int, seconds: float, dollars: float | None
+) -> tuple[str, Said]:
     """(why the call failed, or '', what the agent said)."""
     folder = desk.folder / task.name
     tree, brief, log = folder / "tree", folder / "tree" / BRIEF, folder / f"agent{attempt}.log"
     brief.write_text(prompt if attempt == 1 else f"{task.brief}\n\n{prompt}")
     given = folder / f"prompt{attempt}.md"
     given.write_text(prompt)
-    left = None if task.dollars is None else max(task.dollars, 0.01)
     is_confined = task.secret is not None and is_available()
     own = folder / f"own{attempt}"
     own.mkdir(exist_ok=True)
     for name, text in agent.files.items():
         (own / name).write_text(text)
-    command = agent.words(str(given if agent.on_stdin else brief), str(own), left, is_confined)
+    command = agent.words(str(given if agent.on_stdin else brief), str(own), dollars, is_confined)
     if agent.on_stdin:
         command = ["/bin/sh", "-c", 'exec "$@" < "$0"', str(given), *command]
     log.touch()
@@ -175,13 +182,13 @@ def call(agent: Agent, task: Assignment, desk: Desk, prompt: str, attempt: int, 
             (Path.home() / home).mkdir(parents=True, exist_ok=True)
         read, write = [desk.smoke.view, given], [tree, temporary, own, log]  # the log: some open /dev/stderr
         command = confined_agent(command, read, write, task.kept, task.secret or ())
-    environment = {name: value for name, value in os.environ.items() if name not in LEAKING_VARIABLES}
+    environment = {name: value for name, value in os.environ.items() if is_passed_on(name)}
     environment |= {"TMPDIR": str(temporary), "AUTORESEARCH_BRIEF": str(brief), **HIDDEN_GPUS}
     environment |= agent.variables(environment, str(own))
     limits = Limits(max(seconds, 1.0), None, LARGEST_OUTPUT)
     ended = run_limited(command, tree, environment, log, limits, desk.started)
     shutil.rmtree(temporary, ignore_errors=True)
-    output = log.read_text(errors="replace")
+    output = end_of(log, LARGEST_OUTPUT)
     said = agent.said(output, own)
     if ended.ended_for:
         return f"the agent was ended: {ended.ended_for}", said
@@ -191,10 +198,18 @@ def call(agent: Agent, task: Assignment, desk: Desk, prompt: str, attempt: int, 
     return "", said
 
 
+def is_file_of(path: Path, most: int) -> bool:
+    """Whether it is a file, and no link, of at most so many bytes."""
+    return path.is_file() and not path.is_symlink() and path.stat().st_size <= most
+
+
 def edited_source(agent: Agent, task: Assignment, repository: Repository, tree: Path) -> str:
     """The train.py that the agent left. Raises Refused where it changed other files, which are put back."""
     path = tree / EDITED
-    source = path.read_text(errors="replace") if path.is_file() and not path.is_symlink() else ""
+    if path.is_file() and not is_file_of(path, LARGEST_FILE):
+        path.unlink()
+        raise Refused(f"train.py is a link, or has more than {LARGEST_FILE} bytes, and is taken away")
+    source = path.read_text(errors="replace") if path.is_file() else ""
     wanted = {name: file for name, file in pinned.files_of(repository, task.ground.commit).items() if name != EDITED}
     patterns = (*OWN, *agent.leaves)
     others = pinned.changed(tree, wanted)

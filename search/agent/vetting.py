@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from search.axes import adapted
-from search.recipe import identity_of, read_recipe
+from search.recipe import code_id, identity_of, read_recipe
 from search.space import Space
 from search.types import SearchError
 
@@ -43,6 +43,11 @@ def vetted(source: str, ground: Ground) -> str:
         raise Refused(f"train.py does not parse: {type(error).__name__}") from error
     if found == identity_of(ground.source):
         raise Refused("nothing but formatting and comments was changed in train.py")
+    if code_id(source) == code_id(ground.source):  # Optuna's own ground: within its axes
+        outside = [axis for axis in ground.space.axes if not axis.allows(fields[axis.name].value)]
+        if outside:
+            value = fields[outside[0].name].value
+            raise Refused(f"{outside[0].name} is {value!r}, outside its axis, and nothing else of the code is changed")
     twin = ground.identities.get(found)
     if twin is not None:
         raise Refused(f"the same as {twin}, up to formatting and comments: it is known how that went")

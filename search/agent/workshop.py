@@ -12,24 +12,26 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from search.agent.agents import Agent, AgentPlan
 from search.agent.brief import facts_of, hints_of, written
 from search.agent.builtin import Tried
 from search.agent.handed_in import take_in
 from search.agent.smoke import Places, SmokeSetup, draw_photos
-from search.agent.turn import NO_ANSWER, NOTHING_LEFT, Assignment, Desk, ask, choose_and_check
+from search.agent.turn import NEVER_BEGAN, NOTHING_LEFT, Assignment, Desk, ask, choose_and_check
 from search.agent.vetting import Ground
 from search.coordinator import Coordinator
 from search.frontier import noise_of
 from search.plan import turn_is_due, unmerged
-from search.process import end_guards
+from search.process import end_guards, end_of
 from search.requests import Wish, handed_in, pending
 from search.types import GitError, Proposal, SearchError, Status, Turn
 from search.worktree import Repository
 
 LOOK_SECONDS = 1.0  # between two looks at what others ask
-MOST_AT_ONCE = 4  # edits that are checked at a time
+MOST_AT_ONCE = 4  # edits handed in that are checked at a time
+LARGEST_NOTES = 20_000  # bytes
 
 
 class Workshop:
@@ -40,7 +42,7 @@ class Workshop:
     ) -> None:
         self.coordinator, self.plan, self.places, self.on_stop = coordinator, plan, places, on_stop
         self.repository, self.names = coordinator.repository, coordinator.names
-        self.began = time.time()
+        self.began = coordinator.since
         self._results: queue.Queue[tuple[str, Proposal, bool]] = queue.Queue()  # the last: it was cut short
         self._jobs: dict[str, threading.Thread] = {}  # by what they are about
         self._guards: set[int] = set()
@@ -61,12 +63,9 @@ class Workshop:
         if time.monotonic() - self._looked < LOOK_SECONDS:
             return
         self._looked = time.monotonic()
-        try:
-            self._heed_requests()
-            if self.coordinator.state.incumbent is not None and not self.coordinator.stopping:
-                self._begin_handed_in()
-        except GitError as error:  # what others want must not end the search; it is looked for again
-            self._tell_once(f"what is handed in could not be read: {error}")
+        self._quietly(self._heed_requests)
+        if self.coordinator.state.incumbent is not None and not self.coordinator.stopping:
+            self._quietly(self._begin_handed_in)
         state = self.coordinator.state
         if state.incumbent is None or self.coordinator.stopping:
             return
@@ -89,10 +88,13 @@ class Workshop:
                 return
             self._jobs.pop(about, None)
             if is_cut_short and proposal.refused:
-                continue  # it is asked for again
+                if not proposal.cost.dollars:
+                    continue  # it is asked for again
+                cut = f"cut short with the search: {proposal.refused}"
+                proposal = replace(proposal, turn=None, refused=cut)  # what it cost is not lost
             self.coordinator.take(proposal)
             if about.startswith(self.names.requests):
-                self.repository.delete_ref(about)
+                self._quietly(lambda: self.repository.delete_ref(about))  # noqa: B023  called at once
 
     def _heed_requests(self) -> None:
         for request in pending(self.repository, self.names):
@@ -123,7 +125,8 @@ class Workshop:
                 self._start(decision.commit, take_in, decision.commit, "merge", idea, beaten, self.desk)
 
     def _has_room(self, about: str) -> bool:
-        is_free = about not in self._jobs and len(self._jobs) < MOST_AT_ONCE
+        checks = [name for name in self._jobs if not name.startswith("turn")]
+        is_free = about not in self._jobs and len(checks) < MOST_AT_ONCE
         return is_free and self.coordinator.state.incumbent is not None
 
     def _can_be_asked(self) -> bool:
@@ -133,13 +136,20 @@ class Workshop:
             return all((one.parent, one.refused) != left for one in self.coordinator.state.proposals)
         if self.plan.dollars is None:
             return True
-        asked = [one for one in self.coordinator.state.proposals if one.author == self.plan.name]
-        if any(one.cost.dollars is None and not one.refused.startswith(NO_ANSWER) for one in asked):
-            return self._refuse(f"the agent {self.plan.name} does not tell what it costs: its budget cannot be kept")
-        spent = sum(one.cost.dollars or 0.0 for one in asked)
+        proposals = self.coordinator.state.proposals
+        if any(is_untold(one) for one in proposals if one.author == self.plan.name):
+            return self._refuse(f"the agent {self.plan.name} did not tell what it cost: its budget cannot be kept")
+        spent = sum(one.cost.dollars or 0.0 for one in proposals)
         if spent >= self.plan.dollars:
             return self._refuse(f"the agent's budget is spent: {spent:.2f} of {self.plan.dollars:.2f} dollars")
         return True
+
+    def _quietly(self, work: Callable[[], None]) -> None:
+        """What others want must not end the search; it is looked for again."""
+        try:
+            work()
+        except (GitError, OSError) as error:
+            self._tell_once(f"what is handed in could not be seen to: {error}")
 
     def _refuse(self, line: str) -> bool:
         self._tell_once(f"{line}; it is not asked again")
@@ -193,17 +203,23 @@ class Workshop:
     def _summary(self) -> str:
         """analysis_summary.json, which another thread moves into place whole; '{}' where there is none."""
         try:
-            return self.coordinator.paths.summary.read_text()
+            return self.coordinator.paths.summary.read_text(errors="replace")
         except OSError:
             return "{}"
+
+    def _summary_values(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self._summary()))
+        except (ValueError, TypeError):  # somebody edited it
+            return {}
 
     def _brief(self, ground: Ground) -> Callable[[], str]:
         """Writes the brief, in the thread that needs it, of what is known now."""
         state, paths = self.coordinator.state, self.coordinator.paths
         scores = [outcome.score.bin_acc for outcome in state.outcomes_of(0) if outcome.score]
         axes = [axis.name for axis in ground.space.axes]
-        facts = facts_of(state, noise_of(scores), axes, hints_of(json.loads(self._summary())))
-        notes = paths.notes.read_text(errors="replace") if paths.notes.exists() else ""
+        facts = facts_of(state, noise_of(scores), axes, hints_of(self._summary_values()))
+        notes = end_of(paths.notes, LARGEST_NOTES)
         named = {
             "python": sys.executable,
             "photos": str(self.desk.smoke.view),
@@ -236,6 +252,11 @@ class Workshop:
 
         self._jobs[about] = threading.Thread(target=run, daemon=True, name=about)
         self._jobs[about].start()
+
+
+def is_untold(proposal: Proposal) -> bool:
+    """Whether it may have cost something that nobody knows: it answered, or was ended before it could tell."""
+    return proposal.cost.dollars is None and not proposal.refused.startswith(NEVER_BEGAN)
 
 
 def _failed(error: Exception, given: Sequence[object]) -> Proposal:

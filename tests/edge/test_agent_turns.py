@@ -13,6 +13,7 @@ import pytest
 import prepare
 from search.agent.agents import Agent, plain
 from search.agent.handed_in import take_in
+from search.agent.presets import agent_of
 from search.agent.smoke import SmokeSetup, draw_photos
 from search.agent.turn import Assignment, Desk, ask, choose_and_check
 from search.agent.vetting import Ground
@@ -224,8 +225,23 @@ def test_a_budget_is_passed_on_and_costs_are_added_up(bench):
     agent = bench.agent(body)
     agent = replace(agent, command=(*agent.command, "--budget", "{dollars}"))
     made = ask(agent, bench.task(dollars=1.0), bench.desk)
-    assert (made.cost.turns, made.cost.input_tokens, made.cost.output_tokens) == (4, 200, 20)
-    assert made.cost.dollars == 1.0 and made.cost.attempts == 2  # the budget ended it
+    assert (made.cost.turns, made.cost.input_tokens, made.cost.output_tokens) == (6, 300, 30)
+    assert made.cost.dollars == 0.875 and made.cost.attempts == 3  # half of what is left, each time
+
+
+@pytest.mark.parametrize("trick", ["os.truncate('train.py', 10**11)", "os.symlink('/etc/passwd', 'train.py')"])
+def test_a_train_py_that_is_none_is_not_read(bench, trick):
+    made = bench.ask(
+        f"import os\nif 'symlink' in {trick!r}: os.remove('train.py')\n{trick}\nprint('IDEA: x')", seconds=30
+    )
+    assert "train.py" in made.refused and made.commit == ""
+
+
+def test_an_agent_is_run_elsewhere_but_its_own_file_is_found(bench, monkeypatch):
+    (bench.root.parent / "mine.py").write_text(GOOD)
+    monkeypatch.chdir(bench.root.parent)
+    agent = agent_of(f"{sys.executable} mine.py")
+    assert ask(agent, bench.task(), bench.desk).refused == ""
 
 
 def commit_on(bench, text, path="train.py", message="by hand"):

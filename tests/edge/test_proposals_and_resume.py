@@ -73,6 +73,17 @@ def test_an_equal_and_simpler_edit_is_kept_by_the_measure_and_not_by_its_word(fa
     assert fates == {"simpler code": Status.DISCARD, "something else": Status.KEEP}
 
 
+def test_a_number_outside_the_axes_ends_neither_the_search_nor_a_resume(fast_repository, demo):
+    setup = setup_of(fast_repository, demo)
+    with coordinator_of(fast_repository, demo, limit=2) as coordinator:
+        run_all(coordinator, setup)
+        made = coordinator.take(proposal(fast_repository, FAST_TRAIN.replace("width: int = 8", "width: int = 128")))
+        assert "width is 128, outside the axis" in made.refused
+    with coordinator_of(fast_repository, limit=4) as coordinator:
+        run_all(coordinator, setup)
+        assert len(coordinator.state.decisions) == 5
+
+
 STEPS = [(Repository, "set_ref", 1), (Coordinator, "_journal", 1), (RunFiles, "add_proposal", 1)]
 
 

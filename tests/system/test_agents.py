@@ -240,11 +240,12 @@ def test_a_client_drives_the_search_over_mcp(tmp_path, demo):
             names = {tool.name for tool in (await client.list_tools()).tools}
             assert names == {"status", "summary", "show", "incumbent", "propose", "pause", "resume", "stop"}
             assert (await client.call_tool("status", {})).structured_content["running"] is True
-            source = (await client.call_tool("incumbent", {})).structured_content["train_py"]
-            edit = {"train_py": source.replace("logits = 4 *", "logits = 5 *"), "idea": "sharper logits"}
+            best = (await client.call_tool("incumbent", {})).structured_content
+            source = best["train_py"].replace("logits = 4 *", "logits = 5 *")
+            edit = {"train_py": source, "idea": "sharper logits", "base": best["commit"]}
             made = (await client.call_tool("propose", edit)).structured_content
             assert made["status"] in ("waiting", "running"), made
-            bad = await client.call_tool("propose", {"train_py": "x = (", "idea": "broken"})
+            bad = await client.call_tool("propose", {**edit, "train_py": "x = ("})
             assert bad.is_error and "does not parse" in bad.content[0].text and "\n" not in bad.content[0].text
             shown = await client.call_tool("show", {"experiment": f"p{made['proposal']}"})
             assert "+logits = 5 *" in shown.structured_content["diff"]

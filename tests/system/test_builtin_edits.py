@@ -124,6 +124,18 @@ def test_losses_and_mixing_compose(tmp_path, demo):
     assert trained(tmp_path, source, demo)["steps"] >= 1
 
 
+def test_mirrored_answers_are_blurred_like_the_others():
+    source = remembered("anti_aliased_stem", remembered("mirrored_answers", SOURCE))
+    assert "blurred(self.normalise(x.flip(3)))" in source and "blurred(self.normalise(x))" in source
+
+
+def test_the_focal_loss_of_what_is_certain_has_a_gradient(tmp_path):
+    module = module_of(tmp_path, remembered("focal_loss", SOURCE))
+    logits = torch.tensor([[40.0, 0, 0, 0, 0]], requires_grad=True)
+    module.focal_loss(logits, torch.tensor([0]), torch.ones(5), gamma=0.5).backward()
+    assert torch.isfinite(logits.grad).all()
+
+
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr(builtin, "apply_edit", lambda one, source, recipe: remembered(one.name, source))

@@ -30,6 +30,7 @@ def field_of(line):
         ("a: float = 0.2  # strength; 0 … 1", ("float", 0.0, 1.0, False)),
         ("a: float = 0.2  # was 3 ... 4 once; 1e-3 ... 1", ("float", 1e-3, 1.0, True)),
         ("a: int = 3  # blocks; 1 … 8", ("int", 1.0, 8.0, False)),
+        ("a: float = 0  # without a dot; 0 … 1", ("float", 0.0, 1.0, False)),
         ("a: float = 0.98  # decay; 0 (off) … 0.9999", ("float", 0.0, 0.9999, False)),
         ("a: bool = True", ("choice", 0.0, 0.0, False)),
         ('a: Literal["x", "y"] = "x"', ("choice", 0.0, 0.0, False)),
@@ -68,6 +69,15 @@ def test_gone_fields_leave_new_ones_join_and_values_outside_widen():
         == SPACE.axes[:1]
     )
     assert adapted(SPACE, old, old) == SPACE
+    dotless = read_recipe(train_of().replace("lr: float = 0.01", "lr: float = 1"))
+    assert [axis.name for axis in adapted(SPACE, old, dotless).axes] == ["lr", "width"]
+
+
+def test_a_study_passes_over_points_outside_its_axes():
+    study = Study(SPACE, 0, "code")
+    study.begin(1, {"lr": 50.0, "width": 8})
+    study.tell(1, {"lr": 50.0, "width": 8}, 0, Score(0.9, 0.5))
+    assert study.study.trials == []
 
 
 def test_two_train_py_are_the_same_up_to_formatting_comments_and_docstrings():

@@ -94,10 +94,7 @@ IMPORTS = {
     # the agent's turn
     "agent.agents": set(),
     "agent.brief": {"state", "types"},
-    "agent.builtin": {
-        "agent.catalogue", "agent.network_edits", "agent.surgery", "agent.training_edits", "recipe", "types",
-        "libcst",
-    },
+    "agent.builtin": {"agent.catalogue", "agent.network_edits", "agent.training_edits", "recipe", "types"},
     "agent.catalogue": {"agent.surgery", "types", "libcst"},
     "agent.handed_in": {"agent.agents", "agent.turn", "agent.vetting", "pinned", "types"},
     "agent.network_edits": {"agent.catalogue", "agent.surgery", "libcst"},

@@ -150,6 +150,8 @@ def test_an_edit_kept_without_having_begun_from_what_it_beat_is_to_be_merged_onc
         (train_of(more="tried = 1\n"), "the same as experiment 4"),
         (train_of(more="# " + "x" * 500_000), "characters"),
         (train_of(more="    depth: int = 9  # 1 … 4\n"), "outside the range"),
+        (train_of(width=128), "width is 128, outside its axis"),
+        (train_of(more="    kind: Literal[A, B] = 'a'\n"), "Recipe.kind is not a literal"),
         (train_of(more="x = " + "(" * 300 + ")" * 300), "does not parse"),
     ],
 )
@@ -242,6 +244,11 @@ def test_whatever_an_agent_prints_can_be_read(text):
     assert "\t" not in idea_of(plain(text, Path()).answer)
 
 
+def test_a_flood_is_read_in_no_time():
+    for flood in ("#\n" * 500_000, "\n" * 500_000, "> " * 500_000, "IDEA" * 250_000):
+        assert len(idea_of(flood + "\nIDEA: x")) <= 100
+
+
 def test_json_is_found_among_other_lines():
     output = 'warning {x\n{"a": 1}\nmore\n{\n  "b": {"c": 2}\n}\n{broken\n'
     assert records_of(output) == [{"a": 1}, {"b": {"c": 2}}]
@@ -305,14 +312,15 @@ def test_costs_are_told_for_sweep_and_agent_apart():
         made = Outcome("t", experiment, 0, 0, commit, score, began=0.0, ended=hours * 3600, speed=speed)
         return record_of("outcome", made)
 
-    def decided(experiment, commit, status):
-        return record_of("decision", Decision(experiment, status, "r", commit, 0, None, 0, "", "", None, (), (0,), 1.0))
+    def decided(experiment, commit, status, edit=None):
+        made = Decision(experiment, status, "r", commit, 0, None, 0, "", "", None, (), (0,), 1.0, proposal=edit)
+        return record_of("decision", made)
 
     cost = Cost(30.0, 1, 4, 1000, 100, 0.5)
     edits = [proposal(1, cost=cost), proposal(2, commit="", refused="no", cost=Cost(10.0)), proposal(3)]
     records = Records(
         [trial(0, "c0", 1), trial(1, "c1", 2), trial(2, "p1", 1), trial(2, "p1", 1)],
-        [decided(0, "c0", Status.KEEP), decided(1, "c1", Status.KEEP), decided(2, "p1", Status.KEEP)],
+        [decided(0, "c0", Status.KEEP), decided(1, "c1", Status.KEEP), decided(2, "p1", Status.KEEP, 1)],
         [record_of("proposal", one) for one in edits],
         price=2.0,
     )
