@@ -14,7 +14,10 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
-from tests.conftest import git, make_repository
+from search.mcp import server
+from search.worktree import Repository
+from tests.conftest import FAST_TRAIN, git, make_repository
+from tests.edge.test_trials_and_resume import coordinator_of, run_all, setup_of
 from tests.system.test_launch import (
     SLOW_TRAIN,
     begin,
@@ -55,23 +58,23 @@ def gaps(repository):
 
 def test_no_slot_waits_for_a_slow_agent_and_its_edit_becomes_an_experiment(tmp_path, demo):
     repository = make_repository(tmp_path / "project", SLOW_TRAIN)
-    asked = ["--agent", agent(tmp_path, THINKS.format(seconds=10)), "--agent-proposals", "2"]
-    rounds = ["--experiments", "36", "--experiments-per-round", "3", "--confirm-seeds", "0"]
+    asked = ["--agent", agent(tmp_path, THINKS.format(seconds=8)), "--agent-proposals", "2"]
+    rounds = ["--experiments", "30", "--experiments-per-round", "3", "--confirm-seeds", "0"]
     launch(repository, demo, "--tag", "t", *asked, *rounds)
-    check_agreement(repository, 37)
+    check_agreement(repository, 31)
     proposals = records(repository, "proposals.jsonl")
     assert len(proposals) >= 2 and proposals[0]["turn"] == proposals[1]["turn"] == 1
-    assert all(one["cost"]["seconds"] >= 10 for one in proposals)
+    assert all(one["cost"]["seconds"] >= 8 for one in proposals)
     edits = {one["commit"][:7]: one for one in proposals if not one["refused"]}
     tried = [row for row in rows(repository) if row[0] in edits]
     assert tried and all(row[5] == "sharper logits" for row in tried)
     for row in tried:
         edit = edits[row[0]]
         assert git(repository, "diff", "--name-only", edit["parent"], edit["commit"]).split() == ["train.py"]
-    # The agent thought for 10 s at a time: a slot that waited for it would show a gap of that length.
+    # The agent thought for 8 s at a time: a slot that waited for it would show a gap of that length.
     assert max(gap for gap, _ in gaps(repository)) < 5
-    thinking = min(one["time"] for one in proposals) - 10
-    assert sum(thinking < when < thinking + 10 for _, when in gaps(repository)) >= 4
+    thinking = min(one["time"] for one in proposals) - 8
+    assert sum(thinking < when < thinking + 8 for _, when in gaps(repository)) >= 4
     told = json.loads((repository / "runs/t/analysis_summary.json").read_text())
     assert len(told["proposals"]) == len(proposals)
     assert told["costs"]["agent"]["proposals"] == len(proposals)
@@ -118,6 +121,30 @@ def ask(repository, verb, *arguments, code=0):
     return json.loads(done.stdout)
 
 
+def test_the_verbs_where_no_driver_runs(fast_repository, demo, tmp_path, monkeypatch):
+    with coordinator_of(fast_repository, demo, limit=2) as coordinator:
+        run_all(coordinator, setup_of(fast_repository, demo))
+    (tmp_path / "edit.py").write_text(FAST_TRAIN.replace("logits = 4 *", "logits = 5 *"))
+    asked = ["--file", str(tmp_path / "edit.py"), "--idea", "sharper", "--base", "main"]
+    assert ask(fast_repository, "propose", *asked)["status"] == "queued"
+    assert "nothing to try" in ask(fast_repository, "propose", "--file", "train.py", *asked[2:], code=2)["error"]
+    shown = ask(fast_repository, "show", "1")
+    assert shown["diff"].startswith("diff --git") and shown["trials"][0]["metrics"]["photos"] > 0
+    assert "t does not run" in ask(fast_repository, "stop", code=1)["error"]
+    assert ask(fast_repository, "status")["counts"]["experiments"] == 3
+    monkeypatch.setattr("search.verbs.repository_here", lambda: Repository(fast_repository))
+
+    async def look():
+        async with Client(server()) as client:
+            baseline = (await client.call_tool("show", {"experiment": 0})).structured_content
+            assert baseline["kind"] == "baseline" and baseline["status"] == "keep"
+            lost = await client.call_tool("pause", {})
+            assert lost.is_error and lost.content[0].text.startswith("error: t does not run")
+            assert "train_py" in (await client.call_tool("incumbent", {})).structured_content
+
+    asyncio.run(look())
+
+
 def edited(number):
     return SLOW_TRAIN.replace("logits = 4 *", f"logits = {number} *")
 
@@ -129,6 +156,7 @@ def settled(condition, seconds=120):
     assert condition()
 
 
+@pytest.mark.full
 def test_outside_agents_propose_pause_show_and_stop(tmp_path, demo):
     repository = make_repository(tmp_path / "project", SLOW_TRAIN)
     results = repository / "runs/t/results.tsv"

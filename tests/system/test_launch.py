@@ -151,6 +151,7 @@ def test_kill_9_of_the_driver_loses_nothing(tmp_path, demo, least):
     assert len(set(trials)) == len(trials)
 
 
+@pytest.mark.full
 def test_a_crashing_experiment_leaves_its_slot_going(tmp_path, demo):
     # Three moves in four crash; of twelve experiments, none would be once in sixteen million searches.
     killed = "if recipe.width != 8 or recipe.lr > 0.01: os.kill(os.getpid(), 9)\n"
@@ -165,6 +166,7 @@ def test_a_crashing_experiment_leaves_its_slot_going(tmp_path, demo):
     assert len(found) == 13
 
 
+@pytest.mark.full
 def test_a_failing_baseline_ends_the_search_with_its_traceback(tmp_path, demo):
     repository = make_repository(
         tmp_path / "project", FAST_TRAIN.replace("recipe = Recipe()", "recipe = Recipe(lr=oops)")

@@ -67,6 +67,7 @@ def test_training_ends_by_itself_without_a_cap(demo):
     assert footer["epochs"] == "1.00"
 
 
+@pytest.mark.full
 def test_the_last_weights_learn_to_find_infection(demo):
     footer = parse_footer(train("--dataset", demo, "--max-train-seconds", 0, "--epochs", 12).stdout)
     labels = prepare.load(demo)
