@@ -13,6 +13,7 @@ from search.types import SearchError
 NUMBER = r"([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)"
 RANGE = re.compile(NUMBER + r"(?:\s*\([^)]*\))?\s*(?:…|\.\.\.?)\s*" + NUMBER)
 WIDEST_LINEAR = 100.0  # high over low; from there on distances are ratios
+LARGEST_WHOLE = 2.0**53  # that a float holds
 MOVES_ACROSS = 4  # single moves from one end of a declared range to the other
 
 
@@ -40,6 +41,8 @@ def declared(field: Field) -> Axis | None:
     log = low > 0 and high / low >= WIDEST_LINEAR
     step = (high / low) ** (1 / MOVES_ACROSS) if log else (high - low) / MOVES_ACROSS
     kind = "int" if isinstance(field.value, int) and not field.is_float else "float"
+    if kind == "int" and not all(end.is_integer() and abs(end) < LARGEST_WHOLE for end in (low, high)):
+        raise AxisError(f"Recipe.{field.name} is a whole number, but declares the range {low:g} … {high:g}")
     return Axis(field.name, kind, low, high, log, step)
 
 

@@ -45,7 +45,10 @@ def test_a_field_declares_its_axis_by_type_or_comment(line, axis):
         assert found.allows(field_of(line).value)
 
 
-@pytest.mark.parametrize("line", ["a: float = 2.0  # 0 … 1", "a: float = 2.0  # 3 … 1"])
+@pytest.mark.parametrize(
+    "line",
+    ["a: float = 2.0  # 0 … 1", "a: float = 2.0  # 3 … 1", "a: int = 2  # 0.5 … 100", "a: int = 2  # 1 … 1e300"],
+)
 def test_a_declared_range_that_means_nothing_is_told(line):
     with pytest.raises(AxisError, match=r"Recipe\.a"):
         declared(field_of(line))
