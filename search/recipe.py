@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import io
+import math
 import tokenize
 from collections import defaultdict
 from collections.abc import Mapping
@@ -44,6 +45,8 @@ def read_recipe(source: str) -> dict[str, Field]:
             choices = _literal_choices(item.annotation)
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
             raise RecipeError(f"Recipe.{name} is not a literal") from error
+        if isinstance(value, float) and not math.isfinite(value):
+            raise RecipeError(f"Recipe.{name} is {value}; a finite number")
         if not isinstance(value, (bool, int, float, str)):
             raise RecipeError(f"Recipe.{name} is {value!r}; a recipe holds numbers, strings, True and False")
         notes = _comments(source) if notes is None else notes

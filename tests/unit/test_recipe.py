@@ -52,6 +52,7 @@ def test_the_code_differs_when_anything_but_a_value_does():
         ("x = 1", "no class Recipe"),
         ("class Recipe:\n    lr: float = f()\n", "Recipe.lr is not a literal"),
         ("class Recipe:\n    lr: float\n", "Recipe.lr is None"),
+        ("class Recipe:\n    lr: float = 1e999\n", "Recipe.lr is inf"),
     ],
 )
 def test_a_recipe_that_cannot_be_read_is_told_in_words(source, words):
