@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import io
-import math
 import tokenize
 from collections import defaultdict
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ import libcst as cst
 
 from search.types import SearchError, Value
 
+LARGEST_NUMBER = 1e15
 _HOLDS_STATEMENTS = (ast.stmt, ast.ExceptHandler, ast.match_case)
 
 
@@ -45,8 +45,8 @@ def read_recipe(source: str) -> dict[str, Field]:
             choices = _literal_choices(item.annotation)
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
             raise RecipeError(f"Recipe.{name} is not a literal") from error
-        if isinstance(value, float) and not math.isfinite(value):
-            raise RecipeError(f"Recipe.{name} is {value}; a finite number")
+        if isinstance(value, (int, float)) and not -LARGEST_NUMBER < value < LARGEST_NUMBER:  # nor NaN
+            raise RecipeError(f"Recipe.{name} is {str(value)[:20]}; a number between ±{LARGEST_NUMBER:.0e}")
         if not isinstance(value, (bool, int, float, str)):
             raise RecipeError(f"Recipe.{name} is {value!r}; a recipe holds numbers, strings, True and False")
         notes = _comments(source) if notes is None else notes
