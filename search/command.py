@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -36,5 +37,8 @@ def run(name: str, options: argparse.Namespace, verb: Callable[[], dict[str, Any
             print(json.dumps({"exit_code": code, "error": str(error)}))
         return code
     code = 1 if found.get("status") == "refused" and name == "propose" else 0
-    print(json.dumps({"exit_code": code, **found}) if options.json else told(found))
+    try:
+        print(json.dumps({"exit_code": code, **found}) if options.json else told(found), flush=True)
+    except BrokenPipeError:  # whoever read it has seen enough, as head has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code

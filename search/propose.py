@@ -15,8 +15,10 @@ def read(path: str) -> str:
     """The file, or standard input for '-'. Raises UsageError where it cannot be read."""
     try:
         return sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--file {path}: cannot be read: {error}") from error
+    except OSError as error:
+        raise UsageError(f"--file {path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--file {path}: is no text in UTF-8") from error
 
 
 def told(found: dict[str, Any]) -> str:

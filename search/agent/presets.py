@@ -14,6 +14,7 @@ from typing import Any
 from search.agent.agents import Agent, Said, plain, records_of, sum_of, total, whole
 from search.types import UsageError
 
+SCRIPTS = (".py", ".sh", ".js", ".mjs")
 TURNS = 60  # of a model in one call; a proposal takes ten to thirty
 
 
@@ -258,6 +259,9 @@ def agent_of(name: str) -> Agent:
         raise UsageError(f"--agent {name!r}: name one of {', '.join(PRESETS)}, a command line, builtin or none")
     if words[0] in PRESETS:
         return replace(PRESETS[words[0]], more=tuple(words[1:]))
+    script = next((word for word in words[1:] if not word.startswith("-")), "")
+    if script.endswith(SCRIPTS) and not Path(script).is_file():
+        raise UsageError(f"--agent {name!r}: there is no file {script}; name it as seen from here, {Path.cwd()}")
     # It runs elsewhere: what names a file here must name it there.
     whole = [str(Path(word).absolute()) if Path(word).is_file() else word for word in words]
     return Agent(Path(words[0]).name, (words[0] if "/" not in words[0] else whole[0], *whole[1:]), plain)

@@ -100,6 +100,7 @@ def test_an_agent_that_fails_costs_nothing_and_is_told(tmp_path, demo):
     [
         (["--agent", "no-such-agent --fast"], "there is no command no-such-agent"),
         (["--agent", "'"], "not a command line"),
+        (["--agent", "python nowhere.py"], "there is no file nowhere.py"),
         (["--agent-timeout", "0"], "--agent-timeout 0"),
         (["--agent-proposals", "0"], "--agent-proposals 0"),
         (["--agent", "python", "--agent-budget-usd", "-1"], "--agent-budget-usd -1"),
@@ -131,6 +132,9 @@ def test_the_verbs_where_no_driver_runs(fast_repository, demo, tmp_path, monkeyp
     shown = ask(fast_repository, "show", "1")
     assert shown["diff"].startswith("diff --git") and shown["trials"][0]["metrics"]["photos"] > 0
     assert "t does not run" in ask(fast_repository, "stop", code=1)["error"]
+    piped = f"{sys.executable} -m search.show 1 | head -1"
+    seen = subprocess.run(["bash", "-c", piped], cwd=fast_repository, capture_output=True, text=True, check=True)
+    assert seen.stderr == "" and "experiment 1" in seen.stdout
     assert ask(fast_repository, "status")["counts"]["experiments"] == 3
     monkeypatch.setattr("search.verbs.repository_here", lambda: Repository(fast_repository))
 
