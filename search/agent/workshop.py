@@ -97,9 +97,12 @@ class Workshop:
                 self._quietly(lambda: self.repository.delete_ref(about))  # noqa: B023  called at once
 
     def _heed_requests(self) -> None:
+        known = {proposal.origin for proposal in self.coordinator.state.proposals}
         for request in pending(self.repository, self.names):
             if request.wish is Wish.PROPOSE:
-                if self._has_room(request.ref):
+                if request.commit in known:  # a driver died before it could delete the ref
+                    self.repository.delete_ref(request.ref)
+                elif self._has_room(request.ref):
                     self._start(request.ref, take_in, request.commit, "inbox", "", self._ground(), self.desk)
                 continue
             if request.time >= self.began:  # what was asked of a driver that is gone is void

@@ -2,6 +2,8 @@
 
 import pytest
 
+from search.agent.smoke import Places
+from search.agent.workshop import Workshop
 from search.coordinator import Coordinator
 from search.plan import Limit, turn_is_due
 from search.requests import Wish, handed_in, pending, send
@@ -171,3 +173,37 @@ def test_the_inbox_gives_what_the_search_does_not_have(tmp_path, demo):
         assert [here.message_of(one) for one in handed_in(here, names, base)] == ["sharper 5", "sharper 6"]
         git(repository, "branch", "mine", "HEAD~1")  # what another branch has, is not meant
         assert [here.message_of(one) for one in handed_in(here, names, base)] == ["sharper 6"]
+
+
+def test_a_request_that_was_taken_before_its_driver_died_is_only_forgotten(fast_repository, demo):
+    here = Repository(fast_repository)
+    with coordinator_of(fast_repository, demo, limit=0) as coordinator:
+        run_all(coordinator, setup_of(fast_repository, demo))
+        sent = send(here, coordinator.names, Wish.PROPOSE, (here.commit_of("HEAD"), BETTER, "better"))
+        coordinator.take(proposal(fast_repository, BETTER, origin=sent.commit))
+        places = Places(demo, 1, None)
+        workshop = Workshop(coordinator, None, places, lambda: None)
+        workshop.poll()
+        assert pending(here, coordinator.names) == [] and not coordinator.stopping
+        workshop.close()
+        assert len(coordinator.state.proposals) == 1
+
+
+def test_pauses_and_stops_are_heeded_and_old_ones_are_void(fast_repository, demo):
+    here = Repository(fast_repository)
+    with coordinator_of(fast_repository, demo, limit=0) as coordinator:
+        send(here, coordinator.names, Wish.PAUSE)
+        workshop = Workshop(coordinator, None, Places(demo, 1, None), lambda: None)
+        workshop.poll()
+        assert coordinator.state.paused and not coordinator.stopping
+        send(here, coordinator.names, Wish.STOP)
+    with coordinator_of(fast_repository, limit=0) as again:
+        stopped = []
+        workshop = Workshop(again, None, Places(demo, 1, None), lambda: stopped.append(True))
+        workshop.poll()
+        assert not again.stopping and not again.state.paused
+        send(here, again.names, Wish.STOP_NOW)
+        workshop._looked = 0.0
+        workshop.poll()
+        assert again.stopping and stopped == [True]
+        assert pending(here, again.names) == []
