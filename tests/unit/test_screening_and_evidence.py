@@ -152,10 +152,11 @@ def test_the_first_submission_counts_and_the_second_is_counted(monkeypatch):
     [b"nonsense\n", b"[1]\n", b'{"event": "other"}\n', b'{"event": "submit"}\n', b"x" * 20_000, b"", b"\xff\xfe\n"],
 )
 def test_what_is_no_message_ends_the_talk_and_nothing_else(sent):
+    before = threading.active_count()
     with Scorer(Labels(LABELS, LABELS)) as scorer:
         scorer._theirs.sendall(sent)
     assert scorer.submission is None
-    assert threading.active_count() < 20
+    assert threading.active_count() <= before
 
 
 # --- speed ---
