@@ -115,6 +115,7 @@ def test_edits_of_the_network_change_what_it_computes_or_can_learn(tmp_path, nam
     assert count["old"] != count["new"] or not same
 
 
+@pytest.mark.full
 def test_losses_and_mixing_compose(tmp_path, demo):
     source = SOURCE
     for name in ("binary_auxiliary_loss", "focal_loss", "mixup", "cutmix", "stochastic_depth", "squeeze_excitation"):

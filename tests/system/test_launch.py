@@ -119,7 +119,8 @@ def terminate(driver):
     os.kill(driver.pid, signal.SIGTERM)
 
 
-@pytest.mark.parametrize("end", [ctrl_c, pytest.param(terminate, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("end", [ctrl_c, terminate])
 def test_ctrl_c_writes_everything_and_leaves_nothing_running(tmp_path, demo, end):
     repository = make_repository(tmp_path / "project", SLOW_TRAIN)
     results = repository / "runs/t/results.tsv"

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ROOT, git, make_repository
 
 PROGRAM = (ROOT / "program.md").read_text()
@@ -20,6 +22,7 @@ def lines_of(word):
     return found[0]
 
 
+@pytest.mark.full
 def test_the_classic_loop(tmp_path, demo):
     repository = make_repository(tmp_path / "project")
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
