@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from search.agent.vetting import LARGEST_FILE
 from search.paths import Names, RunPaths
 from search.recipe import read_recipe
 from search.requests import Request, Wish, send
@@ -24,7 +25,6 @@ from search.worktree import Repository, find_repository
 POLL_SECONDS = 0.3
 TAKEN_SECONDS = 20.0  # a driver looks every second
 LOG_LINES = 60
-LARGEST_TRAIN = 400_000  # characters
 
 
 def repository_here() -> Repository:
@@ -126,8 +126,8 @@ def propose(
         raise UsageError(f"--base {base}: no such commit here")
     if not idea.strip():
         raise UsageError("--idea is empty: say in a few words what the edit tries")
-    if len(source) > LARGEST_TRAIN:
-        raise UsageError(f"the train.py has {len(source)} characters; {LARGEST_TRAIN} at most")
+    if len(source) > LARGEST_FILE:
+        raise UsageError(f"the train.py has {len(source)} characters; {LARGEST_FILE} at most")
     try:
         read_recipe(source)
     except SearchError as error:

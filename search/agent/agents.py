@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from search.costs import total_of
 
 LONGEST_IDEA = 100  # characters
 IDEA = re.compile(r"^[ \t>*#`_]{0,20}IDEA[ \t]*:[ \t*`_]{0,20}(\S.*)$", re.MULTILINE | re.IGNORECASE)
@@ -158,10 +160,4 @@ def sum_of(records: Iterable[Any], *path: str) -> float | None:
             record = record.get(key) if isinstance(record, dict) else None  # noqa: PLW2901
         if isinstance(record, (int, float)) and not isinstance(record, bool):
             values.append(float(record))
-    return total(values)
-
-
-def total(values: Sequence[float | None]) -> float | None:
-    """Their sum; None where none is known."""
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
+    return total_of(values)

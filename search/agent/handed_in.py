@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from search import pinned
 from search.agent.agents import one_line
-from search.agent.turn import EDITED, Desk, Edited, checked
+from search.agent.turn import Desk, Edited, checked
 from search.agent.vetting import Ground, Refused
+from search.pinned import EDITED
 from search.types import Proposal
 
 

@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from search.agent.agents import Agent, Said, plain, records_of, sum_of, total, whole
+from search.agent.agents import Agent, Said, plain, records_of, sum_of, whole
+from search.costs import total_of
 from search.types import UsageError
 
 SCRIPTS = (".py", ".sh", ".js", ".mjs")
@@ -28,7 +29,7 @@ def _claude(output: str, own: Path) -> Said:
     return Said(
         answer,
         whole(sum_of([record], "num_turns")),
-        whole(total(read)),
+        whole(total_of(read)),
         whole(sum_of(models, "outputTokens")),
         sum_of([record], "total_cost_usd"),
         failure,
@@ -62,7 +63,7 @@ def _gemini(output: str, own: Path) -> Said:
         str(record.get("response") or ""),
         whole(sum_of(models, "api", "totalRequests")),
         whole(sum_of(models, "tokens", "prompt")),
-        whole(total(answered)),
+        whole(total_of(answered)),
         failure=str(error.get("message", error)) if isinstance(error, dict) else "",
     )
 
@@ -79,7 +80,7 @@ def _opencode(output: str, own: Path) -> Said:
     return Said(
         str(texts[-1]) if texts else "",
         len(steps) or None,
-        whole(total(read)),
+        whole(total_of(read)),
         whole(sum_of(steps, "tokens", "output")),
         sum_of(steps, "cost"),
         failure,

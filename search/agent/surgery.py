@@ -13,9 +13,6 @@ class DoesNotApply(Exception):
     """The code is not one that this edit is for, or has it already."""
 
 
-Statement = cst.SimpleStatementLine | cst.BaseCompoundStatement
-
-
 class Scoped(cst.CSTTransformer):
     """Knows where it is: `inside("ResidualBlock.forward")` while it visits that function; "" is everywhere."""
 

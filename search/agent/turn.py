@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from search import pinned
-from search.agent.agents import Agent, Said, idea_of, total, whole
+from search.agent.agents import Agent, Said, idea_of, whole
 from search.agent.builtin import Tried, choose
 from search.agent.smoke import SmokeSetup, fault
 from search.agent.vetting import LARGEST_FILE, Ground, Refused, vetted
+from search.costs import total_of
+from search.pinned import EDITED
 from search.process import Limits, end_of, run_limited
 from search.recipe import values_of
 from search.sandbox import confined_agent, is_available
@@ -34,12 +36,10 @@ OWN = (
     "*/__pycache__/*",
     "*.pyc",
     "run.log",
-    ".gitignore.swp",
 )
 NEVER_BEGAN = ("the agent failed", "it could not be asked")
 NOTHING_LEFT = "no edit of the catalogue applies to this train.py and is new"
 HIDDEN_GPUS = {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "", "ROCR_VISIBLE_DEVICES": ""}
-EDITED = "train.py"
 one_smoke_at_a_time = threading.Semaphore(1)
 
 
@@ -137,10 +137,10 @@ def cost_of(said: Sequence[Said], seconds: float) -> Cost:
     return Cost(
         seconds=round(seconds, 1),
         attempts=len(said),
-        turns=whole(total([one.turns for one in said])),
-        input_tokens=whole(total([one.input_tokens for one in said])),
-        output_tokens=whole(total([one.output_tokens for one in said])),
-        dollars=total([one.dollars for one in said]),
+        turns=whole(total_of([one.turns for one in said])),
+        input_tokens=whole(total_of([one.input_tokens for one in said])),
+        output_tokens=whole(total_of([one.output_tokens for one in said])),
+        dollars=total_of([one.dollars for one in said]),
     )
 
 
