@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ LIMITS = Limits(
     start_up=240.0, rest=240.0, largest_log=16 * 2**20
 )  # a 384-pixel step of a large network takes a CPU many seconds
 NICE = 10  # trials come first
+_drawing = threading.Lock()  # several edits may be checked at once
 TOLD = 1500  # characters of a traceback that are handed back
 
 
@@ -65,15 +67,16 @@ def draw_photos(setup: SmokeSetup) -> Labels:
     chosen = np.array((in_turn * (wanted // len(in_turn) + 1))[:wanted])
     labels = data.labels[chosen]
     part = np.repeat([prepare.PARTS.index(name) for name in PHOTOS], list(PHOTOS.values()))
-    if not (setup.view / "view.json").exists():
-        aside = setup.view.with_name(f"building-{os.getpid()}")
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        np.save(aside / "images.npy", data.images[chosen])
-        view = {"labels": labels.tolist(), "part": part.tolist(), "image_size": data.image_size}
-        (aside / "view.json").write_text(json.dumps(view))
-        shutil.rmtree(setup.view, ignore_errors=True)
-        os.rename(aside, setup.view)
+    with _drawing:
+        if not (setup.view / "view.json").exists():
+            aside = setup.view.with_name(f"building-{os.getpid()}")
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(parents=True)
+            np.save(aside / "images.npy", data.images[chosen])
+            view = {"labels": labels.tolist(), "part": part.tolist(), "image_size": data.image_size}
+            (aside / "view.json").write_text(json.dumps(view))
+            shutil.rmtree(setup.view, ignore_errors=True)
+            os.rename(aside, setup.view)
     return Labels(*(labels[part == prepare.PARTS.index(name)] for name in ("validation", "test")))
 
 

@@ -53,7 +53,6 @@ class Workshop:
         own = Repository(self.repository.root)
         smoke = SmokeSetup(own, folder / "smoke", places.dataset, places.threads, places.secret)
         self.desk = Desk(own, smoke, folder, self._guards.add, self._ended.is_set)
-        self._drawn = threading.Lock()
 
     # --- in the driver's thread ---
 
@@ -241,13 +240,12 @@ class Workshop:
     # --- in threads ---
 
     def _ask(self, agent: Agent, task: Assignment, brief: Callable[[], str]) -> Proposal:
+        draw_photos(self.desk.smoke)  # the brief names them
         return ask(agent, replace(task, brief=brief()), self.desk)
 
     def _start(self, about: str, work: Callable[..., Proposal], *given: object) -> None:
         def run() -> None:
             try:
-                with self._drawn:
-                    draw_photos(self.desk.smoke)
                 made = work(*given)
             except Exception as error:  # whatever goes wrong with an edit ends as a line, not as the search
                 made = _failed(error, given)
