@@ -300,6 +300,14 @@ def load(dataset: Path | str = "dataset") -> Data:
     return build(dataset)[0]
 
 
+def cached(fingerprint: str) -> Data | None:
+    """A data set that this machine has decoded, wherever its photos are; None where it has not."""
+    try:
+        return _open_cache(cache_root() / fingerprint)
+    except (OSError, ValueError, KeyError, DataError):
+        return None
+
+
 def view_of(data: Data) -> Path:
     """The folder to name as data set to a trial: all photos, and the labels of the training photos alone."""
     return cache_root() / data.fingerprint / VIEW

@@ -44,7 +44,17 @@ def parser() -> argparse.ArgumentParser:
         help="slots: one per GPU (auto, the default: all GPUs, or four logical ones where there is none; on a resume: "
         "as many as before)",
     )
-    slots.add_argument("--address", help="join the Ray cluster at this address, instead of starting Ray here")
+    slots.add_argument(
+        "--address",
+        help="join the Ray cluster at this address (auto: the one that this machine is a node of), instead of starting "
+        "Ray here; --gpus auto then takes all its GPUs, also those that join later, and docs/cluster.md says the rest",
+    )
+    slots.add_argument(
+        "--gpu-model",
+        default="",
+        metavar="NAME",
+        help="only GPUs with this in their name, in any letter case, as in A100",
+    )
     slots.add_argument("--no-dashboard", action="store_true", help="start Ray without its dashboard")
 
     what = made.add_argument_group("what it searches")
@@ -206,6 +216,23 @@ def slot_count(asked: str, gpus: list[str]) -> int:
     if gpus and int(asked) > len(gpus):
         raise UsageError(f"--gpus {asked}: this machine shows {len(gpus)}; use --gpus {len(gpus)} or --gpus auto")
     return int(asked)
+
+
+def cluster_slots(asked: str, there: int) -> tuple[int | None, int]:
+    """(how many slots a search on a cluster may have, None for all that come; how many it begins with).
+
+    there: GPUs that the cluster has now. Raises UsageError where `--gpus` means nothing, or none to begin with.
+    """
+    if asked == "auto":
+        if not there:
+            raise UsageError(
+                "--gpus auto: the cluster has no GPU now; name how many shall come with --gpus N, or start Ray's nodes "
+                "with --num-gpus"
+            )
+        return None, there
+    if not asked.isdecimal() or int(asked) < 1:
+        raise UsageError(f"--gpus {asked}: a number of at least 1, or auto")
+    return int(asked), min(int(asked), there) or int(asked)
 
 
 def limit_of(options: argparse.Namespace) -> Limit:

@@ -75,8 +75,11 @@ def sides(state: State, machine: str | None, metric: str = "bin_acc") -> list[Si
 
 
 def machines_of(state: State) -> dict[int, str]:
-    """The kind of each slot, by its latest trial that told."""
-    return {outcome.slot: outcome.machine for outcome in state.outcomes.values() if outcome.machine}
+    """The kind of each slot that is there, by its latest trial that told, else by its card; of all that ever were where
+    nothing is known of who is there."""
+    told = {slot.number: slot.model for slot in state.slots.values() if slot.model}
+    told |= {outcome.slot: outcome.machine for outcome in state.outcomes.values() if outcome.machine}
+    return {number: kind for number, kind in told.items() if not state.present or number in state.present}
 
 
 def model_of(state: State, machine: str | None) -> Model:

@@ -25,6 +25,7 @@ from search.types import (
     Proposal,
     SearchError,
     Settings,
+    Slot,
     Turn,
     UsageError,
     Work,
@@ -53,6 +54,7 @@ class Coordinator:
         self.paths = RunPaths(repository.root / "runs" / tag)
         self.files = RunFiles(self.paths)
         self.in_flight: set[Run] = set()
+        self.expected: set[int] = set()  # slots that are coming up
         self.limit = Limit()
         self.rerun_slow = False  # run a trial again, once, whose slot was slow
         self.stopping = False  # nothing new is begun
@@ -94,9 +96,7 @@ class Coordinator:
         self.restore()
         self._journal({"event": "session"})
         for work in self.state.unfinished():
-            outcome = self._left_outcome(work)
-            if outcome is not None and outcome.trial not in self.state.slow:
-                self.record(outcome)
+            self.take_left(work)
         self._decide()
 
     def restore(self) -> None:
@@ -114,18 +114,49 @@ class Coordinator:
         self._write_branches()
         self.files.write_all(self.state)
 
-    def _left_outcome(self, work: Work) -> Outcome | None:
-        """The outcome file that a trial left behind when nobody was there to record it."""
-        for slot in self.paths.slots():
-            outcome = read_outcome(slot.trial(work.trial_id))
+    def _left_outcome(self, work: Work, slot: int | None = None) -> Outcome | None:
+        """The outcome file that a trial left in its slot's folder; where the slot is not known, in any."""
+        for place in self.paths.slots() if slot is None else [self.paths.slot(slot)]:
+            outcome = read_outcome(place.trial(work.trial_id))
             if outcome is not None:
                 return outcome
         return None
 
+    # --- slots ---
+
+    def enrol(
+        self, number: int, node: str, gpu: str, host: str = "", model: str = "", memory_mb: float | None = None
+    ) -> Slot:
+        """A GPU has come. number: by State.number_of."""
+        slot = Slot(number, node, host or node, gpu, model, memory_mb)
+        if slot.number not in self.state.present or self.state.slots.get(slot.number) != slot:
+            self._journal(record_of("slot", slot))
+        return slot
+
+    def leave(self, number: int, reason: str) -> None:
+        """A slot has gone; what it ran is told by lost_with_its_node, or came before."""
+        if number in self.state.present:
+            self._journal({"event": "slot_left", "number": number, "reason": reason})
+
+    def lost_with_its_node(self, work: Work, slot: int) -> None:
+        """A trial whose node has gone says nothing about its experiment: it is run again, by the next free slot."""
+        if self.take_left(work, slot):
+            return
+        self.in_flight.discard((work.experiment.number, work.seed))
+        self.paths.slot(slot).trial(work.trial_id).running.unlink(missing_ok=True)
+        self.tell(f"lost    {work.trial_id} on gpu{slot}: its node has gone; it is run again")
+
+    def take_left(self, work: Work, slot: int | None = None) -> bool:
+        """Records the outcome that a trial has left; False where there is none."""
+        outcome = self._left_outcome(work, slot)
+        if outcome is not None and outcome.trial not in self.state.slow:
+            self.record(outcome)
+        return outcome is not None
+
     # --- work and outcomes ---
 
-    def next_work(self, slot: int, slots: int) -> Work | Pause:
-        """The next trial for a free slot, one of `slots`, journalled before it is handed out.
+    def next_work(self, slot: int) -> Work | Pause:
+        """The next trial for a free slot, journalled before it is handed out.
 
         Raises SearchError where nothing runs on this machine any more, not even the incumbent.
         """
@@ -137,7 +168,7 @@ class Coordinator:
             self.limit,
             self.commits,
             self.studies.suggest,
-            Slots(slot, slots, machines_of(self.state)),
+            Slots(slot, self.state.present | self.expected | {slot}, machines_of(self.state)),
         )
         if work is Pause.BROKEN:
             last = list(self.state.outcomes.values())[-1]
@@ -290,12 +321,15 @@ class Coordinator:
     def settle_worktrees(self) -> None:
         """At a search's end every slot's worktree and branch stand at the incumbent."""
         for slot in self.paths.slots():
+            branch = self.names.slot_branch(slot.number)
             if slot.tree.exists():
-                self.repository.slot_worktree(slot.tree, self.names.slot_branch(slot.number), self.state.centre)
+                self.repository.slot_worktree(slot.tree, branch, self.state.centre)
+            elif self.repository.commit_of(f"refs/heads/{branch}") is not None:  # its worktree is on another machine
+                self.repository.set_ref(f"refs/heads/{branch}", self.state.centre)
 
     def lost_work(self, work: Work, slot: int, reason: str) -> Outcome:
         """The crash of a trial whose worker died, unless it left an outcome."""
-        left = self._left_outcome(work)
+        left = self._left_outcome(work, slot)
         now = time.time()
         empty = Outcome(
             work.trial_id, work.experiment.number, work.seed, slot, work.experiment.parent, None, reason, None, now, now

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from typing import Any
 
 LOGICAL_SLOTS = 4  # of --gpus auto on a machine without GPUs
 
@@ -32,3 +33,17 @@ def _smi() -> list[str]:
     except (OSError, subprocess.SubprocessError):
         return []
     return found.stdout.split()
+
+
+def card_of(gpu: str) -> dict[str, Any]:
+    """model and memory_mb of a GPU; '' and None where nothing tells them."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        by_index = gpu.isdecimal()
+        handle = pynvml.nvmlDeviceGetHandleByIndex(int(gpu)) if by_index else pynvml.nvmlDeviceGetHandleByUUID(gpu)
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle).total / 2**20
+        return {"model": str(pynvml.nvmlDeviceGetName(handle)), "memory_mb": round(memory, 1)}
+    except Exception:  # no package, or a card that says less
+        return {"model": "", "memory_mb": None}

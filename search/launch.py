@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -29,7 +30,14 @@ def search(options: argparse.Namespace, signals: Signals, say: Say) -> tuple[int
     """Runs or resumes a search: (exit code, summary). Raises UsageError or SearchError before it has begun."""
     settle(options)
     repository = find_repository(Path(__file__).resolve().parent.parent)
-    ready = ready_to_go_on(options, repository) if options.resume else ready_to_begin(options, repository)
+    dashboard, cluster = "", None
+    if options.address:
+        from search.engine import gpus_of_cluster, join_ray
+
+        dashboard, cluster = join_ray(options.address), gpus_of_cluster()
+        signals.install()  # ray.init puts a handler of its own in place of SIGTERM's
+    checked = ready_to_go_on if options.resume else ready_to_begin
+    ready = checked(options, repository, cluster)
     limit = limit_of(options)
     options.plan = plan_of(options, ready.settings.agent)
     if options.dry_run:
@@ -43,34 +51,38 @@ def search(options: argparse.Namespace, signals: Signals, say: Say) -> tuple[int
                 coordinator.resume()
             else:
                 coordinator.begin(ready.settings)
-        return run(options, coordinator, ready, signals, say)
+        return run(options, coordinator, ready, signals, say, dashboard)
     finally:
         coordinator.close()
 
 
 def run(
-    options: argparse.Namespace, coordinator: Coordinator, ready: Ready, signals: Signals, say: Say
+    options: argparse.Namespace, coordinator: Coordinator, ready: Ready, signals: Signals, say: Say, dashboard: str
 ) -> tuple[int, dict[str, Any]]:
-    """The search itself: (exit code, summary). However it ends, its trials are ended and its summary is written."""
-    from search.engine import Tickets, gpu_ids_of_ray, run_search, start_ray, stop_ray
+    """The search itself: (exit code, summary). However it ends, its trials are ended and its summary is written.
+
+    dashboard: of a cluster that was joined.
+    """
+    from search.cluster.fleet import Fleet
+    from search.engine import Tickets, run_search, start_ray, stop_ray
     from search.report import Reporter
 
     tag = ready.settings.tag
-    setup = {
-        "repository": str(coordinator.repository.root),
-        "run": str(coordinator.paths.root),
-        "confine": not options.unconfined,
-        **ready.trial_setup,
-    }
     code, failure = 0, ""
     workshop: Workshop | None = None
+    fleet: Fleet | None = None
     reporter = Reporter(coordinator, follow_logs=options.logs, to_stderr=options.json)
     watcher = watch_over_this_process()
     try:
-        reporter.dashboard = start_ray(ready.slots, options.address, not options.no_dashboard)
-        signals.install()  # ray.init puts a handler of its own in place of SIGTERM's
+        if options.address:
+            reporter.dashboard = dashboard
+        else:
+            if ready.gpus:
+                os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(ready.gpus)
+            reporter.dashboard = start_ray(ready.slots, not options.no_dashboard)
+            signals.install()  # ray.init puts a handler of its own in place of SIGTERM's
         say(
-            f"search {tag}: {ready.slots} slots{'' if ready.gpus else ' (logical: no GPU here)'}, "
+            f"search {tag}: {ready.told_slots}, "
             f"{ready.settings.max_train_seconds:g} s a trial; runs/{tag}; python -m search.status {tag}"
             + (f"; Ray dashboard {reporter.dashboard}" if reporter.dashboard else "")
         )
@@ -79,7 +91,9 @@ def run(
         elif not is_available():
             say("trials are not confined: this kernel has no Landlock (Linux 5.13 or newer); see docs/trust.md")
         workshop = Workshop(coordinator, options.plan, ready.places(options.unconfined), signals.end)
-        tickets = Tickets(coordinator, setup, gpu_ids_of_ray(ready.slots, ready.gpus), signals.held, workshop.poll)
+        setup = ready.slot_setup(options.unconfined)
+        fleet = Fleet(coordinator, setup, ready.most, options.gpu_model, joined=bool(options.address))
+        tickets = Tickets(coordinator, fleet, signals.held, workshop.poll)
         with reporter:
             run_search(tickets, coordinator.paths.ray)
     except KeyboardInterrupt:
@@ -94,11 +108,17 @@ def run(
                 workshop.close()
             except (SearchError, OSError) as error:  # the disk may be what ended the search
                 print(f"search.launch: the last proposals could not be recorded: {error}", file=sys.stderr)
+        traffic = {}
+        if fleet is not None:
+            traffic = fleet.traffic()
+            fleet.close()
         stop_ray()
         end_guards(lambda: running_guards(coordinator.paths))
         summary = wind_up(coordinator, reporter)
         assert watcher.stdin
         watcher.stdin.close()
+    if traffic:
+        summary |= {"traffic": traffic}
     if failure:
         print(f"search.launch: {failure}", file=sys.stderr)
         summary |= {"error": failure}

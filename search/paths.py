@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+
+
+def state_root() -> Path:
+    """Where searches keep what belongs to no repository: $AUTORESEARCH_STATE, or the user's folder of application
+    state."""
+    named = os.environ.get("AUTORESEARCH_STATE")
+    base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return Path(named).absolute() if named else base.absolute() / "autoresearch"
 
 
 @dataclass(frozen=True)

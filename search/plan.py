@@ -42,10 +42,10 @@ class Limit:
 
 @dataclass(frozen=True)
 class Slots:
-    """The slot that asks for work, one of `count`. machines: the kind of each slot that is known by now."""
+    """The slot that asks for work, one of those present. machines: the kind of each slot that is known by now."""
 
     asking: int
-    count: int
+    present: Set[int]
     machines: Mapping[int, str]
 
 
@@ -67,7 +67,7 @@ def next_work(
     for work in state.unfinished():
         if (work.experiment.number, work.seed) not in in_flight:
             return Work(work.experiment, work.seed, work.attempt + 1, work.commit, work.purpose)
-    first = baseline_work(state, slots.asking, slots.count)
+    first = baseline_work(state, slots.asking, slots.present)
     if first is not None:
         return first
     for experiment in state.unstarted():
@@ -98,11 +98,11 @@ def next_work(
     return measure_again(state, Purpose.AGAIN)
 
 
-def baseline_work(state: State, slot: int, slots: int) -> Work | None:
+def baseline_work(state: State, slot: int, present: Set[int]) -> Work | None:
     """The baseline's trial of this slot, if it has not begun; or that of a slot that is not there any more."""
     baseline = state.experiments.get(0) or Experiment(0, Kind.BASELINE, state.settings.base)
     for of_slot, seed in enumerate(state.baseline_seeds):
-        if (0, seed) not in state.started and (of_slot == slot or of_slot >= slots):
+        if (0, seed) not in state.started and (of_slot == slot or of_slot not in present):
             return Work(baseline, seed)
     return None
 

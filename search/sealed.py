@@ -11,16 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
+from search.paths import state_root
 from search.types import Settings
 
 
 def folder_of(settings: Settings) -> Path:
-    """Where a search's lie: below $AUTORESEARCH_STATE, or the user's folder of application state."""
-    named = os.environ.get("AUTORESEARCH_STATE")
-    base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    root = Path(named).absolute() if named else base.absolute() / "autoresearch"
-    name = hashlib.sha256(f"{settings.tag} {settings.base} {settings.created!r}".encode()).hexdigest()[:24]
-    return root / "sealed" / name
+    """Where a search's lie."""
+    return state_root() / "sealed" / id_of(settings)
+
+
+def id_of(settings: Settings) -> str:
+    """A search's name among all searches of all repositories."""
+    return hashlib.sha256(f"{settings.tag} {settings.base} {settings.created!r}".encode()).hexdigest()[:24]
 
 
 def store(folder: Path, trial: str, validation: np.ndarray, test: np.ndarray) -> None:
@@ -41,3 +43,8 @@ def read(folder: Path, trial: str) -> tuple[np.ndarray, np.ndarray] | None:
             return saved["validation"], saved["test"]
     except (OSError, KeyError, ValueError):
         return None
+
+
+def forget(folder: Path, trial: str) -> None:
+    """Removes a trial's probabilities, once they lie elsewhere."""
+    (folder / f"{trial}.npz").unlink(missing_ok=True)

@@ -12,12 +12,13 @@ from pathlib import Path
 import prepare
 from search import sealed
 from search.agent.smoke import Places
-from search.arguments import slot_count
-from search.gpus import visible_gpus
+from search.arguments import cluster_slots, slot_count
+from search.gpus import card_of, visible_gpus
 from search.recipe import read_recipe
 from search.scoring import majority_share
 from search.space import check_space, load_space, parse_space
 from search.tags import check_tag, load_state
+from search.trial import SlotSetup
 from search.types import SearchError, Settings, UsageError
 from search.worktree import Repository
 
@@ -26,31 +27,38 @@ from search.worktree import Repository
 class Ready:
     """A search that can run.
 
-    gpus: ids of this machine's GPUs, none where slots are logical. dataset: where the data set is now. decided:
-    experiments so far; None for a fresh search.
+    slots: those that it begins with. most: those that it may have; None: as many as come. gpus: ids of this machine's
+    GPUs, none where slots are logical or on a cluster. dataset: where the data set is now. decided: experiments so far;
+    None for a fresh search.
     """
 
     settings: Settings
     slots: int
+    most: int | None
     gpus: list[str]
     dataset: str
     photos: int
     repository: Path
     git_folder: Path
     decided: int | None = None
+    joined: bool = False  # a cluster
 
-    @property
-    def trial_setup(self) -> dict[str, object]:
-        """What every slot needs to know beside the run's own paths; see SlotSetup."""
-        return {
-            "tag": self.settings.tag,
-            "base": self.settings.base,
-            "seal": str(sealed.folder_of(self.settings)),
-            "dataset": self.dataset,
-            "fingerprint": self.settings.fingerprint,
-            "max_train_seconds": self.settings.max_train_seconds,
-            "threads": max((os.cpu_count() or 1) // self.slots, 1),
-        }
+    def slot_setup(self, unconfined: bool) -> SlotSetup:
+        """A slot's on this machine; its number, GPU and threads are filled in by the slot."""
+        return SlotSetup(
+            repository=str(self.repository),
+            run=str(self.repository / "runs" / self.settings.tag),
+            tag=self.settings.tag,
+            base=self.settings.base,
+            slot=0,
+            gpu="",
+            dataset=self.dataset,
+            fingerprint=self.settings.fingerprint,
+            seal=str(sealed.folder_of(self.settings)),
+            max_train_seconds=self.settings.max_train_seconds,
+            threads=1,
+            confine=not unconfined,
+        )
 
     def places(self, unconfined: bool) -> Places:
         """Where proposals are checked, and what they are not shown."""
@@ -67,23 +75,45 @@ class Ready:
         threads = max((os.cpu_count() or 1) // 2, 1)
         return Places(Path(self.dataset), threads, None if unconfined else (*secret, *ray))
 
+    @property
+    def told_slots(self) -> str:
+        """In words."""
+        if self.most is None or self.most > self.slots:
+            return f"{self.slots} slots, and {'all that join' if self.most is None else f'up to {self.most}'}"
+        return f"{self.slots} slots{'' if self.gpus or self.joined else ' (logical: no GPU here)'}"
+
     def described(self, experiments: int | None) -> str:
         """One line: what would run, with this limit."""
         settings = self.settings
         axes = parse_space(settings.space, settings.space_name).axes
         verb = "would search" if self.decided is None else f"would go on, after {self.decided} experiments, with"
         return (
-            f"{verb} {settings.tag}: {self.slots} slots{'' if self.gpus else ' (logical: no GPU here)'}, "
+            f"{verb} {settings.tag}: {self.told_slots}, "
             f"{settings.max_train_seconds:g} s a trial, {experiments or 'endless'} experiments, {len(axes)} axes of "
             f"{settings.space_name}, agent {settings.agent}, data set {self.dataset} ({self.photos} photos, "
             f"{settings.image_size} px)"
         )
 
 
-def ready_to_begin(options: argparse.Namespace, repository: Repository) -> Ready:
-    """A fresh search, after every check. Raises UsageError or SearchError."""
-    gpus = [] if options.address else visible_gpus()
-    slots = slot_count(options.gpus or "auto", gpus)
+def slots_here(options: argparse.Namespace, asked: str, cluster: int | None) -> tuple[int | None, int, list[str]]:
+    """(most slots, slots to begin with, this machine's GPUs). cluster: GPUs of the one that was joined. Raises
+    UsageError."""
+    if cluster is not None:
+        return *cluster_slots(asked, cluster), []
+    gpus = visible_gpus()
+    if options.gpu_model:
+        models = {gpu: str(card_of(gpu)["model"]) for gpu in gpus}
+        gpus = [gpu for gpu, model in models.items() if options.gpu_model.lower() in model.lower()]
+        if not gpus:
+            there = ", ".join(sorted(set(models.values()))) or "no GPU"
+            raise UsageError(f"--gpu-model {options.gpu_model}: this machine has {there}")
+    count = slot_count(asked, gpus)
+    return count, count, gpus
+
+
+def ready_to_begin(options: argparse.Namespace, repository: Repository, cluster: int | None = None) -> Ready:
+    """A fresh search, after every check. cluster: as in slots_here. Raises UsageError or SearchError."""
+    most, slots, gpus = slots_here(options, options.gpus or "auto", cluster)
     tag = options.tag or time.strftime("%b%d").lower()
     check_tag(repository, tag)
     folder = repository.root / "runs" / tag
@@ -124,15 +154,17 @@ def ready_to_begin(options: argparse.Namespace, repository: Repository) -> Ready
         agent=options.agent,
         gpu_dollars_per_hour=options.gpu_dollars_per_hour,
     )
-    return Ready(settings, slots, gpus, settings.dataset, len(data.labels), repository.root, repository.common_folder())
+    photos, root = len(data.labels), repository.root
+    git_folder, joined = repository.common_folder(), cluster is not None
+    return Ready(settings, slots, most, gpus, settings.dataset, photos, root, git_folder, None, joined)
 
 
-def ready_to_go_on(options: argparse.Namespace, repository: Repository) -> Ready:
-    """The search that --resume names, after every check. Raises UsageError or SearchError."""
+def ready_to_go_on(options: argparse.Namespace, repository: Repository, cluster: int | None = None) -> Ready:
+    """The search that --resume names, after every check; otherwise as ready_to_begin."""
     state = load_state(repository, options.resume, "--resume ")
     settings = state.settings
-    gpus = [] if options.address else visible_gpus()
-    slots = slot_count(options.gpus or str(settings.slots), gpus)
+    before = "auto" if cluster is not None else str(settings.slots)
+    most, slots, gpus = slots_here(options, options.gpus or before, cluster)
     dataset = Path(os.path.abspath(options.dataset or settings.dataset))
     data = load_data(dataset)
     if data.fingerprint != settings.fingerprint:
@@ -143,12 +175,14 @@ def ready_to_go_on(options: argparse.Namespace, repository: Repository) -> Ready
     return Ready(
         settings,
         slots,
+        most,
         gpus,
         str(dataset),
         len(data.labels),
         repository.root,
         repository.common_folder(),
         len(state.decisions),
+        cluster is not None,
     )
 
 

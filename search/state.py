@@ -14,6 +14,7 @@ from search.types import (
     Proposal,
     Purpose,
     Settings,
+    Slot,
     Status,
     Turn,
     Work,
@@ -41,6 +42,8 @@ class State:
     cut_short: set[int] = field(default_factory=set)  # turns that ended with their driver
     proposals: list[Proposal] = field(default_factory=list)
     paused: bool = False
+    slots: dict[int, Slot] = field(default_factory=dict)  # all that there ever were
+    present: set[int] = field(default_factory=set)  # those that the driver has now
 
     @property
     def baseline_seeds(self) -> range:
@@ -125,6 +128,11 @@ class State:
         """The experiment that a proposal became."""
         return next((one for one in self.experiments.values() if one.proposal == proposal), None)
 
+    def number_of(self, node: str, gpu: str, taken: Iterable[int] = ()) -> int:
+        """The number of the slot of this GPU: its own, where it was here before, else the next that is not taken."""
+        known = (slot.number for slot in self.slots.values() if (slot.node, slot.gpu) == (node, gpu))
+        return next(known, max([*self.slots, *taken], default=-1) + 1)
+
     def count(self, status: Status) -> int:
         return sum(decision.status is status for decision in self.verdicts.values())
 
@@ -160,7 +168,14 @@ def apply(state: State | None, record: dict[str, Any]) -> State:
         state.proposals.append(from_json(Proposal, record))
     elif kind == "pause":
         state.paused = record["paused"]
+    elif kind == "slot":
+        slot = from_json(Slot, record)
+        state.slots[slot.number] = slot
+        state.present.add(slot.number)
+    elif kind == "slot_left":
+        state.present.discard(record["number"])
     elif kind == "session":
+        state.present.clear()
         state.crashes_in_a_row, state.incumbent_crashed, state.paused = 0, False, False
         if state.open_turn is not None:
             state.cut_short.add(state.open_turn.number)

@@ -43,7 +43,7 @@ class SlotSetup:
     base: str  # the commit whose files, but for train.py, every trial has
     slot: int
     gpu: str  # the id that CUDA_VISIBLE_DEVICES gets
-    dataset: str
+    dataset: str  # its folder; '' on a node that has its decoded cache alone
     fingerprint: str
     seal: str  # folder for what nobody sees while the search runs
     max_train_seconds: float
@@ -115,7 +115,8 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         return _crash(setup, work, commit, began, f"not the search's own files before it ran: {', '.join(wrong[:5])}")
     data = load_scored(setup)
     view = prepare.view_of(data)
-    secret = [Path(setup.dataset), view.parent, Path(setup.seal), Path(setup.repository, ".git"), Path(setup.run)]
+    secret = [view.parent, Path(setup.seal), repository.common_folder(), Path(setup.run)]
+    secret += [Path(setup.dataset)] if setup.dataset else []
     running: dict[str, object] = {
         "began": began,
         "training_since": None,
@@ -203,7 +204,9 @@ def marks_of(times: int, changed: Sequence[str], trained: float | None, budget: 
 
 def load_scored(setup: SlotSetup) -> prepare.Data:
     """The data set that the search began with. Raises SearchError where it has changed since."""
-    data = prepare.load(setup.dataset)
+    data = prepare.load(setup.dataset) if setup.dataset else prepare.cached(setup.fingerprint)
+    if data is None:
+        raise SearchError(f"the decoded data set {prepare.cache_root() / setup.fingerprint} has gone")
     if data.fingerprint != setup.fingerprint:
         raise SearchError(f"the data set {setup.dataset} has changed since the search began")
     return data

@@ -81,6 +81,22 @@ class Experiment:
 
 
 @dataclass(frozen=True)
+class Slot:
+    """One GPU of the search; its number is its own for the search's life.
+
+    node: the machine, by the name that it gave itself once. host: that machine's name for people. gpu: the id there.
+    model, memory_mb: the card's; '' and None where the slot is logical.
+    """
+
+    number: int
+    node: str
+    host: str
+    gpu: str
+    model: str = ""
+    memory_mb: float | None = None
+
+
+@dataclass(frozen=True)
 class Work:
     """What a slot is handed: one trial of an experiment, with its seed; attempt counts from 1."""
 

@@ -63,28 +63,41 @@ class Repository:
 
     def run(self, *arguments: str, author: str = "search", stdin: str | None = None) -> str:
         """One git command's output, without the last newline. Raises GitError with git's own words."""
-        settings = [part for setting in SETTINGS for part in ("-c", setting)]
+        if stdin is not None:
+            return self.pipe(stdin.encode(), *arguments, author=author).decode().rstrip("\n")
+        with self._told(arguments):
+            command = ["git", *self._settings, *arguments]
+            return str(self._git.execute(command, env=self._environment(author), strip_newline_in_stdout=True))
+
+    def pipe(self, data: bytes, *arguments: str, author: str = "search") -> bytes:
+        """What one git command makes of data. Raises as run does."""
+        with self._told(arguments):
+            command = ["git", *self._settings, *arguments]
+            process = self._git.execute(command, env=self._environment(author), as_process=True, istream=-1)
+            output, errors = process.communicate(data)
+            if process.returncode:
+                raise git.GitCommandError(command, process.returncode, errors)
+            return bytes(output)
+
+    _settings = tuple(part for setting in SETTINGS for part in ("-c", setting))
+
+    @staticmethod
+    def _environment(author: str) -> dict[str, str]:
         identity = {"NAME": f"autoresearch {author}", "EMAIL": "autoresearch@localhost"}
         environment = {f"GIT_{who}_{key}": value for who in ("AUTHOR", "COMMITTER") for key, value in identity.items()}
-        environment["GIT_TERMINAL_PROMPT"] = "0"
+        return environment | {"GIT_TERMINAL_PROMPT": "0"}
+
+    @staticmethod
+    @contextmanager
+    def _told(arguments: tuple[str, ...]) -> Iterator[None]:
+        """Turns what GitPython raises into GitError."""
         try:
-            if stdin is None:
-                return str(
-                    self._git.execute(["git", *settings, *arguments], env=environment, strip_newline_in_stdout=True)
-                )
-            return self._run_with_input([*settings, *arguments], environment, stdin)
+            yield
         except git.GitCommandNotFound as error:
             raise GitError("git is not installed, or not on the PATH") from error
         except git.GitCommandError as error:
             words = " ".join(str(error.stderr or error).split())
             raise GitError(f"git {' '.join(arguments[:3])}: {words}") from error
-
-    def _run_with_input(self, arguments: list[str], environment: dict[str, str], stdin: str) -> str:
-        process = self._git.execute(["git", *arguments], env=environment, as_process=True, istream=-1)
-        output, errors = process.communicate(stdin.encode())
-        if process.returncode:
-            raise git.GitCommandError(["git", *arguments], process.returncode, errors)
-        return output.decode().rstrip("\n")
 
     # --- reading ---
 

@@ -35,7 +35,7 @@ def test_a_kept_edit_becomes_the_centre_with_its_own_axes(fast_repository, demo)
         run_all(coordinator, setup)
         coordinator.take(proposal(fast_repository, WITH_AXIS))
         coordinator.limit = Limit(5)
-        work = coordinator.next_work(0, 1)
+        work = coordinator.next_work(0)
         assert work.experiment.kind is Kind.PROPOSAL
         coordinator.record(run_trial(setup, work))
         decision = coordinator.state.decisions[-1]

@@ -96,6 +96,8 @@ def coordinator_of(repository, demo=None, slots=1, limit=3, confirm_seeds=0):
             coordinator.begin(settings_of(repository, demo, slots, confirm_seeds=confirm_seeds))
         else:
             coordinator.resume()
+        for gpu in range(slots):
+            coordinator.enrol(gpu, "here", str(gpu))
         coordinator.limit = Limit(limit)
         yield coordinator
     finally:
@@ -104,7 +106,7 @@ def coordinator_of(repository, demo=None, slots=1, limit=3, confirm_seeds=0):
 
 def run_all(coordinator, setup, most=99):
     for _ in range(most):
-        work = coordinator.next_work(0, 1)
+        work = coordinator.next_work(0)
         if work is Pause.FINISHED:
             return
         coordinator.record(run_trial(setup, work))
@@ -268,13 +270,13 @@ def test_a_trial_on_a_slow_slot_is_marked_and_can_be_run_again(fast_repository, 
     with coordinator_of(fast_repository, demo, limit=4) as coordinator:
         setup = setup_of(fast_repository, demo)
         for _ in range(3):
-            coordinator.record(replace(run_trial(setup, coordinator.next_work(0, 1)), machine="card"))
-        work = coordinator.next_work(0, 1)
+            coordinator.record(replace(run_trial(setup, coordinator.next_work(0)), machine="card"))
+        work = coordinator.next_work(0)
         slow = run_trial(setup, work)
         slow = replace(slow, speed=slow.speed | {"probe": 0.5}, machine="card")
         coordinator.rerun_slow = True
         coordinator.record(slow)
-        again = coordinator.next_work(0, 1)
+        again = coordinator.next_work(0)
         assert (again.experiment, again.seed, again.attempt) == (work.experiment, work.seed, 2)
         coordinator.record(replace(run_trial(setup, again), speed={"probe": 0.5}, machine="card"))  # once only
         assert "its slot ran at 50%" in coordinator.state.decisions[-1].note
@@ -283,15 +285,15 @@ def test_a_trial_on_a_slow_slot_is_marked_and_can_be_run_again(fast_repository, 
 
 def test_experiments_that_ended_before_the_baseline_are_decided_right_behind_it(fast_repository, demo):
     with coordinator_of(fast_repository, demo, slots=2, limit=3) as coordinator:
-        late = coordinator.next_work(1, 2)
+        late = coordinator.next_work(1)
         for _ in range(4):
-            work = coordinator.next_work(0, 2)
+            work = coordinator.next_work(0)
             coordinator.record(run_trial(setup_of(fast_repository, demo, 0), work))
-        assert coordinator.next_work(0, 2) is Pause.WAIT
+        assert coordinator.next_work(0) is Pause.WAIT
         assert coordinator.state.decisions == []
         coordinator.record(run_trial(setup_of(fast_repository, demo, 1), late))
         assert [decision.experiment for decision in coordinator.state.decisions] == [0, 1, 2, 3]
-        assert coordinator.next_work(0, 2) is Pause.FINISHED
+        assert coordinator.next_work(0) is Pause.FINISHED
         agree(fast_repository, coordinator)
 
 
@@ -445,7 +447,7 @@ def test_merging_the_slots_files_gives_the_searchs_own(fast_repository, demo, tm
     with coordinator_of(fast_repository, demo, slots=2, limit=4) as coordinator:
         slots = [setup_of(fast_repository, demo, slot) for slot in (0, 1)]
         for turn in range(99):
-            work = coordinator.next_work(0, 1)
+            work = coordinator.next_work(turn % 2)
             if work is Pause.FINISHED:
                 break
             coordinator.record(run_trial(slots[turn % 2], work))

@@ -36,7 +36,7 @@ IMPORTS = {
     "confine": set(),
     "sandbox": {"confine"},
     "pinned": {"worktree"},
-    "sealed": {"types", "numpy"},
+    "sealed": {"paths", "types", "numpy"},
     "speed": set(),
     "process": set(),
     "signals": set(),
@@ -61,7 +61,10 @@ IMPORTS = {
         "commits", "contest", "decide", "paths", "plan", "runfiles", "speed", "state", "studies", "tags",
         "trial", "types", "worktree",
     },
-    "engine": {"coordinator", "plan", "trial", "types", "worktree", "ray"},
+    "engine": {
+        "cluster.away", "cluster.fleet", "cluster.node", "coordinator", "plan", "sealed", "trial", "types",
+        "worktree", "ray",
+    },
     "status": {"command", "verbs", "rich"},
     "report": {
         "coordinator", "frontier", "history", "snapshot", "state", "status", "summary", "types", "ray", "rich",
@@ -70,15 +73,32 @@ IMPORTS = {
         "contest", "coordinator", "evidence", "prepare", "scorer", "screening", "sealed", "setup", "state", "tags",
         "types", "worktree", "numpy",
     },
+    # more than one machine
+    "cluster.versions": set(),
+    "cluster.photos": {"cluster.depot", "prepare", "types"},
+    "cluster.packs": {"worktree"},
+    "cluster.notice": set(),
+    "cluster.node": {"gpus", "paths"},
+    "cluster.keeper": {
+        "cluster.away", "cluster.depot", "cluster.node", "cluster.notice", "cluster.photos", "cluster.versions",
+        "prepare", "process", "sandbox", "trial", "worktree",
+    },
+    "cluster.fleet": {
+        "cluster.depot", "cluster.keeper", "cluster.versions", "coordinator", "sealed", "trial", "types", "ray",
+    },
+    "cluster.depot": {"cluster.packs", "paths", "prepare", "sealed", "trial", "types", "worktree", "numpy"},
+    "cluster.away": {
+        "cluster.depot", "cluster.node", "cluster.packs", "paths", "sealed", "trial", "types", "worktree",
+    },
     # the command
     "arguments": {"agent.agents", "agent.presets", "gpus", "plan", "prepare", "race", "types"},
     "setup": {
-        "agent.smoke", "arguments", "gpus", "prepare", "recipe", "scoring", "sealed", "space", "tags", "types",
-        "worktree",
+        "agent.smoke", "arguments", "gpus", "prepare", "recipe", "scoring", "sealed", "space", "tags", "trial",
+        "types", "worktree",
     },
     "launch": {
-        "agent.workshop", "arguments", "coordinator", "engine", "process", "report", "sandbox", "setup", "signals",
-        "trial", "types", "worktree",
+        "agent.workshop", "arguments", "cluster.fleet", "coordinator", "engine", "process", "report", "sandbox",
+        "setup", "signals", "trial", "types", "worktree",
     },
     # outside agents
     "snapshot": {"paths", "state", "types", "worktree"},
@@ -116,7 +136,7 @@ LIBRARIES = {
     "git", "libcst", "matplotlib", "mcp", "numpy", "optuna", "pandas", "PIL", "pydantic", "ray", "rich", "torch",
     "torchvision",
 }  # fmt: skip
-PACKAGES = {"search", "search.agent"}
+PACKAGES = {"search", "search.agent", "search.cluster"}
 
 
 def file_of(module):

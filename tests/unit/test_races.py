@@ -136,7 +136,7 @@ class Search:
             self.state.outcomes[(0, seed)] = replace(self.state.outcomes[(0, seed)], **more)
 
     def ask(self, slot=0, machines=None, in_flight=()):
-        slots = Slots(slot, 3, machines or {})
+        slots = Slots(slot, {0, 1, 2}, machines or {})
         recipe = {"lr": 0.01, "width": 8, "mode": "good"}
         commits = Commits(self.state.settings, lambda commit: train_of())
         return next_work(self.state, set(in_flight), Limit(99), commits, lambda n, commit: {**recipe, "lr": 0.5}, slots)
@@ -227,7 +227,7 @@ def test_a_winner_that_began_elsewhere_is_tried_on_top_of_what_it_beat():
 
     def ask():
         commits = Commits(SETTINGS, lambda commit: train_of(*recipes[commit]))
-        return next_work(search.state, set(), Limit(99), commits, lambda n, r: None, Slots(0, 3, {}))
+        return next_work(search.state, set(), Limit(99), commits, lambda n, r: None, Slots(0, {0, 1, 2}, {}))
 
     work = ask()
     assert (work.experiment.kind, work.experiment.parent, work.experiment.origin) == (Kind.REBASE, "c1", 2)

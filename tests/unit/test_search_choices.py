@@ -39,7 +39,7 @@ def decide(state, number, status, score):
 
 def ask(state, in_flight=(), limit=None, suggest=lambda n, r: {"lr": 0.02 + n, "width": 8}, slot=0, slots=2):
     commits = Commits(SETTINGS, lambda commit: train_of())
-    return next_work(state, set(in_flight), Limit(limit), commits, suggest, Slots(slot, slots, {}))
+    return next_work(state, set(in_flight), Limit(limit), commits, suggest, Slots(slot, set(range(slots)), {}))
 
 
 def run_of(work):

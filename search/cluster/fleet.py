@@ -1,0 +1,393 @@
+"""The nodes of a search as its driver sees them: who is there, which slots they have, and what a lost one had begun.
+
+Runs in the driver's thread: `poll`, at every turn of Tune's loop, never waits for a node.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from search.cluster.depot import Depot, Shared
+from search.cluster.keeper import Keeper, Report, report
+from search.cluster.versions import differences
+from search.coordinator import Coordinator
+from search.sealed import id_of
+from search.trial import SlotSetup
+from search.types import Work
+
+LOOK_SECONDS = 1.0
+NOTICE_SECONDS = 5.0
+EXPECTED_SECONDS = 60.0  # a GPU that was found is a slot within, or another job has it
+SETTLED_SECONDS = 120.0  # a node that does not say what it is in this time is not waited for
+DOUBT_SECONDS = 90.0  # Ray takes up to a minute to find that a node is out of reach
+LAST_GASP_SECONDS = 3.0  # what a dead raylet leaves behind may still answer for a moment
+MOST_LOST = 3  # a trial that lost so many nodes may be what they die of
+
+
+class Phase(Enum):
+    ARRIVING = auto()
+    PREPARING = auto()
+    READY = auto()
+    REFUSED = auto()  # its slots are not used
+    LEAVING = auto()  # its slots end with what they run now
+
+
+@dataclass
+class Member:
+    """One node. ray_id: until Ray ends there; report.name: for life. keeper: None on the driver's own machine."""
+
+    ray_id: str
+    host: str
+    logical: int  # GPUs that Ray counts
+    keeper: Any = None
+    phase: Phase = Phase.ARRIVING
+    report: Report | None = None
+    dataset: str = ""
+    waits_for: Any = None  # what was asked of its keeper
+    then: Callable[[Any], None] = lambda answer: None
+    asked: float = 0.0
+
+
+@dataclass
+class Doubt:
+    """A trial whose worker has gone: with its node, or alone?"""
+
+    work: Work
+    slot: int
+    ray_id: str
+    ping: Any = None
+    since: float = field(default_factory=time.monotonic)
+
+
+class RemoteDepot:
+    """Calls a depot that is an actor as if it were here."""
+
+    def __init__(self, handle: Any) -> None:
+        self.handle = handle
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        return lambda *arguments: ray.get(getattr(self.handle, method).remote(*arguments))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RemoteDepot, (self.handle,)
+
+
+def pinned_to(ray_id: str) -> NodeAffinitySchedulingStrategy:
+    return NodeAffinitySchedulingStrategy(ray_id, soft=False)
+
+
+class Fleet:
+    """most: how many slots the search may have; None: all there are. model: part of a card's name that slots must
+    have, in any letter case; '' for any. setup: a slot's, on the driver's machine."""
+
+    def __init__(
+        self, coordinator: Coordinator, setup: SlotSetup, most: int | None, model: str = "", joined: bool = False
+    ) -> None:
+        self.coordinator, self.setup, self.most, self.model = coordinator, setup, most, model
+        self.joined = joined
+        self.home = ray.get_runtime_context().get_node_id()
+        self.members: dict[str, Member] = {}
+        self.doubts: list[Doubt] = []
+        self.reserved: dict[tuple[str, str], tuple[int, float]] = {}  # node and GPU -> number, until when expected
+        self._depot: Any = None
+        self._looked = 0.0
+        self._began = time.monotonic()
+        self._settled = False
+        self._numbered: set[str] = set()
+
+    # --- what slots need to know ---
+
+    @property
+    def excluded(self) -> list[str]:
+        """Ray's ids of nodes on which no ticket shall land."""
+        return sorted(m.ray_id for m in self.members.values() if m.phase in (Phase.REFUSED, Phase.LEAVING))
+
+    @property
+    def settled(self) -> bool:
+        """Whether every node that was there at the start has said what it is and what it had left."""
+        late = time.monotonic() - self._began > SETTLED_SECONDS
+        told = bool(self.members) and all(m.phase is not Phase.ARRIVING for m in self.members.values())
+        self._settled = self._settled or late or told
+        return self._settled
+
+    def is_ready(self, ray_id: str) -> bool:
+        return ray_id in self.members and self.members[ray_id].phase is Phase.READY
+
+    def is_excluded(self, ray_id: str) -> bool:
+        return ray_id in self.members and self.members[ray_id].phase in (Phase.REFUSED, Phase.LEAVING)
+
+    def slot_of(self, ray_id: str, gpu: str, busy: Collection[int]) -> int | None:
+        """The number of the slot that has come up there; None: it must wait. busy: slots that have a ticket."""
+        member = self.members.get(ray_id)
+        if not self.settled or member is None or member.report is None or self.is_excluded(ray_id):
+            return None
+        unknown: dict[str, Any] = {"gpu": gpu, "model": "", "memory_mb": None}
+        card = next((card for card in member.report.cards if card["gpu"] == gpu), unknown)
+        if not self._is_wanted(card):
+            return None
+        key = (member.report.name, gpu)
+        number = self._reserve(*key)
+        present = self.coordinator.state.present
+        if number not in present and self.most is not None and len(present) >= self.most:
+            idle = sorted(present - set(busy))
+            if not idle:
+                return None
+            self.coordinator.leave(idle[0], "another GPU took its place")
+        self.reserved.pop(key, None)
+        self._expect()
+        slot = self.coordinator.enrol(number, *key, member.host, card["model"], card["memory_mb"])
+        return slot.number
+
+    def place_of(self, ray_id: str) -> dict[str, Any]:
+        """What a slot's setup has of its node. home: whether it is the driver's machine."""
+        member = self.members[ray_id]
+        shares = max(len(member.report.cards), 1) if member.report else 1
+        return {"home": member.keeper is None, "dataset": member.dataset, "shares": shares}
+
+    def _is_wanted(self, card: dict[str, Any]) -> bool:
+        return self.model.lower() in card["model"].lower()
+
+    def _reserve(self, node: str, gpu: str) -> int:
+        if (node, gpu) in self.reserved:
+            return self.reserved[(node, gpu)][0]
+        taken = [number for number, _ in self.reserved.values()]
+        return self.coordinator.state.number_of(node, gpu, taken)
+
+    def _expect(self) -> None:
+        now = time.monotonic()
+        self.coordinator.expected = {number for number, until in self.reserved.values() if now < until}
+
+    # --- at every turn ---
+
+    def poll(self) -> None:
+        """Greets nodes that have come, goes on with those that get ready, and gives up those that have gone."""
+        for member in list(self.members.values()):
+            self._go_on(member)
+        self._number()
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+        for ray_id, node in alive.items():
+            if ray_id not in self.members and node["Resources"].get("GPU", 0) >= 1:
+                self._greet(ray_id, node)
+        for ray_id in [ray_id for ray_id in self.members if ray_id not in alive]:
+            self._gone(self.members.pop(ray_id))
+        self._settle_doubts()
+        self._number()
+        self._expect()
+
+    def _greet(self, ray_id: str, node: dict[str, Any]) -> None:
+        member = Member(ray_id, node["NodeManagerHostname"], int(node["Resources"]["GPU"]))
+        self.members[ray_id] = member
+        if ray_id == self.home:
+            member.dataset, member.phase = self.setup.dataset, Phase.READY
+            member.report = report(member.logical)
+            return
+        keeper: Any = ray.remote(num_cpus=0, max_concurrency=4)(Keeper)  # type: ignore[call-overload]
+        placed = keeper.options(
+            scheduling_strategy=pinned_to(ray_id),
+            runtime_env={"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}},  # it must see the GPUs
+        )
+        search = id_of(self.coordinator.settings)
+        member.keeper = placed.remote(search, self.setup, member.logical, RemoteDepot(self._depot_handle()))
+        self._ask(member, "arrive", lambda told: self._hear(member, told))
+
+    def _ask(self, member: Member, method: str, then: Callable[[Any], None], *arguments: Any) -> None:
+        member.waits_for, member.then = getattr(member.keeper, method).remote(*arguments), then
+        member.asked = time.monotonic()
+
+    def _go_on(self, member: Member) -> None:
+        if member.waits_for is None:
+            if member.keeper and member.phase is Phase.READY and time.monotonic() - member.asked > NOTICE_SECONDS:
+                self._ask(member, "notice", lambda told: self._heed(member, told))
+            return
+        if not ray.wait([member.waits_for], timeout=0)[0]:
+            return
+        asked, member.waits_for = member.waits_for, None
+        try:
+            answer = ray.get(asked)
+        except ray.exceptions.RayTaskError as error:
+            self._refuse(member, f"{type(error.cause).__name__}: {error.cause}")
+            return
+        except ray.exceptions.RayError:
+            if member.phase is Phase.ARRIVING:
+                self._refuse(member, "nothing of the search could be started there")
+            return  # its keeper has gone; whether the node has, ray.nodes() will tell
+        member.then(answer)
+
+    def _hear(self, member: Member, told: Report) -> None:
+        ours = self.members[self.home].report if self.home in self.members else report(0)
+        assert ours is not None
+        refused, other = differences(ours.versions, told.versions)
+        if refused:
+            self._refuse(member, f"{'; '.join(refused)}: trials there would not compare")
+            return
+        if other:
+            self.coordinator.tell(f"node    {member.host}: {'; '.join(other)}")
+        if self.setup.confine and ours.confines and not told.confines:
+            self.coordinator.tell(f"node    {member.host}: trials there are not confined: its kernel has no Landlock")
+        if not any(map(self._is_wanted, told.cards)):
+            models = sorted({card["model"] or "a logical GPU" for card in told.cards})
+            self._refuse(member, f"it has {', '.join(models)}, not {self.model}")
+            return
+        if told.left:
+            lost = {work.trial_id for work in self._waiting_to_run()}
+            self._ask(member, "hand_over", lambda done: self._handed_over(member, told, done), sorted(lost))
+        else:
+            self._handed_over(member, told, [])
+
+    def _waiting_to_run(self) -> list[Work]:
+        """Begun work that nobody runs."""
+        in_flight = self.coordinator.in_flight
+        unfinished = self.coordinator.state.unfinished()
+        return [work for work in unfinished if (work.experiment.number, work.seed) not in in_flight]
+
+    def _handed_over(self, member: Member, told: Report, delivered: list[str]) -> None:
+        for work in self._waiting_to_run():
+            if work.trial_id in delivered:
+                self.coordinator.take_left(work)
+        member.phase, member.report = Phase.PREPARING, told
+        self._ask(member, "get_ready", lambda dataset: self._ready(member, dataset))
+
+    def _number(self) -> None:
+        """Gives new nodes' slots their numbers: in order, the driver's machine first, where all there are are used.
+
+        Where there are more, whichever come up first get the next numbers.
+        """
+        there = {m.ray_id: m.report for m in self.members.values() if m.report is not None}
+        if not self.settled or self._numbered >= set(there):
+            return
+        self._numbered |= set(there)
+        cards = [
+            (ray_id != self.home, told.host, told.name, card["gpu"])
+            for ray_id, told in there.items()
+            for card in told.cards
+            if self._is_wanted(card)
+        ]
+        if self.most is not None and len(cards) > self.most:
+            return
+        until = time.monotonic() + EXPECTED_SECONDS
+        for _, _, node, gpu in sorted(cards, key=lambda card: card[:3]):  # a node's own order within it
+            number = self._reserve(node, gpu)
+            if number not in self.coordinator.state.present:
+                self.reserved.setdefault((node, gpu), (number, until))
+        self._expect()
+
+    def _ready(self, member: Member, dataset: str) -> None:
+        member.dataset, member.phase = dataset, Phase.READY
+        self.coordinator.tell(f"node    {member.host} has joined, with {member.logical} GPUs")
+
+    def _heed(self, member: Member, told: str) -> None:
+        if told and member.phase is Phase.READY:
+            member.phase = Phase.LEAVING
+            self.coordinator.tell(f"node    {member.host}: {told}; nothing new begins there")
+
+    def _refuse(self, member: Member, reason: str) -> None:
+        member.phase = Phase.REFUSED
+        self.coordinator.tell(f"node    {member.host} is not used: {reason}")
+
+    def _gone(self, member: Member) -> None:
+        if member.report is None or member.phase is Phase.REFUSED:
+            return
+        still = {m.report.name for m in self.members.values() if m.report}  # it is back already, under another id
+        gone = [
+            number
+            for number in sorted(self.coordinator.state.present)
+            if self.coordinator.state.slots[number].node == member.report.name
+        ]
+        if member.report.name in still:
+            return
+        self.coordinator.tell(
+            f"node    {member.host} has gone, and with it slots {', '.join(map(str, gone)) or 'none'}"
+        )
+        for number in gone:
+            self.coordinator.leave(number, "its node has gone")
+        for key in [key for key in self.reserved if key[0] == member.report.name]:
+            del self.reserved[key]
+
+    # --- trials whose worker has gone ---
+
+    def doubt(self, work: Work, slot: int, ray_id: str) -> None:
+        """A trial's worker has died: alone, then it is a crash; or with its node, then the trial is run again."""
+        member = self.members.get(ray_id)
+        if ray_id == self.home:
+            self.coordinator.record(self.coordinator.lost_work(work, slot, "its slot's worker died"))
+        elif member is None or member.keeper is None:
+            self._lost(work, slot)
+        else:
+            self.doubts.append(Doubt(work, slot, ray_id))
+
+    def _settle_doubts(self) -> None:
+        for doubt in list(self.doubts):
+            member, waited = self.members.get(doubt.ray_id), time.monotonic() - doubt.since
+            if member and doubt.ping is None and waited > LAST_GASP_SECONDS:
+                doubt.ping = member.keeper.notice.remote()
+            answers = self._answers(doubt.ping) if member else False
+            if answers is False or waited > DOUBT_SECONDS:
+                self.doubts.remove(doubt)
+                self._lost(doubt.work, doubt.slot)
+            elif answers:
+                self.doubts.remove(doubt)
+                self.coordinator.record(self.coordinator.lost_work(doubt.work, doubt.slot, "its slot's worker died"))
+
+    @staticmethod
+    def _answers(ping: Any) -> bool | None:
+        """Whether a keeper has answered; None: not yet."""
+        if ping is None or not ray.wait([ping], timeout=0)[0]:
+            return None
+        try:
+            ray.get(ping)
+        except ray.exceptions.RayError:
+            return False
+        return True
+
+    def failed(self, work: Work, slot: int, reason: str) -> None:
+        """A trial could not begin or be delivered, for no fault of its own: it is run again."""
+        self.coordinator.tell(f"gpu{slot}: {reason}")
+        self._lost(work, slot)
+
+    def _lost(self, work: Work, slot: int) -> None:
+        if work.attempt > MOST_LOST:
+            reason = f"{work.attempt} nodes were lost while it ran"
+            self.coordinator.record(self.coordinator.lost_work(work, slot, reason))
+        else:
+            self.coordinator.lost_with_its_node(work, slot)
+
+    # --- the depot, and the end ---
+
+    def _depot_handle(self) -> Any:
+        """Started with the first node that needs it, on the driver's machine."""
+        if self._depot is None:
+            options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": 8}
+            actor: Any = ray.remote(**options)(Depot)  # type: ignore[call-overload]
+            setup = self.setup
+            shared = Shared(setup.repository, setup.run, setup.tag, setup.base, setup.seal, setup.dataset)
+            self._depot = actor.options(scheduling_strategy=pinned_to(self.home)).remote(shared)
+        return self._depot
+
+    @property
+    def depot(self) -> RemoteDepot:
+        return RemoteDepot(self._depot_handle())
+
+    def traffic(self) -> dict[str, int]:
+        """By Depot.traffic; empty where no other node ever came."""
+        if self._depot is None:
+            return {}
+        try:
+            return dict(ray.get(self._depot.traffic.remote(), timeout=5))
+        except ray.exceptions.RayError:
+            return {}
+
+    def close(self, patience: float = 40.0) -> None:
+        """Ends the trials on other nodes, and removes from them what the search needs there no more."""
+        asked = [m.keeper.end.remote() for m in self.members.values() if m.keeper and m.phase is not Phase.REFUSED]
+        if asked:
+            ray.wait(asked, num_returns=len(asked), timeout=patience)
