@@ -73,6 +73,8 @@ class RemoteDepot:
         self.handle = handle
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
+        if method.startswith("_"):
+            raise AttributeError(method)
         return lambda *arguments: ray.get(getattr(self.handle, method).remote(*arguments))
 
     def __reduce__(self) -> tuple[Any, ...]:
