@@ -11,6 +11,7 @@ from typing import IO, Any
 from search.commits import Commits
 from search.contest import machines_of
 from search.decide import next_decision
+from search.footer import WAS_OUT_OF_MEMORY
 from search.paths import Names, RunPaths
 from search.plan import Limit, Pause, Slots, next_work
 from search.runfiles import RunFiles
@@ -149,7 +150,7 @@ class Coordinator:
     def take_left(self, work: Work, slot: int | None = None) -> bool:
         """Records the outcome that a trial has left; False where there is none."""
         outcome = self._left_outcome(work, slot)
-        if outcome is not None and outcome.trial not in self.state.slow:
+        if outcome is not None and outcome.trial not in self.state.set_aside:
             self.record(outcome)
         return outcome is not None
 
@@ -202,6 +203,14 @@ class Coordinator:
             self.tell(f"slow    {outcome.trial} on gpu{outcome.slot}: {note}; it is run again")
             self._journal({"event": "slow", "trial": outcome.trial})
             return  # it has begun and has no outcome: the next free slot runs it
+        here = self.state.memory_of(outcome.slot)
+        if outcome.reason.startswith(WAS_OUT_OF_MEMORY) and here and self.state.has_larger(here, self.state.present):
+            self.tell(
+                f"small   {outcome.trial} on gpu{outcome.slot}: {outcome.reason}; it is run again on a larger GPU"
+            )
+            about = {"trial": outcome.trial, "experiment": run[0], "seed": run[1], "memory_mb": here}
+            self._journal({"event": "too_small", **about})
+            return
         outcome = replace(outcome, speed=outcome.speed | ({"slow": note} if note else {}))
         self._journal(record_of("outcome", outcome))
         self.files.add_outcome(outcome)

@@ -9,6 +9,8 @@ from search.process import Ended
 TRACEBACK_LINES = 40
 OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemoryError|MemoryError|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
 
+WAS_OUT_OF_MEMORY = "out of memory"  # a crash's reason begins with it
+
 
 def parse_footer(text: str) -> dict[str, str]:
     """The `key: value` lines after the last line `---`; empty where there is none."""
@@ -29,7 +31,7 @@ def crash_reason(ended: Ended, text: str, footer: dict[str, str]) -> str:
         if ended.code == 137:
             return "killed by signal 9 (the system's out-of-memory killer, or a person)"
         if OUT_OF_MEMORY.search(text[-20_000:]):
-            return f"out of memory: {last}"
+            return f"{WAS_OUT_OF_MEMORY}: {last}"
         if ended.code > 128:
             return f"killed by signal {ended.code - 128}"
         return f"exit code {ended.code}: {last}"[:300]

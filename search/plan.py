@@ -65,7 +65,8 @@ def next_work(
     if state.paused:
         return Pause.WAIT
     for work in state.unfinished():
-        if (work.experiment.number, work.seed) not in in_flight:
+        run = (work.experiment.number, work.seed)
+        if run not in in_flight and not is_for_larger(state, run, slots):
             return Work(work.experiment, work.seed, work.attempt + 1, work.commit, work.purpose)
     first = baseline_work(state, slots.asking, slots.present)
     if first is not None:
@@ -81,6 +82,8 @@ def next_work(
         return Pause.FINISHED if state.decisions and not in_flight and not state.undecided() else Pause.WAIT
     if state.crashes_in_a_row >= MOST_CRASHES_IN_A_ROW and state.decisions:
         return after_many_crashes(state, in_flight)
+    if incumbent_is_for_larger(state, slots):
+        return Pause.WAIT
     number = max(state.experiments) + 1
     for proposal in state.waiting():
         edit = Experiment(
@@ -96,6 +99,23 @@ def next_work(
         description = ", ".join(map(str, changes))
         return Work(Experiment(number, Kind.SWEEP, state.centre, changes, description), state.settings.seed)
     return measure_again(state, Purpose.AGAIN)
+
+
+def is_for_larger(state: State, run: Run, slots: Slots) -> bool:
+    """Whether a run that ran out of memory on one card waits for a slot with a larger one than the asking slot's."""
+    needed, here = state.too_small.get(run), state.memory_of(slots.asking)
+    if needed is None or here is None or here > needed:
+        return False
+    return state.has_larger(needed, slots.present)
+
+
+def incumbent_is_for_larger(state: State, slots: Slots) -> bool:
+    """Whether what the incumbent needs does not fit the asking slot's card, so that nothing around it would, and other
+    slots have larger ones."""
+    here = state.memory_of(slots.asking)
+    outcomes = state.outcomes_of(state.incumbent.experiment) if state.incumbent else []
+    needed = max((outcome.memory_mb or 0.0 for outcome in outcomes), default=0.0)
+    return here is not None and needed > here and state.has_larger(here, slots.present)
 
 
 def baseline_work(state: State, slot: int, present: Set[int]) -> Work | None:

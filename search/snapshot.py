@@ -28,6 +28,14 @@ def is_running(paths: RunPaths) -> bool:
         return False
 
 
+def place_of(state: State, number: int) -> dict[str, Any]:
+    """Where a slot is: its node, its GPU's id there and the card's model; left: whether its node has gone."""
+    slot = state.slots.get(number)
+    if slot is None:  # of a search from before slots had places
+        return {"node": None, "gpu": None, "model": None, "left": False}
+    return {"node": slot.host, "gpu": slot.gpu, "model": slot.model or None, "left": number not in state.present}
+
+
 def slot_now(slot: SlotPaths, now: float) -> dict[str, Any]:
     """What a slot's trial is doing: trial, description, seconds of training so far (None: it is still starting) and
     of budget, last loss; idle: trial None."""
@@ -60,11 +68,11 @@ def snapshot(state: State, paths: RunPaths, running: bool, now: float) -> dict[s
     span = (max((o.ended for o in outcomes), default=0) - min((o.began for o in outcomes), default=0)) or 1.0
     slots = paths.slots()
     return {
-        "schema_version": 2,
+        "schema_version": 3,
         "tag": state.settings.tag,
         "running": running,
         "paused": state.paused,
-        "slots": [slot_now(slot, now) for slot in slots] if running else [],
+        "slots": [slot_now(slot, now) | place_of(state, slot.number) for slot in slots] if running else [],
         "counts": {"experiments": len(decisions)} | {str(status): state.count(status) for status in Status},
         "experiments_per_hour": round(len(decisions) / span * 3600, 1) if outcomes else 0.0,
         "share_of_time_training": round(training / span / max(len({o.slot for o in outcomes}), 1), 3)

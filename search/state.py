@@ -36,7 +36,8 @@ class State:
     decisions: list[Decision] = field(default_factory=list)
     crashes_in_a_row: int = 0  # of the latest trials, since the driver last began
     incumbent_crashed: bool = False  # within that row of crashes
-    slow: set[str] = field(default_factory=set)  # trials whose slot was slow, to be run again
+    set_aside: set[str] = field(default_factory=set)  # trials to be run again, whatever they left
+    too_small: dict[Run, float] = field(default_factory=dict)  # runs -> memory_mb of a card that was not enough for it
     audit: dict[str, Any] | None = None  # what the test photos said, once they were opened
     turns: list[Turn] = field(default_factory=list)
     cut_short: set[int] = field(default_factory=set)  # turns that ended with their driver
@@ -133,6 +134,14 @@ class State:
         known = (slot.number for slot in self.slots.values() if (slot.node, slot.gpu) == (node, gpu))
         return next(known, max([*self.slots, *taken], default=-1) + 1)
 
+    def memory_of(self, slot: int) -> float | None:
+        """Of a slot's card, in MB; None where it is not known, as of logical slots."""
+        return self.slots[slot].memory_mb if slot in self.slots else None
+
+    def has_larger(self, memory_mb: float, slots: Iterable[int]) -> bool:
+        """Whether one of these slots has a card with more memory."""
+        return any((self.memory_of(slot) or 0.0) > memory_mb for slot in slots)
+
     def count(self, status: Status) -> int:
         return sum(decision.status is status for decision in self.verdicts.values())
 
@@ -159,7 +168,10 @@ def apply(state: State | None, record: dict[str, Any]) -> State:
     elif kind == "decision":
         state.decisions.append(from_json(Decision, record))
     elif kind == "slow":
-        state.slow.add(record["trial"])
+        state.set_aside.add(record["trial"])
+    elif kind == "too_small":
+        state.set_aside.add(record["trial"])
+        state.too_small[(record["experiment"], record["seed"])] = record["memory_mb"]
     elif kind == "audit":
         state.audit = {key: value for key, value in record.items() if key not in ("event", "at")}
     elif kind == "turn":

@@ -17,14 +17,15 @@ from search.verbs import status
 def rendered(shown: dict[str, Any], dashboard: str = "") -> Group:
     """The snapshot as a table for a terminal."""
     table = Table(title=f"search {shown['tag']}" + ("" if shown["running"] else " (not running)"), expand=False)
-    for column in ("slot", "trial", "experiment", "trained / budget", "loss"):
+    for column in ("slot", "where", "trial", "experiment", "trained / budget", "loss"):
         table.add_column(column)
     for slot in shown["slots"]:
-        if slot["trial"] is None:
-            table.add_row(f"gpu{slot['slot']}", "", "idle", "", "")
+        if slot["left"] or slot["trial"] is None:
+            table.add_row(f"gpu{slot['slot']}", where(slot), "", "left" if slot["left"] else "idle", "", "")
             continue
         table.add_row(
             f"gpu{slot['slot']}",
+            where(slot),
             slot["trial"],
             Text(slot["description"]),
             progress_of(slot),
@@ -59,6 +60,13 @@ def rates_of(kept: dict[str, Any]) -> str:
     return "".join(known)
 
 
+def where(slot: dict[str, Any]) -> str:
+    """A slot's node, GPU and card, as far as they are known."""
+    if slot["node"] is None:
+        return ""
+    return f"{slot['node']}:{slot['gpu']}" + (f" {slot['model']}" if slot["model"] else "")
+
+
 def progress_of(slot: dict[str, Any]) -> str:
     """How much of its budget a slot's trial has used."""
     if slot["training_seconds"] is None:
@@ -74,8 +82,9 @@ def plain_line(shown: dict[str, Any]) -> str:
         f"{shown['experiments_per_hour']:.0f} per hour" + (f", best bin_acc {best[0]['bin_acc']:.4f}" if best else "")
     ]
     for slot in shown["slots"]:
-        doing = f"{slot['trial']} {progress_of(slot)}" if slot["trial"] else "idle"
-        parts.append(f"gpu{slot['slot']} {doing}" + (f" loss {slot['loss']}" if slot.get("loss") else ""))
+        is_busy = slot["trial"] and not slot["left"]
+        doing = f"{slot['trial']} {progress_of(slot)}" if is_busy else "left" if slot["left"] else "idle"
+        parts.append(f"gpu{slot['slot']} {doing}" + (f" loss {slot['loss']}" if is_busy and slot["loss"] else ""))
     return " | ".join(parts)
 
 

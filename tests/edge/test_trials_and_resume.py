@@ -280,7 +280,7 @@ def test_a_trial_on_a_slow_slot_is_marked_and_can_be_run_again(fast_repository, 
         assert (again.experiment, again.seed, again.attempt) == (work.experiment, work.seed, 2)
         coordinator.record(replace(run_trial(setup, again), speed={"probe": 0.5}, machine="card"))  # once only
         assert "its slot ran at 50%" in coordinator.state.decisions[-1].note
-        assert coordinator.state.slow == {slow.trial}
+        assert coordinator.state.set_aside == {slow.trial}
 
 
 def test_experiments_that_ended_before_the_baseline_are_decided_right_behind_it(fast_repository, demo):

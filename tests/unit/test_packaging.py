@@ -58,7 +58,7 @@ IMPORTS = {
         "speed", "training", "types", "worktree", "numpy",
     },
     "coordinator": {
-        "commits", "contest", "decide", "paths", "plan", "runfiles", "speed", "state", "studies", "tags",
+        "commits", "contest", "decide", "footer", "paths", "plan", "runfiles", "speed", "state", "studies", "tags",
         "trial", "types", "worktree",
     },
     "engine": {
