@@ -51,7 +51,6 @@ def work_of(setup, number=1, seed=0):
 
 
 def test_a_node_gets_what_it_lacks_and_no_more(home, tmp_path):
-    setup, own_depot = home
     repository = Repository(tmp_path / "project")
     (repository.root / "large.bin").write_bytes(bytes(range(256)) * 4000)
     git(repository.root, "add", "large.bin")
@@ -136,7 +135,7 @@ def test_a_delivery_that_dies_anywhere_is_delivered_again_once(home, tmp_path, m
 
 
 def test_progress_is_shown_at_home_without_a_process_id(home):
-    setup, own_depot = home
+    own_depot = home[1]
     stale = own_depot.run.slot(0).trial("e0001-s0")
     own_depot.mirror(0, "e0001-s0", {"pid": 1, "commit": "x"}, 0, away.zlib.compress(b"step 1\n"))
     assert json.loads(stale.running.read_text()) == {"commit": "x"}
@@ -201,7 +200,7 @@ def test_a_fetch_that_died_goes_on_where_it_was(home, tmp_path, monkeypatch):
 
 
 def test_another_data_set_is_not_taken_for_it(home, tmp_path, monkeypatch):
-    setup, own_depot = home
+    own_depot = home[1]
     monkeypatch.setenv("AUTORESEARCH_CACHE", str(tmp_path / "cache"))
     other = tmp_path / "other"
     draw(other, 120)

@@ -1,0 +1,319 @@
+"""A search on several machines: nodes with a network, processes, files and a name of their own, joined by Ray alone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from search.demo_photos import draw
+from tests.conftest import FAST_TRAIN, git, make_repository
+from tests.lab import Lab, wait_for
+from tests.system.test_launch import check_agreement, rows
+
+pytestmark = pytest.mark.skipif(bool(Lab.available()), reason=f"machines of our own: {Lab.available()}")
+
+SLOW_TRAIN = FAST_TRAIN.replace("rng = np.random", "time.sleep(3)\nrng = np.random", 1)
+TOKEN = "0123456789abcdef" * 4
+# Found dead in ten seconds instead of sixty, so that tests do not wait; see docs/cluster.md.
+QUICK_HEAD = {
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_failure_threshold": "3",
+}
+QUICK_NODE = {
+    "RAY_grpc_client_keepalive_time_ms": "3000",
+    "RAY_grpc_client_keepalive_timeout_ms": "3000",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+}
+
+
+class Cluster:
+    """Nodes of a lab that run Ray; the first is the head, with the repository and the photos."""
+
+    def __init__(self, lab, train, gpus):
+        self.lab, self.gpus, self.raylets = lab, gpus, {}
+        self.nodes = {name: lab.node(name) for name in gpus}
+        self.head = next(iter(self.nodes.values()))
+        self.repository = make_repository(self.head.home / "project", train)
+        self.photos = self.head.home / "photos"
+        draw(self.photos, 300)
+        for name, node in self.nodes.items():
+            (node.home / ".ray").mkdir()
+            (node.home / ".ray/auth_token").write_text(TOKEN)
+            self.start_ray(name)
+
+    def start_ray(self, name, **environment):
+        node = self.nodes[name]
+        what = (
+            ["--head", "--port=6379", "--include-dashboard=false"]
+            if node is self.head
+            else [f"--address={self.head.ip}:6379"]
+        )
+        log = node.folder / "ray.log"
+        command = [
+            "ray", "start", *what, f"--node-ip-address={node.ip}", f"--num-gpus={self.gpus[name]}", "--num-cpus=2",
+            "--disable-usage-stats", "--object-store-memory=100000000", "--block",
+        ]  # fmt: skip
+        quick = QUICK_HEAD if node is self.head else QUICK_NODE
+        process = node.start(command, env={"RAY_AUTH_MODE": "token"} | quick | environment, stdout=log.open("w"))
+        wait_for(lambda: "Ray runtime started" in log.read_text() or process.poll() is not None, 90)
+        assert process.poll() is None, log.read_text()
+        self.raylets[name] = process
+
+    def command(self, *arguments):
+        setup = ["--dataset", self.photos, "--space", "spaces/fast.toml", "--max-train-seconds", "5"]
+        setup += ["--confirm-seeds", "0", "--tag", "t", "--agent", "none"]
+        given = [] if "--resume" in arguments else setup
+        return [sys.executable, "-m", "search.launch", "--address", "auto", *given, *arguments]
+
+    @contextmanager
+    def driver(self, *arguments):
+        """A search that runs, with its output in a file; ended at the end."""
+        log = self.head.folder / "driver.log"
+        driver = self.head.start(
+            self.command(*arguments), cwd=self.repository, env={"RAY_AUTH_MODE": "token"}, stdout=log.open("w")
+        )
+        driver.log = log
+        try:
+            yield driver
+        finally:
+            if driver.poll() is None:
+                self.head.signal(driver, signal.SIGKILL)
+            driver.wait()
+
+    def launch(self, *arguments, code=0):
+        done = self.head.run(self.command(*arguments), cwd=self.repository, env={"RAY_AUTH_MODE": "token"}, timeout=240)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    def ends(self, driver, code=0, seconds=200):
+        try:
+            driver.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(driver.log.read_text()) from None
+        assert driver.returncode == code, driver.log.read_text()
+        return driver.log.read_text()
+
+    def status(self):
+        told = self.head.run(
+            [sys.executable, "-m", "search.status", "--json"], cwd=self.repository, check=True, timeout=60
+        )
+        return json.loads(told.stdout)
+
+    def outcomes(self):
+        try:
+            lines = (self.repository / "runs/t/trials.jsonl").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in lines]
+
+    def files_of_search(self, name):
+        """What of a search lies on a node: its folders there."""
+        return list(self.nodes[name].home.glob(".local/state/autoresearch/nodes/*/searches/*"))
+
+    def check(self, experiments):
+        """Everything agrees, and nothing is left: no process and no worktree but on the driver's machine."""
+        check_agreement(self.repository, experiments + 1)
+        trials = [outcome["trial"] for outcome in self.outcomes()]
+        runs = [(outcome["experiment"], outcome["seed"]) for outcome in self.outcomes()]
+        assert len(set(trials)) == len(trials) and len(set(runs)) == len(runs)
+        assert [row for row in rows(self.repository) if row[4] == "crash"] == []
+        refs = git(self.repository, "for-each-ref", "--format=%(refname) %(objectname)", "refs/autoresearch/t/trials")
+        commits = dict(line.removeprefix("refs/autoresearch/t/trials/").split() for line in refs.splitlines())
+        for outcome in self.outcomes():
+            assert commits[outcome["trial"]] == outcome["commit"]
+            folder = self.repository / f"runs/t/gpu{outcome['slot']}/trials/{outcome['trial']}"
+            assert "step 1" in (folder / "run.log").read_text()
+            assert not (folder / "running.json").exists()
+        incumbent = git(self.repository, "rev-parse", "autoresearch/t")
+        for slot in {outcome["slot"] for outcome in self.outcomes()}:
+            assert git(self.repository, "rev-parse", f"autoresearch/t-gpu{slot}") == incumbent
+        assert git(self.repository, "fsck", "--connectivity-only") == ""
+        for name, node in self.nodes.items():
+            assert node.processes("train.py") == [], name
+            assert node.processes("guard.py") == [], name
+            if node is not self.head:
+                assert self.files_of_search(name) == [], name
+
+
+@contextmanager
+def cluster_of(tmp_path, train=SLOW_TRAIN, **gpus):
+    with Lab(tmp_path / "lab", shared=[Path(__file__).parent]) as lab:
+        yield Cluster(lab, train, gpus)
+
+
+def training_on(cluster, name):
+    """Trials that train on a node now, by the node's own files."""
+    found = []
+    for path in cluster.nodes[name].home.glob(".local/state/autoresearch/nodes/*/searches/*/run/gpu*/trials/*"):
+        try:
+            if json.loads((path / "running.json").read_text())["training_since"]:
+                found.append(path.name)
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def test_a_node_is_lost_and_comes_back_while_a_search_runs(tmp_path):
+    with cluster_of(tmp_path, a=1, b=2) as cluster:
+        with cluster.driver("--gpus", "auto", "--experiments", "12") as driver:
+            lost = wait_for(lambda: training_on(cluster, "b"), 120)
+            places = {slot["slot"]: (slot["node"], slot["gpu"]) for slot in cluster.status()["slots"]}
+            assert places == {0: ("a", "0"), 1: ("b", "0"), 2: ("b", "1")}
+            (raylet,) = cluster.nodes["b"].processes("/raylet --r")
+            os.kill(raylet.host_pid, signal.SIGKILL)
+            wait_for(lambda: cluster.raylets["b"].poll() is not None, 30)
+            wait_for(lambda: not cluster.nodes["b"].processes("train.py"), 10)
+            wait_for(lambda: [s["slot"] for s in cluster.status()["slots"] if s["left"]] == [1, 2], 60)
+            cluster.start_ray("b")
+            wait_for(lambda: len([o for o in cluster.outcomes() if o["slot"] in (1, 2)]) >= 2, 90)
+            told = cluster.ends(driver)
+        assert "node    b has gone, and with it slots 1, 2" in told
+        assert f"lost    {lost[0]} on gpu" in told
+        cluster.check(12)
+        assert {outcome["slot"] for outcome in cluster.outcomes()} == {0, 1, 2}
+        again = {outcome["trial"] for outcome in cluster.outcomes() if outcome["trial"].startswith(lost[0])}
+        assert len(again) == 1 and lost[0] not in again  # its second attempt
+        cluster.launch("--resume", "t", "--experiments", "14")
+        assert {outcome["slot"] for outcome in cluster.outcomes()} == {0, 1, 2}  # the numbers are the same ones
+        cluster.check(14)
+
+
+@pytest.mark.full
+def test_a_cut_network_costs_only_what_ran_behind_the_cut(tmp_path):
+    with cluster_of(tmp_path, a=1, b=1, c=1) as cluster:
+        with cluster.driver("--gpus", "3", "--experiments", "12") as driver:
+            wait_for(lambda: training_on(cluster, "b") and training_on(cluster, "c"), 120)
+            cluster.nodes["b"].cut()
+            time.sleep(2)
+            cluster.nodes["b"].heal()  # a short one is not even noticed
+            wait_for(lambda: training_on(cluster, "b"), 60)
+            assert "has gone" not in driver.log.read_text()
+            cut = wait_for(lambda: training_on(cluster, "b"), 60)
+            cluster.nodes["b"].cut()
+            wait_for(lambda: "node    b has gone" in driver.log.read_text(), 90)
+            cluster.nodes["b"].heal()
+            wait_for(lambda: cluster.raylets["b"].poll() is not None, 60)
+            wait_for(lambda: not cluster.nodes["b"].processes("train.py"), 20)
+            cluster.start_ray("b")
+            cluster.nodes["c"].kill()  # and another one loses its power
+            told = cluster.ends(driver)
+        cluster.nodes["c"].up()
+        assert f"lost    {cut[0]} on gpu" in told or cut[0] in {outcome["trial"] for outcome in cluster.outcomes()}
+        assert cluster.outcomes()[-1]["slot"] in (0, 1)
+        for folder in cluster.files_of_search("c"):  # it was off when the search ended; its next start removes it
+            assert folder.exists()
+        cluster.start_ray("c")
+        cluster.launch("--resume", "t", "--experiments", "15")
+        cluster.check(15)
+
+
+STAGES = {
+    "getting ready": lambda search: search.glob("repository.git"),
+    "begun": lambda search: search.glob("run/gpu*/trials/*"),
+    "started": lambda search: search.glob("run/gpu*/trials/*/running.json"),
+    "ended": lambda search: search.glob("run/gpu*/trials/*/outcome.json"),
+}
+
+
+@pytest.mark.full
+def test_nodes_lose_their_power_at_every_stage_of_a_trial(tmp_path):
+    with cluster_of(tmp_path, a=1, b=1) as cluster, cluster.driver("--gpus", "auto", "--experiments", "25") as driver:
+        node = cluster.nodes["b"]
+        for stage, shows in STAGES.items():
+            wait_for(lambda shows=shows: [p for f in cluster.files_of_search("b") for p in shows(f)], 120, every=0.002)
+            node.kill()
+            wait_for(lambda: "node    b has gone" in driver.log.read_text() or driver.poll() is not None, 60)
+            assert driver.poll() is None, (stage, driver.log.read_text())
+            node.up()
+            cluster.start_ray("b")
+        told = cluster.ends(driver, seconds=280)
+        assert told.count("node    b has joined") >= len(STAGES) - 1
+        cluster.check(25)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("dies", ["driver", "head"])
+def test_a_search_whose_head_dies_is_resumed(tmp_path, dies):
+    with cluster_of(tmp_path, a=1, b=2) as cluster:
+        with cluster.driver("--gpus", "auto") as driver:
+            wait_for(lambda: len(cluster.outcomes()) >= 4 and training_on(cluster, "b"), 150)
+            if dies == "driver":
+                cluster.head.signal(driver, signal.SIGKILL)
+            else:
+                cluster.head.kill()
+            driver.wait(timeout=30)
+            finished = {path.parent.name for path in cluster.repository.glob("runs/t/gpu*/trials/*/outcome.json")}
+            wait_for(lambda: not cluster.nodes["b"].processes("train.py"), 60)
+        if dies == "head":
+            wait_for(lambda: cluster.raylets["b"].poll() is not None, 120)
+            cluster.head.up()
+            cluster.start_ray("a")
+            cluster.start_ray("b")
+        cluster.launch("--resume", "t", "--experiments", "9")
+        cluster.check(9)
+        assert finished <= {outcome["trial"] for outcome in cluster.outcomes()}
+
+
+@pytest.mark.full
+def test_ctrl_c_ends_the_trials_on_all_nodes(tmp_path):
+    with cluster_of(tmp_path, a=1, b=2) as cluster:
+        with cluster.driver("--gpus", "auto") as driver:
+            wait_for(lambda: len(cluster.outcomes()) >= 4 and training_on(cluster, "b"), 150)
+            cluster.head.signal(driver, signal.SIGINT)
+            told = cluster.ends(driver, code=130, seconds=60)
+        assert "--resume t" in told
+        cluster.check(len(rows(cluster.repository)) - 1)
+
+
+@pytest.mark.full
+def test_who_takes_part_in_a_search(tmp_path):
+    """Nodes with other versions, without the wanted model, with a notice, beyond --gpus; and one that comes late."""
+    with cluster_of(tmp_path, a=1, b=1) as cluster:
+        other = cluster.nodes["b"].home / "other/pillow-0.0.1.dist-info"
+        other.mkdir(parents=True)
+        (other / "METADATA").write_text("Metadata-Version: 2.1\nName: pillow\nVersion: 0.0.1\n")
+        cluster.nodes["c"], cluster.gpus["c"] = cluster.lab.node("c"), 2
+        (cluster.nodes["c"].home / ".ray").mkdir()
+        (cluster.nodes["c"].home / ".ray/auth_token").write_text(TOKEN)
+        cluster.raylets["b"].terminate()
+        cluster.nodes["b"].kill()
+        cluster.nodes["b"].up()
+        cluster.start_ray("b", PYTHONPATH=str(other.parent))
+        draw(cluster.nodes["c"].home.parent / "unused", 100)
+        with cluster.driver("--gpus", "2", "--experiments", "14") as driver:
+            wait_for(lambda: "node    b is not used: pillow 0.0.1" in driver.log.read_text(), 90)
+            cluster.start_ray("c")
+            wait_for(lambda: {outcome["slot"] for outcome in cluster.outcomes()} == {0, 1}, 90)
+            folder = next(cluster.nodes["c"].home.glob(".local/state/autoresearch/nodes/*"))
+            (folder / "leaving").write_text("maintenance")
+            told = cluster.ends(driver)
+        assert "node    c: told to leave: maintenance; nothing new begins there" in told
+        assert {outcome["slot"] for outcome in cluster.outcomes()} == {0, 1}  # two slots were asked for
+        cluster.check(14)
+        none = cluster.launch("--gpu-model", "A100", "--tag", "u", code=1)
+        assert "no node with a GPU of model A100" in none.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--address", "ray://head:10001"], 2, "start the search on a node of the cluster"),
+        (["--address", "127.0.0.1:1"], 1, "Ray did not start at 127.0.0.1:1"),
+        (["--gpu-model", "A100"], 2, "--gpu-model A100: this machine has no GPU"),
+    ],
+)
+def test_what_cannot_be_joined_is_one_clear_line(fast_repository, demo, arguments, code, words):
+    done = subprocess.run(
+        [sys.executable, "-m", "search.launch", "--dataset", str(demo), "--space", "spaces/fast.toml", *arguments],
+        cwd=fast_repository, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
