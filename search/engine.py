@@ -282,7 +282,7 @@ def join_ray(address: str) -> str:
         raise UsageError(f"--address {address}: start the search on a node of the cluster, with --address auto")
     root = Path(__file__).resolve().parent.parent
     code = [str(root / "search"), str(root / "prepare.py")]
-    excludes = ["**/__pycache__/"]
+    excludes = ["__pycache__"]
     return _init_ray(
         f" at {address}",
         **set_up_ray(MOST_PENDING),

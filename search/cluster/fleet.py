@@ -20,7 +20,7 @@ from search.cluster.versions import differences
 from search.coordinator import Coordinator
 from search.sealed import id_of
 from search.trial import SlotSetup
-from search.types import Work
+from search.types import SearchError, Work
 
 LOOK_SECONDS = 1.0
 NOTICE_SECONDS = 5.0
@@ -50,6 +50,7 @@ class Member:
     phase: Phase = Phase.ARRIVING
     report: Report | None = None
     dataset: str = ""
+    reason: str = ""  # why it is refused
     waits_for: Any = None  # what was asked of its keeper
     then: Callable[[Any], None] = lambda answer: None
     asked: float = 0.0
@@ -169,7 +170,10 @@ class Fleet:
     # --- at every turn ---
 
     def poll(self) -> None:
-        """Greets nodes that have come, goes on with those that get ready, and gives up those that have gone."""
+        """Greets nodes that have come, goes on with those that get ready, and gives up those that have gone.
+
+        Raises SearchError where no node that there is can take part.
+        """
         for member in list(self.members.values()):
             self._go_on(member)
         self._number()
@@ -185,6 +189,10 @@ class Fleet:
         self._settle_doubts()
         self._number()
         self._expect()
+        refused = {m.host: m.reason for m in self.members.values() if m.phase is Phase.REFUSED}
+        if self.settled and len(refused) == len(self.members) > 0 and not self.doubts:
+            told = "; ".join(f"{host}: {reason}" for host, reason in sorted(refused.items()))
+            raise SearchError(f"no node can take part: {told}")
 
     def _greet(self, ray_id: str, node: dict[str, Any]) -> None:
         member = Member(ray_id, node["NodeManagerHostname"], int(node["Resources"]["GPU"]))
@@ -192,6 +200,7 @@ class Fleet:
         if ray_id == self.home:
             member.dataset, member.phase = self.setup.dataset, Phase.READY
             member.report = report(member.logical)
+            self._check_model(member, member.report)
             return
         keeper: Any = ray.remote(num_cpus=0, max_concurrency=4)(Keeper)  # type: ignore[call-overload]
         placed = keeper.options(
@@ -236,15 +245,21 @@ class Fleet:
             self.coordinator.tell(f"node    {member.host}: {'; '.join(other)}")
         if self.setup.confine and ours.confines and not told.confines:
             self.coordinator.tell(f"node    {member.host}: trials there are not confined: its kernel has no Landlock")
-        if not any(map(self._is_wanted, told.cards)):
-            models = sorted({card["model"] or "a logical GPU" for card in told.cards})
-            self._refuse(member, f"it has {', '.join(models)}, not {self.model}")
+        if not self._check_model(member, told):
             return
         if told.left:
             lost = {work.trial_id for work in self._waiting_to_run()}
             self._ask(member, "hand_over", lambda done: self._handed_over(member, told, done), sorted(lost))
         else:
             self._handed_over(member, told, [])
+
+    def _check_model(self, member: Member, told: Report) -> bool:
+        """Whether it has a card that is wanted; refused where it has not."""
+        if any(map(self._is_wanted, told.cards)):
+            return True
+        models = sorted({card["model"] or "logical GPUs" for card in told.cards})
+        self._refuse(member, f"it has {', '.join(models)}, not {self.model}")
+        return False
 
     def _waiting_to_run(self) -> list[Work]:
         """Begun work that nobody runs."""
@@ -293,7 +308,7 @@ class Fleet:
             self.coordinator.tell(f"node    {member.host}: {told}; nothing new begins there")
 
     def _refuse(self, member: Member, reason: str) -> None:
-        member.phase = Phase.REFUSED
+        member.phase, member.reason = Phase.REFUSED, reason
         self.coordinator.tell(f"node    {member.host} is not used: {reason}")
 
     def _gone(self, member: Member) -> None:
