@@ -10,6 +10,7 @@ import asyncio
 import gc
 import os
 import shutil
+import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -32,6 +33,7 @@ from search.worktree import clean_environment
 
 CPUS_PER_TRIAL = 0.01  # a slot is a GPU; whole CPUs would leave slots idle on a small machine, silently
 MOST_PENDING = 32  # tickets that wait for a GPU: what a cluster that grows is asked for at once
+REACH_SECONDS = 10.0
 NEW = "slot "  # before what a slot is called at the desk until it has a number
 NO_WORK: dict[str, Any] = {}
 
@@ -280,6 +282,18 @@ def join_ray(address: str) -> str:
     """
     if address.startswith("ray://"):
         raise UsageError(f"--address {address}: start the search on a node of the cluster, with --address auto")
+    host, _, port = address.rpartition(":")
+    if address != "auto" and not (host and port.isdecimal()):
+        raise UsageError(f"--address {address}: auto, or the address of the head, as in 10.0.0.1:6379")
+    if address != "auto":
+        try:
+            socket.create_connection((host, int(port)), REACH_SECONDS).close()  # Ray itself would try for minutes
+        except OSError as error:
+            raise SearchError(
+                f"Ray did not start at {address}: {error}; is that the head, and does Ray run?"
+            ) from error
+    if (Path.home() / ".ray" / "auth_token").exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # by an address, Ray would not look for it
     root = Path(__file__).resolve().parent.parent
     code = [str(root / "search"), str(root / "prepare.py")]
     excludes = ["__pycache__"]
