@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from search.demo_photos import draw
-from tests.conftest import FAST_TRAIN, git, make_repository
+from tests.conftest import FAST_TRAIN, ROOT, git, make_repository
 from tests.lab import Lab, wait_for
 from tests.system.test_launch import check_agreement, rows
 
@@ -319,3 +321,50 @@ def test_what_cannot_be_joined_is_one_clear_line(fast_repository, demo, argument
     )  # fmt: skip
     assert done.returncode == code, done.stderr
     assert words in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_the_cluster_files_commands_bring_up_a_cluster_that_takes_a_job(tmp_path):
+    """Its set-up and start commands on two machines, then what docs/cluster.md says: a push, a job, a summary."""
+    config = yaml.safe_load((ROOT / "ray_cluster.yaml").read_text())
+    with Lab(tmp_path / "lab") as lab:
+        head, worker = lab.node("a"), lab.node("b")
+        assert head.ip == config["provider"]["head_ip"]
+        photos = tmp_path / "photos"
+        draw(photos, 300)
+        for node in (head, worker):  # by rsync, in the launcher
+            (node.home / ".ray").mkdir()
+            (node.home / ".ray/auth_token").write_text(TOKEN)
+            shutil.copytree(photos, node.home / "exit-site-photos")
+            shutil.copy(ROOT / "requirements.txt", node.home / "exit-site-search-env.txt")
+            shutil.copy(ROOT / "ray_cluster.yaml", node.home / "ray_bootstrap_config.yaml")
+        for command in [*config["setup_commands"], *config["setup_commands"], *config["head_setup_commands"]]:
+            subprocess.run(  # a node of the lab has no way to a package index, so here, with the node's home
+                ["bash", "-c", command], env=os.environ | {"HOME": str(head.home)}, check=True, timeout=600
+            )
+        (worker.home / "exit-site-search-env").symlink_to(head.home / "exit-site-search-env")
+        for command in config["setup_commands"]:  # there is nothing to do
+            worker.run(command, check=True, timeout=20)
+        more = " --num-gpus=1 --num-cpus=2"  # this machine has none to be found
+        for node, commands in ((head, "head"), (worker, "worker")):
+            *first, start = config[f"{commands}_start_ray_commands"]
+            for command in [*first, start.replace(" --autoscaling-config=~/ray_bootstrap_config.yaml", "") + more]:
+                done = node.run(command, env={"RAY_HEAD_IP": head.ip}, timeout=120)
+                assert done.returncode == 0, done.stdout + done.stderr
+        project = make_repository(tmp_path / "project", SLOW_TRAIN)
+        git(project, "push", "-q", str(head.home / "exit-site-search"), "HEAD:main")
+        search = "exec ~/exit-site-search-env/bin/python -m search.launch --address auto --gpus auto --tag t "
+        search += "--dataset ~/exit-site-photos --space spaces/fast.toml --max-train-seconds 5 --experiments 4"
+        asked = ["ray", "job", "submit", "--address", "http://127.0.0.1:8265", "--", "bash", "-c"]
+        asked += [f"cd ~/exit-site-search && {search}"]
+        refused = head.run(asked, env={"RAY_AUTH_MODE": "disabled"}, timeout=120)
+        assert refused.returncode != 0 and "Unauthorized" in refused.stdout + refused.stderr
+        done = head.run(asked, env={"RAY_AUTH_MODE": "token"}, timeout=240)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "search t: 2 slots, and all that join" in done.stdout
+        check_agreement(head.home / "exit-site-search", 5)
+        listening = head.run("ss -ltnH").stdout
+        assert "127.0.0.1:8265" in listening and "0.0.0.0:8265" not in listening
+        assert not list(worker.home.glob(".local/state/autoresearch/nodes/*/searches/*"))
+        assert not list(worker.home.glob(".cache/autoresearch/*/photos"))
