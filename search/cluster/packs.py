@@ -50,6 +50,7 @@ def begin_bare(folder: Path, base: str, data: bytes) -> Repository:
 
 def is_begun(folder: Path, base: str) -> bool:
     """Whether begin_bare has come to its end here."""
-    return folder.is_dir() and Repository(folder).refs("refs/autoresearch-node/") == {
-        "refs/autoresearch-node/base": base
-    }
+    try:
+        return Repository(folder).commit_of("refs/autoresearch-node/base") == base
+    except OSError:  # there is no such folder
+        return False
