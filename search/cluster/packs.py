@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -32,20 +33,21 @@ def unpack(repository: Repository, data: bytes) -> None:
     repository.pipe(data, "unpack-objects", "-q")
 
 
-def begin_bare(folder: Path, base: str, data: bytes) -> Repository:
-    """A repository without worktree whose history begins with the base, from its snapshot.
+def begin_bare(folder: Path, base: str, data: bytes) -> None:
+    """Makes a repository without worktree whose history begins with the base, from its snapshot; what is there is lost.
 
-    Safe to do again after a kill between any two lines.
+    Made aside and moved into place: a git that was killed leaves locks that would stop the next one.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    repository = Repository(folder)
+    aside = folder.with_name(f"{folder.name}.partial")
+    for left in (folder, aside):
+        shutil.rmtree(left, ignore_errors=True)
+    aside.mkdir(parents=True)
+    repository = Repository(aside)
     repository.run("init", "--quiet", "--bare", ".")
     unpack(repository, data)
-    aside = folder / "shallow.partial"
-    aside.write_text(f"{base}\n")
-    os.replace(aside, folder / "shallow")  # git's own list of commits whose parents are elsewhere
+    (aside / "shallow").write_text(f"{base}\n")  # git's own list of commits whose parents are elsewhere
     repository.set_ref("refs/autoresearch-node/base", base)
-    return repository
+    os.rename(aside, folder)
 
 
 def is_begun(folder: Path, base: str) -> bool:

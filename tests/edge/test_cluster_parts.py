@@ -57,7 +57,8 @@ def test_a_node_gets_what_it_lacks_and_no_more(home, tmp_path):
     git(repository.root, "commit", "-qm", "more")
     base = repository.commit_of("HEAD")
     first = packs.snapshot(repository, base)
-    there = packs.begin_bare(tmp_path / "there", base, first)
+    packs.begin_bare(tmp_path / "there", base, first)
+    there = Repository(tmp_path / "there")
     assert there.file_at(base, "train.py") == repository.file_at(base, "train.py")
     assert there.run("rev-list", "--count", base) == "1"  # not the commits before it
     edited = repository.commit_edit(base, "train.py", "print(1)\n", "an edit", "test")
@@ -76,6 +77,8 @@ def test_torn_packs_are_refused(home, tmp_path):
     with pytest.raises(GitError):
         packs.begin_bare(tmp_path / "there", setup.base, data[: len(data) // 2])
     assert not packs.is_begun(tmp_path / "there", setup.base)
+    (tmp_path / "there").mkdir(exist_ok=True)
+    (tmp_path / "there/config.lock").touch()  # a git was killed here
     packs.begin_bare(tmp_path / "there", setup.base, data)
     assert packs.is_begun(tmp_path / "there", setup.base)
 
