@@ -33,7 +33,7 @@ def setup_at(folder: SearchFolder, setup: SlotSetup, dataset: str) -> SlotSetup:
 
 
 def begin(folder: SearchFolder, base: str, depot: Depot) -> None:
-    """Makes the search's repository on this node, where it is not there, and frees it of what a killed git has locked."""
+    """Makes the search's repository on this node, where it is not there; frees it of what a killed git has locked."""
     if not packs.is_begun(folder.repository, base):
         packs.begin_bare(folder.repository, base, depot.base())
     Repository(folder.repository).remove_abandoned_locks("refs/**/*.lock", "packed-refs.lock", "config.lock")
