@@ -13,6 +13,7 @@ from search.types import Decision, Outcome, Score
 
 EVALUATION_TIMES = 3.0  # times the baseline's seconds, and EVALUATION_SECONDS: evaluating for longer may be training
 EVALUATION_SECONDS = 15.0
+AWAY_SECONDS = 600.0  # a slot that is away for longer is not waited for
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,12 @@ def sides(state: State, machine: str | None, metric: str = "bin_acc") -> list[Si
 
 
 def machines_of(state: State) -> dict[int, str]:
-    """The kind of each slot that is there, by its latest trial that told, else by its card; of all that ever were where
-    nothing is known of who is there."""
+    """The kind of each slot that is there, by its latest trial that told, else by its card. One that went a moment ago
+    counts: its worker starts again, its node may come back."""
     told = {slot.number: slot.model for slot in state.slots.values() if slot.model}
     told |= {outcome.slot: outcome.machine for outcome in state.outcomes.values() if outcome.machine}
-    return {number: kind for number, kind in told.items() if not state.present or number in state.present}
+    gone = {slot for slot, at in state.left_at.items() if slot not in state.present and state.now - at > AWAY_SECONDS}
+    return {number: kind for number, kind in told.items() if number not in gone}
 
 
 def model_of(state: State, machine: str | None) -> Model:

@@ -138,6 +138,12 @@ class Coordinator:
         """A slot has gone; what it ran is told by lost_with_its_node, or came before."""
         if number in self.state.present:
             self._journal({"event": "slot_left", "number": number, "reason": reason})
+            self.reconsider()
+
+    def reconsider(self) -> None:
+        """Decides what time alone has made decidable, as when the last slot of a kind has been gone for long."""
+        if self.state.decisions:
+            self._decide()
 
     def lost_with_its_node(self, work: Work, slot: int) -> None:
         """A trial whose node has gone says nothing about its experiment: it is run again, by the next free slot."""
@@ -162,7 +168,7 @@ class Coordinator:
         Raises SearchError where nothing runs on this machine any more, not even the incumbent.
         """
         if self.stopping:
-            return Pause.FINISHED
+            return Pause.WAIT if self.in_flight else Pause.FINISHED
         work = next_work(
             self.state,
             self.in_flight,
@@ -290,6 +296,7 @@ class Coordinator:
         baseline = self.state.outcomes_of(0)
         if self.state.undecided() == [0] and all(outcome.crashed for outcome in baseline):
             raise BaselineFailed(min(baseline, key=lambda outcome: outcome.seed))
+        self.state.now = time.time()
         while (decision := next_decision(self.state, time.time())) is not None:
             again = decision.experiment in self.state.verdicts
             self._journal(record_of("decision", decision))

@@ -22,7 +22,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from search.cluster.away import run_away, setup_at
-from search.cluster.fleet import Fleet, pinned_to
+from search.cluster.fleet import Fleet, RemoteDepot, pinned_to
 from search.cluster.node import SearchFolder, node_folder
 from search.coordinator import Coordinator
 from search.plan import Pause
@@ -36,6 +36,7 @@ MOST_PENDING = 32  # tickets that wait for a GPU: what a cluster that grows is a
 REACH_SECONDS = 10.0
 NEW = "slot "  # before what a slot is called at the desk until it has a number
 NO_WORK: dict[str, Any] = {}
+NOT_USED = -1
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
@@ -51,9 +52,9 @@ class Desk:
         self.waiting[who] = (about, answer)
         return await answer
 
-    async def number(self, ray_id: str, gpu: str) -> int:
-        """The number of the slot of this GPU; waits until the driver has one for it."""
-        return int(await self._wait(f"{NEW}{ray_id} {gpu}", (ray_id, gpu)))
+    async def number(self, ticket: str, ray_id: str, gpu: str) -> int:
+        """The number of the slot of this GPU, NOT_USED where it is none; waits until the driver knows."""
+        return int(await self._wait(NEW + ticket, (ray_id, gpu)))
 
     async def ask(self, ticket: str, slot: int, ray_id: str) -> dict[str, Any]:
         """The work of a ticket, NO_WORK where there is none for this slot; waits until the driver answers."""
@@ -69,7 +70,11 @@ class Desk:
 
 
 class Slot(tune.Trainable):
-    """The actor of one slot. It is reused for every trial of the slot; each trial is one step."""
+    """The actor of one slot. A ticket is the slot's for as long as it lives, and each trial is one step of it.
+
+    A ticket for each trial would let Tune hand a slot's ticket to another one, and end the actor that is just starting
+    for it: where many slots end trials, a node that joins would hardly ever get a slot up.
+    """
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
@@ -83,15 +88,15 @@ class Slot(tune.Trainable):
         ids = [str(gpu) for gpu in ray.get_gpu_ids()]
         self.gpu = ids[0] if ids else "0"
         self.ray_id = ray.get_runtime_context().get_node_id()
-        self.tag, self.desk, self.depot = config["setup"].tag, config["desk"], config["depot"]
+        self.tag, self.desk = config["setup"].tag, config["desk"]
+        self.depot: Any = RemoteDepot(config["depot"])  # the handle alone can be copied, as Tune does
         self.search, self.of_driver = config["search"], config["setup"]
-        self.number: int = ray.get(self.desk.number.remote(self.ray_id, self.gpu))
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.depot = new_config["depot"]
-        return True
+        self.number: int = ray.get(self.desk.number.remote(self.trial_id, self.ray_id, self.gpu))
 
     def step(self) -> dict[str, Any]:
+        """One trial: `ended` where it left an outcome at home, `failed` where it could not begin or be delivered."""
+        if self.number == NOT_USED:
+            return {"done": True}
         answer = ray.get(self.desk.ask.remote(self.trial_id, self.number, self.ray_id))
         if answer == NO_WORK:
             return {"done": True}
@@ -101,12 +106,12 @@ class Slot(tune.Trainable):
         setup = replace(self.of_driver, slot=self.number, gpu=self.gpu, threads=threads)
         if place["home"]:
             run_trial(setup, work)
-            return {"done": True, "ended": True}
+            return {"done": False, "ended": True}
         try:
             run_away(setup_at(SearchFolder.of(node_folder(), self.search), setup, place["dataset"]), work, self.depot)
         except (SearchError, OSError) as error:
-            return {"done": True, "failed": f"{type(error).__name__}: {error}"}
-        return {"done": True, "ended": True}
+            return {"done": False, "failed": f"{type(error).__name__}: {error}"}
+        return {"done": False, "ended": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing to save: what a trial leaves is its outcome file and its commit."""
@@ -115,7 +120,7 @@ class Slot(tune.Trainable):
         """Nothing to load."""
 
     def __repr__(self) -> str:
-        return f"gpu{self.number} ({self.tag})" if hasattr(self, "number") else "slot"
+        return f"gpu{self.number} ({self.tag})" if getattr(self, "number", NOT_USED) != NOT_USED else "slot"
 
 
 class RunEnded(BaseException):
@@ -123,7 +128,7 @@ class RunEnded(BaseException):
 
 
 class Tickets(Searcher):
-    """Hands out a ticket whenever Tune has a free slot, and tells the coordinator how each one ended."""
+    """Hands out a ticket for every slot that there may be, and tells the coordinator how each of their trials ended."""
 
     def __init__(
         self,
@@ -136,8 +141,11 @@ class Tickets(Searcher):
         self.coordinator, self.fleet = coordinator, fleet
         self.desk = Desk.options(scheduling_strategy=pinned_to(fleet.home)).remote()  # type: ignore[attr-defined]
         self.search, self.tag = id_of(coordinator.settings), coordinator.names.tag
-        self.open: dict[str, Work | None] = {}  # tickets handed out, with their work once they have some
-        self.slot_of: dict[str, tuple[int, str]] = {}  # of a ticket with work: its slot, and Ray's id of the node
+        self.open: dict[str, Work | None] = {}  # tickets handed out, with what their slot runs now
+        self.slots: dict[str, tuple[int, str]] = {}  # of a ticket that has come up: its slot, and Ray's id of the node
+        self.unwanted: set[str] = (
+            set()
+        )  # tickets on GPUs that the search has no use for, which they keep from the others
         self.held = held  # while within, signals wait
         self.beside = beside  # what else the driver does at every turn of Tune's loop
         self.finished = False
@@ -150,12 +158,14 @@ class Tickets(Searcher):
     def suggest(self, trial_id: str) -> Any:
         if self.finished:
             return Searcher.FINISHED
+        if self.fleet.most is not None and len(self.open) - len(self.unwanted) >= self.fleet.most:
+            return None
         self.open[trial_id] = None
         return {
             "setup": self.fleet.setup,
             "search": self.search,
             "desk": self.desk,
-            "depot": self.fleet.depot if self.fleet.joined else None,
+            "depot": self.fleet.depot.handle if self.fleet.joined else None,
             "excluded": self.fleet.excluded,
         }
 
@@ -170,54 +180,82 @@ class Tickets(Searcher):
     def answer_all(self) -> None:
         """Answers every slot that waits, where there is something for it."""
         asking: dict[str, Any] = ray.get(self.desk.asking.remote())
-        new = {who: about for who, about in asking.items() if who.startswith(NEW)}
-        waiting = {who: about for who, about in asking.items() if who not in new}
-        busy = {slot for slot, _ in [*self.slot_of.values(), *waiting.values()]}
-        for who, (ray_id, gpu) in new.items():
-            with self.held():
-                number = self.fleet.slot_of(ray_id, gpu, busy)
-            if number is not None:
-                busy.add(number)
-                ray.get(self.desk.answer.remote(who, number))
+        for who, (ray_id, gpu) in asking.items():
+            if who.startswith(NEW):
+                answer = self._number_for(who.removeprefix(NEW), ray_id, gpu)
+                if answer is not None:
+                    ray.get(self.desk.answer.remote(who, answer))
+        waiting = {who: about for who, about in asking.items() if not who.startswith(NEW)}
         for ticket, (slot, ray_id) in sorted(waiting.items(), key=lambda item: item[1]):
-            answer = self._answer_for(ticket, slot, ray_id)
-            if answer is not None:
-                ray.get(self.desk.answer.remote(ticket, answer))
+            told = self._answer_for(ticket, slot, ray_id)
+            if told is not None:
+                ray.get(self.desk.answer.remote(ticket, told))
+
+    def _number_for(self, ticket: str, ray_id: str, gpu: str) -> int | None:
+        """None: it must wait."""
+        if ticket not in self.open or self.fleet.is_excluded(ray_id):
+            return NOT_USED
+        if not self.fleet.is_wanted(ray_id, gpu):
+            self.unwanted.add(ticket)
+            return None
+        with self.held():
+            number = self.fleet.slot_of(ray_id, gpu)
+        if number is not None:
+            self.slots[ticket] = (number, ray_id)
+        return number
 
     def _answer_for(self, ticket: str, slot: int, ray_id: str) -> dict[str, Any] | None:
         """None: it must wait."""
-        if ticket not in self.open or (self.open[ticket] is None and self.fleet.is_excluded(ray_id)):
+        place = self.fleet.place_of(ray_id)
+        if ticket not in self.open or place is None or (self.open[ticket] is None and self.fleet.is_excluded(ray_id)):
             return NO_WORK
-        work = self.open[ticket] or (self._work_for(ticket, slot, ray_id) if self.fleet.is_ready(ray_id) else None)
+        work = self.open[ticket] or (self._work_for(ticket, slot) if self.fleet.is_ready(ray_id) else None)
         if isinstance(work, Pause):
             return NO_WORK
-        return None if work is None else {"work": to_json(work), "place": self.fleet.place_of(ray_id)}
+        return None if work is None else {"work": to_json(work), "place": place}
 
-    def _work_for(self, ticket: str, slot: int, ray_id: str) -> Work | Pause | None:
+    def _work_for(self, ticket: str, slot: int) -> Work | Pause | None:
         with self.held():
             work = self.coordinator.next_work(slot)
             if work is Pause.WAIT:
                 return None
             if isinstance(work, Work):
-                self.open[ticket], self.slot_of[ticket] = work, (slot, ray_id)
+                self.open[ticket] = work
             else:
                 self.finished = True
         return work
 
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A trial of a slot has come to its end."""
+        work = self.open.get(trial_id)
+        if work is None or trial_id not in self.slots:
+            return
+        self.open[trial_id] = None
+        slot, ray_id = self.slots[trial_id]
+        try:
+            with self.held():
+                if "failed" in result:
+                    self.fleet.failed(work, slot, ray_id, result["failed"])
+                else:
+                    self.fleet.ended_well(ray_id)
+                    self.coordinator.record(self.coordinator.lost_work(work, slot, "its outcome has gone"))
+        except Exception as failure:  # an exception in a hook would end Tune with a traceback of its own
+            self.failed = self.failed or failure
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A slot has come to its end."""
         work = self.open.pop(trial_id, None)
-        slot, ray_id = self.slot_of.pop(trial_id, (0, ""))
-        if work is None:
+        self.unwanted.discard(trial_id)
+        slot, ray_id = self.slots.pop(trial_id, (NOT_USED, ""))
+        if slot == NOT_USED or self.finished:
             return
         try:
             with self.held():
-                if result and "ended" in result:
-                    self.coordinator.record(self.coordinator.lost_work(work, slot, "its outcome has gone"))
-                elif result and "failed" in result:
-                    self.fleet.failed(work, slot, result["failed"])
-                else:
+                if slot not in {number for number, _ in self.slots.values()}:  # its node is not back already
+                    self.coordinator.leave(slot, "its worker has gone" if error else "its node is not used any more")
+                if work is not None:
                     self.fleet.doubt(work, slot, ray_id)
-        except Exception as failure:  # an exception in a hook would end Tune with a traceback of its own
+        except Exception as failure:  # as above
             self.failed = self.failed or failure
 
     def save(self, checkpoint_path: str) -> None:
@@ -319,6 +357,11 @@ def gpus_of_cluster() -> int:
     return sum(int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"])
 
 
+def end_slots() -> None:
+    """Ends the slots' actors at once; trials end with them, and say nothing. Call it when run_search has returned."""
+    gc.collect()  # Tune holds its actors, and lets go of them when it is itself let go of
+
+
 def stop_ray() -> None:
     """Ends the slots and the Ray that start_ray started; leaves a cluster that it joined running."""
     ray.shutdown()
@@ -336,8 +379,7 @@ def run_search(tickets: Tickets, storage: Path) -> None:
         tune_config=tune.TuneConfig(
             search_alg=tickets,
             num_samples=-1,
-            reuse_actors=True,
-            max_concurrent_trials=tickets.fleet.most,
+            reuse_actors=False,  # a ticket is its slot's for life
             metric="done",
             mode="max",
             trial_dirname_creator=lambda trial: str(trial.trial_id),
@@ -353,6 +395,8 @@ def run_search(tickets: Tickets, storage: Path) -> None:
     try:
         tuner.fit()
     except RunEnded:
-        gc.collect()  # Tune lets go of its actors when it is itself let go of
+        pass
+    except (ray.exceptions.RayError, tune.TuneError) as error:
+        raise SearchError(f"Ray failed: {' '.join(str(error).split())[:500]}") from error
     if tickets.failed is not None:
         raise tickets.failed from None

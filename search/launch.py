@@ -14,7 +14,7 @@ from typing import Any
 from search.agent.workshop import Workshop
 from search.arguments import limit_of, parser, plan_of, settle
 from search.coordinator import Coordinator
-from search.process import end_guards, watch_over_this_process
+from search.process import end_guards, wait_for_guards, watch_over_this_process
 from search.sandbox import is_available
 from search.setup import Ready, ready_to_begin, ready_to_go_on
 from search.signals import Signals
@@ -64,7 +64,7 @@ def run(
     dashboard: of a cluster that was joined.
     """
     from search.cluster.fleet import Fleet
-    from search.engine import Tickets, run_search, start_ray, stop_ray
+    from search.engine import Tickets, end_slots, run_search, start_ray, stop_ray
     from search.report import Reporter
 
     tag = ready.settings.tag
@@ -108,11 +108,14 @@ def run(
                 workshop.close()
             except (SearchError, OSError) as error:  # the disk may be what ended the search
                 print(f"search.launch: the last proposals could not be recorded: {error}", file=sys.stderr)
+        end_slots()
         traffic = {}
         if fleet is not None:
             traffic = fleet.traffic()
             fleet.close()
         stop_ray()
+        if options.address:
+            wait_for_guards(lambda: running_guards(coordinator.paths))  # on a cluster, workers end a moment later
         end_guards(lambda: running_guards(coordinator.paths))
         summary = wind_up(coordinator, reporter)
         assert watcher.stdin

@@ -162,6 +162,13 @@ def is_guard(pid: int) -> bool:
         return False
 
 
+def wait_for_guards(pids: Callable[[], list[int]], patience: float = 5.0) -> None:
+    """Waits until these guards have ended by themselves, as they do when their worker has, or for so many seconds."""
+    deadline = time.monotonic() + patience
+    while any(is_alive(pid) and is_guard(pid) for pid in pids()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
 def end_guards(pids: Callable[[], list[int]], patience: float = 10.0) -> None:
     """Ends these guards and so their trials; returns when all have ended, or after so many seconds."""
     deadline = time.monotonic() + patience

@@ -33,6 +33,8 @@ class RunFiles:
         """One more row, in its slot's file and in the merged one."""
         _append(self.paths.decisions, json_lines([record_of("decision", decision)]))
         for path in (self.paths.slot(decision.slot).results, self.paths.results):
+            if not path.exists():  # of a slot that joined later
+                _append(path, f"{HEADER}\n")
             _append(path, f"{row_of(decision).line}\n")
 
     def rewrite(self, state: State) -> None:

@@ -153,6 +153,8 @@ def ready_to_begin(options: argparse.Namespace, repository: Repository, cluster:
         allow_degenerate=options.allow_degenerate,
         agent=options.agent,
         gpu_dollars_per_hour=options.gpu_dollars_per_hour,
+        most_slots=most if cluster is not None else None,
+        gpu_model=options.gpu_model,
     )
     photos, root = len(data.labels), repository.root
     git_folder, joined = repository.common_folder(), cluster is not None
@@ -163,7 +165,8 @@ def ready_to_go_on(options: argparse.Namespace, repository: Repository, cluster:
     """The search that --resume names, after every check; otherwise as ready_to_begin."""
     state = load_state(repository, options.resume, "--resume ")
     settings = state.settings
-    before = "auto" if cluster is not None else str(settings.slots)
+    options.gpu_model = options.gpu_model or settings.gpu_model
+    before = str(settings.most_slots or "auto") if cluster is not None else str(settings.slots)
     most, slots, gpus = slots_here(options, options.gpus or before, cluster)
     dataset = Path(os.path.abspath(options.dataset or settings.dataset))
     data = load_data(dataset)

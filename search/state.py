@@ -45,6 +45,8 @@ class State:
     paused: bool = False
     slots: dict[int, Slot] = field(default_factory=dict)  # all that there ever were
     present: set[int] = field(default_factory=set)  # those that the driver has now
+    left_at: dict[int, float] = field(default_factory=dict)  # when those went that are not
+    now: float = 0.0  # of the latest record, in seconds since the epoch; or later, where somebody looked at the clock
 
     @property
     def baseline_seeds(self) -> range:
@@ -149,6 +151,8 @@ class State:
 def apply(state: State | None, record: dict[str, Any]) -> State:
     """The state after one more record of the journal. Raises ValueError for a record it does not know."""
     kind = record["event"]
+    if state is not None:
+        state.now = max(state.now, record.get("at", 0.0))
     if kind == "search":
         return State(from_json(Settings, record))
     if state is None:
@@ -186,7 +190,9 @@ def apply(state: State | None, record: dict[str, Any]) -> State:
         state.present.add(slot.number)
     elif kind == "slot_left":
         state.present.discard(record["number"])
+        state.left_at[record["number"]] = record.get("at", 0.0)
     elif kind == "session":
+        state.left_at |= dict.fromkeys(state.present, record.get("at", 0.0))
         state.present.clear()
         state.crashes_in_a_row, state.incumbent_crashed, state.paused = 0, False, False
         if state.open_turn is not None:

@@ -229,6 +229,8 @@ class Settings:
     allow_degenerate: bool = False
     agent: str = "none"  # searches from before there were agents go on without
     gpu_dollars_per_hour: float | None = None  # where the user tells it
+    most_slots: int | None = None  # on a cluster; None: all that come
+    gpu_model: str = ""  # part of the name of the cards that it uses
 
 
 D = TypeVar("D")

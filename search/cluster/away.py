@@ -17,7 +17,7 @@ from search.cluster.depot import Depot, Parcel
 from search.cluster.node import SearchFolder
 from search.paths import Names, TrialPaths
 from search.trial import SlotSetup, read_outcome, run_trial
-from search.types import Outcome, Work, to_json
+from search.types import Outcome, SearchError, Work, to_json
 from search.worktree import Repository
 
 MIRROR_SECONDS = 2.0
@@ -41,15 +41,25 @@ def begin(folder: SearchFolder, base: str, depot: Depot) -> None:
 
 def run_away(setup: SlotSetup, work: Work, depot: Depot) -> Outcome:
     """Runs one trial by trial.run_trial and delivers it. setup: by setup_at."""
-    repository = Repository(Path(setup.repository))
+    folder = SearchFolder(Path(setup.run).parent)
     wanted = work.commit or work.experiment.parent
-    if repository.commit_of(wanted) is None:
-        packs.unpack(repository, depot.commits(wanted, _known(repository, setup.tag)))
-    paths = SearchFolder(Path(setup.run).parent).run.slot(setup.slot).trial(work.trial_id)
+    fetch(Repository(folder.repository), setup, wanted, depot)
+    paths = folder.run.slot(setup.slot).trial(work.trial_id)
     with Mirror(setup.slot, work.trial_id, paths, depot) as mirror:
         outcome = run_trial(setup, work)
+    if folder.ending.exists():
+        raise SearchError("the search is ending")  # this trial was ended with it, or is begun again when it goes on
     deliver(setup, outcome, wanted, depot, mirror.log_from)
     return outcome
+
+
+def fetch(repository: Repository, setup: SlotSetup, commit: str, depot: Depot) -> None:
+    """Makes a commit with its files be here. Only the ref says that all of it is: a commit comes before its files."""
+    ref = f"refs/autoresearch-node/have/{commit}"
+    with repository.lock():  # another slot of this node may want the same
+        if commit != setup.base and repository.commit_of(ref) is None:
+            packs.unpack(repository, depot.commits(commit, _known(repository, setup.tag)))
+            repository.set_ref(ref, commit)
 
 
 def deliver(setup: SlotSetup, outcome: Outcome, before: str, depot: Depot, log_from: int = 0) -> None:
@@ -66,7 +76,12 @@ def deliver(setup: SlotSetup, outcome: Outcome, before: str, depot: Depot, log_f
             *(predictions or (None, None)),
         )
     )
-    shutil.rmtree(paths.root, ignore_errors=True)
+    forget(setup, outcome)
+
+
+def forget(setup: SlotSetup, outcome: Outcome) -> None:
+    """Removes what a trial left on this node."""
+    shutil.rmtree(SearchFolder(Path(setup.run).parent).run.slot(outcome.slot).trial(outcome.trial).root, True)
     sealed.forget(Path(setup.seal), outcome.trial)
 
 

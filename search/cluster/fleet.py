@@ -6,8 +6,9 @@ Runs in the driver's thread: `poll`, at every turn of Tune's loop, never waits f
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
 
@@ -16,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.cluster.depot import Depot, Shared
 from search.cluster.keeper import Keeper, Report, report
+from search.cluster.node import cards
 from search.cluster.versions import differences
 from search.coordinator import Coordinator
 from search.sealed import id_of
@@ -28,6 +30,13 @@ EXPECTED_SECONDS = 60.0  # a GPU that was found is a slot within, or another job
 SETTLED_SECONDS = 120.0  # a node that does not say what it is in this time is not waited for
 DOUBT_SECONDS = 90.0  # Ray takes up to a minute to find that a node is out of reach
 LAST_GASP_SECONDS = 3.0  # what a dead raylet leaves behind may still answer for a moment
+AGAIN = "again"  # in place of an answer: its keeper is to be started again
+AGAIN_SECONDS = 10.0
+MOST_TRIES = 3
+MOST_FAILURES = 2
+RECONSIDER_SECONDS = 30.0
+HOME = "home"  # the driver's machine, whatever its name is today: it is where the repository is
+SEES_GPUS = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}}  # an actor without GPUs of its own
 MOST_LOST = 3  # a trial that lost so many nodes may be what they die of
 
 
@@ -54,6 +63,14 @@ class Member:
     waits_for: Any = None  # what was asked of its keeper
     then: Callable[[Any], None] = lambda answer: None
     asked: float = 0.0
+    tries: int = 1  # at starting its keeper
+    failures: int = 0  # trials in a row that could not begin or be delivered there
+
+    def card(self, gpu: str) -> dict[str, Any]:
+        """What is known of one of its GPUs."""
+        cards = self.report.cards if self.report else []
+        unknown = {"gpu": gpu, "model": "", "memory_mb": None}
+        return next((card for card in cards if card["gpu"] == gpu), unknown)
 
 
 @dataclass
@@ -102,7 +119,9 @@ class Fleet:
         self._depot: Any = None
         self._looked = 0.0
         self._began = time.monotonic()
-        self._settled = False
+        self._settled = self._enrolled = False
+        self._reconsidered = time.monotonic()
+        self.losses: Counter[tuple[int, int]] = Counter()  # by experiment and seed
         self._numbered: set[str] = set()
 
     # --- what slots need to know ---
@@ -126,31 +145,29 @@ class Fleet:
     def is_excluded(self, ray_id: str) -> bool:
         return ray_id in self.members and self.members[ray_id].phase in (Phase.REFUSED, Phase.LEAVING)
 
-    def slot_of(self, ray_id: str, gpu: str, busy: Collection[int]) -> int | None:
-        """The number of the slot that has come up there; None: it must wait. busy: slots that have a ticket."""
+    def is_wanted(self, ray_id: str, gpu: str) -> bool:
+        """Whether the search has a use for this GPU, as far as its node has told."""
         member = self.members.get(ray_id)
-        if not self.settled or member is None or member.report is None or self.is_excluded(ray_id):
+        return member is None or member.report is None or self._is_wanted(member.card(gpu))
+
+    def slot_of(self, ray_id: str, gpu: str) -> int | None:
+        """The number of the slot that has come up there; None: it must wait until its node has told what it is."""
+        member = self.members.get(ray_id)
+        if not self.settled or member is None or member.report is None:
             return None
-        unknown: dict[str, Any] = {"gpu": gpu, "model": "", "memory_mb": None}
-        card = next((card for card in member.report.cards if card["gpu"] == gpu), unknown)
-        if not self._is_wanted(card):
-            return None
-        key = (member.report.name, gpu)
+        card, key = member.card(gpu), (member.report.name, gpu)
         number = self._reserve(*key)
-        present = self.coordinator.state.present
-        if number not in present and self.most is not None and len(present) >= self.most:
-            idle = sorted(present - set(busy))
-            if not idle:
-                return None
-            self.coordinator.leave(idle[0], "another GPU took its place")
         self.reserved.pop(key, None)
         self._expect()
-        slot = self.coordinator.enrol(number, *key, member.host, card["model"], card["memory_mb"])
-        return slot.number
+        self._enrolled = True
+        self.coordinator.enrol(number, *key, member.host, card["model"], card["memory_mb"])
+        return number
 
-    def place_of(self, ray_id: str) -> dict[str, Any]:
-        """What a slot's setup has of its node. home: whether it is the driver's machine."""
-        member = self.members[ray_id]
+    def place_of(self, ray_id: str) -> dict[str, Any] | None:
+        """What a slot's setup has of its node; None: the node has gone. home: whether it is the driver's machine."""
+        member = self.members.get(ray_id)
+        if member is None:
+            return None
         shares = max(len(member.report.cards), 1) if member.report else 1
         return {"home": member.keeper is None, "dataset": member.dataset, "shares": shares}
 
@@ -189,26 +206,34 @@ class Fleet:
         self._settle_doubts()
         self._number()
         self._expect()
-        refused = {m.host: m.reason for m in self.members.values() if m.phase is Phase.REFUSED}
-        if self.settled and len(refused) == len(self.members) > 0 and not self.doubts:
-            told = "; ".join(f"{host}: {reason}" for host, reason in sorted(refused.items()))
-            raise SearchError(f"no node can take part: {told}")
+        refused = sorted((m.host, m.reason) for m in self.members.values() if m.phase is Phase.REFUSED)
+        if self.settled and not self._enrolled and len(refused) == len(self.members) > 0:
+            raise SearchError(f"no node can take part: {'; '.join(f'{host}: {reason}' for host, reason in refused)}")
+        if time.monotonic() - self._reconsidered > RECONSIDER_SECONDS:
+            self._reconsidered = time.monotonic()
+            self.coordinator.reconsider()
 
     def _greet(self, ray_id: str, node: dict[str, Any]) -> None:
         member = Member(ray_id, node["NodeManagerHostname"], int(node["Resources"]["GPU"]))
         self.members[ray_id] = member
         if ray_id == self.home:
             member.dataset, member.phase = self.setup.dataset, Phase.READY
-            member.report = report(member.logical)
+            member.report = replace(report(member.logical), name=HOME)
+            if self.joined:  # Ray may have been started with other GPUs than this shell shows
+                seen = ray.remote(num_cpus=0)(cards).options(
+                    scheduling_strategy=pinned_to(ray_id), runtime_env=SEES_GPUS
+                )
+                member.report = replace(member.report, cards=ray.get(seen.remote(member.logical)))
             self._check_model(member, member.report)
             return
+        self._start_keeper(member)
+
+    def _start_keeper(self, member: Member) -> None:
         keeper: Any = ray.remote(num_cpus=0, max_concurrency=4)(Keeper)  # type: ignore[call-overload]
-        placed = keeper.options(
-            scheduling_strategy=pinned_to(ray_id),
-            runtime_env={"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}},  # it must see the GPUs
-        )
+        placed = keeper.options(scheduling_strategy=pinned_to(member.ray_id), runtime_env=SEES_GPUS)
         search = id_of(self.coordinator.settings)
         member.keeper = placed.remote(search, self.setup, member.logical, RemoteDepot(self._depot_handle()))
+        member.phase = Phase.ARRIVING
         self._ask(member, "arrive", lambda told: self._hear(member, told))
 
     def _ask(self, member: Member, method: str, then: Callable[[Any], None], *arguments: Any) -> None:
@@ -216,9 +241,14 @@ class Fleet:
         member.asked = time.monotonic()
 
     def _go_on(self, member: Member) -> None:
+        waited = time.monotonic() - member.asked
         if member.waits_for is None:
-            if member.keeper and member.phase is Phase.READY and time.monotonic() - member.asked > NOTICE_SECONDS:
+            if member.keeper and member.phase is Phase.READY and waited > NOTICE_SECONDS:
                 self._ask(member, "notice", lambda told: self._heed(member, told))
+            return
+        if member.waits_for == AGAIN:
+            if waited > AGAIN_SECONDS:
+                self._start_keeper(member)
             return
         if not ray.wait([member.waits_for], timeout=0)[0]:
             return
@@ -226,12 +256,15 @@ class Fleet:
         try:
             answer = ray.get(asked)
         except ray.exceptions.RayTaskError as error:
-            self._refuse(member, f"{type(error.cause).__name__}: {error.cause}")
+            if member.phase is not Phase.READY:  # that it could not tell of a notice is no reason
+                self._refuse(member, f"{type(error.cause).__name__}: {error.cause}")
             return
-        except ray.exceptions.RayError:
-            if member.phase is Phase.ARRIVING:
-                self._refuse(member, "nothing of the search could be started there")
-            return  # its keeper has gone; whether the node has, ray.nodes() will tell
+        except ray.exceptions.RayError:  # its keeper has died; whether its node has, ray.nodes() will tell
+            if member.tries >= MOST_TRIES:
+                self._refuse(member, "the search's keeper there dies again and again")
+            elif member.phase is not Phase.REFUSED:
+                member.tries, member.waits_for, member.asked = member.tries + 1, AGAIN, time.monotonic()
+            return
         member.then(answer)
 
     def _hear(self, member: Member, told: Report) -> None:
@@ -283,16 +316,16 @@ class Fleet:
         if not self.settled or self._numbered >= set(there):
             return
         self._numbered |= set(there)
-        cards = [
+        wanted = [
             (ray_id != self.home, told.host, told.name, card["gpu"])
             for ray_id, told in there.items()
             for card in told.cards
-            if self._is_wanted(card)
+            if self._is_wanted(card) and not self.is_excluded(ray_id)
         ]
-        if self.most is not None and len(cards) > self.most:
+        if self.most is not None and len(wanted) > self.most:
             return
         until = time.monotonic() + EXPECTED_SECONDS
-        for _, _, node, gpu in sorted(cards, key=lambda card: card[:3]):  # a node's own order within it
+        for _, _, node, gpu in sorted(wanted, key=lambda card: card[:3]):  # a node's own order within it
             number = self._reserve(node, gpu)
             if number not in self.coordinator.state.present:
                 self.reserved.setdefault((node, gpu), (number, until))
@@ -305,30 +338,25 @@ class Fleet:
     def _heed(self, member: Member, told: str) -> None:
         if told and member.phase is Phase.READY:
             member.phase = Phase.LEAVING
+            self._forget(member)
             self.coordinator.tell(f"node    {member.host}: {told}; nothing new begins there")
 
     def _refuse(self, member: Member, reason: str) -> None:
         member.phase, member.reason = Phase.REFUSED, reason
+        self._forget(member)
         self.coordinator.tell(f"node    {member.host} is not used: {reason}")
 
-    def _gone(self, member: Member) -> None:
-        if member.report is None or member.phase is Phase.REFUSED:
-            return
-        still = {m.report.name for m in self.members.values() if m.report}  # it is back already, under another id
-        gone = [
-            number
-            for number in sorted(self.coordinator.state.present)
-            if self.coordinator.state.slots[number].node == member.report.name
-        ]
-        if member.report.name in still:
-            return
-        self.coordinator.tell(
-            f"node    {member.host} has gone, and with it slots {', '.join(map(str, gone)) or 'none'}"
-        )
-        for number in gone:
-            self.coordinator.leave(number, "its node has gone")
-        for key in [key for key in self.reserved if key[0] == member.report.name]:
+    def _forget(self, member: Member) -> None:
+        """Nobody waits for slots of it any more."""
+        for key in [key for key in self.reserved if member.report and key[0] == member.report.name]:
             del self.reserved[key]
+        self._expect()
+
+    def _gone(self, member: Member) -> None:
+        """Its slots end by themselves, as Ray tells their tickets."""
+        if member.phase is not Phase.REFUSED:
+            self._forget(member)
+            self.coordinator.tell(f"node    {member.host} has gone")
 
     # --- trials whose worker has gone ---
 
@@ -366,14 +394,27 @@ class Fleet:
             return False
         return True
 
-    def failed(self, work: Work, slot: int, reason: str) -> None:
-        """A trial could not begin or be delivered, for no fault of its own: it is run again."""
+    def failed(self, work: Work, slot: int, ray_id: str, reason: str) -> None:
+        """A trial could not begin or be delivered, for no fault of its own: it is run again, and a node that fails
+        twice in a row is not used any more."""
         self.coordinator.tell(f"gpu{slot}: {reason}")
+        member = self.members.get(ray_id)
+        if member is not None:
+            member.failures += 1
+            if member.failures >= MOST_FAILURES and member.phase is Phase.READY:
+                self._refuse(member, reason)
         self._lost(work, slot)
 
+    def ended_well(self, ray_id: str) -> None:
+        """A trial there came to its end, whatever its outcome."""
+        if ray_id in self.members:
+            self.members[ray_id].failures = 0
+
     def _lost(self, work: Work, slot: int) -> None:
-        if work.attempt > MOST_LOST:
-            reason = f"{work.attempt} nodes were lost while it ran"
+        run = (work.experiment.number, work.seed)
+        self.losses[run] += 1
+        if self.losses[run] > MOST_LOST:
+            reason = f"{self.losses[run]} nodes were lost, or failed, while it ran"
             self.coordinator.record(self.coordinator.lost_work(work, slot, reason))
         else:
             self.coordinator.lost_with_its_node(work, slot)
@@ -404,7 +445,12 @@ class Fleet:
             return {}
 
     def close(self, patience: float = 40.0) -> None:
-        """Ends the trials on other nodes, and removes from them what the search needs there no more."""
-        asked = [m.keeper.end.remote() for m in self.members.values() if m.keeper and m.phase is not Phase.REFUSED]
-        if asked:
-            ray.wait(asked, num_returns=len(asked), timeout=patience)
+        """Ends the trials on other nodes, and removes from them what the search needs there no more. Call it when the
+        slots' actors have been ended."""
+        try:
+            wanted = [work.trial_id for work in self.coordinator.state.unfinished()]
+            asked = [member.keeper.end.remote(wanted) for member in self.members.values() if member.keeper]
+            if asked:
+                ray.wait(asked, num_returns=len(asked), timeout=patience)
+        except ray.exceptions.RayError:  # Ray has ended; what lies there is removed when the nodes join again
+            return

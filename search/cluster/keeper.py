@@ -5,13 +5,13 @@ from __future__ import annotations
 import fcntl
 import platform
 import shutil
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import prepare
-from search.cluster.away import begin, deliver, left_here, setup_at
+from search.cluster.away import begin, deliver, forget, left_here, setup_at
 from search.cluster.depot import Depot
 from search.cluster.node import SearchFolder, cards, node_folder, node_name
 from search.cluster.notice import notice
@@ -22,6 +22,7 @@ from search.sandbox import is_available
 from search.trial import SlotSetup, running_guards
 from search.worktree import clean_environment
 
+ABANDONED_SECONDS = 86400.0
 FREE_SECONDS = 20.0  # a trial whose guard was ended frees its slot within
 
 
@@ -51,10 +52,14 @@ class Keeper:
         self.setup, self.logical, self.depot = setup, logical, depot
         self.home = node_folder()
         self.folder = SearchFolder.of(self.home, search)
-        self.dataset = ""
+        self.busy = threading.Lock()
 
     def arrive(self) -> Report:
         """What this node is, and has left over from an earlier time."""
+        self.folder.ending.unlink(missing_ok=True)
+        for left in self.home.glob("searches/*/photos"):  # of a search that died while it fetched them
+            if left != self.folder.photos and left.stat().st_mtime < time.time() - ABANDONED_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
         found = report(self.logical, self.home)
         return Report(**{**vars(found), "left": [outcome.trial for outcome in left_here(self.folder)]})
 
@@ -66,23 +71,26 @@ class Keeper:
                 deliver(setup, outcome, self.setup.base, self.depot)
                 delivered.append(outcome.trial)
             else:
-                shutil.rmtree(self.folder.run.slot(outcome.slot).trial(outcome.trial).root, ignore_errors=True)
+                forget(setup, outcome)
         return delivered
 
     def get_ready(self) -> str:
         """Makes the repository and the data set; where the data set is, or '' for in the cache. Raises SearchError."""
-        begin(self.folder, self.setup.base, self.depot)
-        self.dataset = find_or_fetch(self.setup.dataset, self.setup.fingerprint, self.folder.photos, self.depot)
-        data = prepare.cached(self.setup.fingerprint)
-        assert data is not None  # find_or_fetch has made sure
-        return self.dataset
+        with self.busy:
+            begin(self.folder, self.setup.base, self.depot)
+            is_over = self.folder.ending.exists
+            return find_or_fetch(self.setup.dataset, self.setup.fingerprint, self.folder.photos, self.depot, is_over)
 
     def notice(self) -> str:
         """By notice.notice; also what shows that this node lives."""
         return notice(self.home)
 
-    def end(self) -> None:
-        """Ends what runs here and removes what the search does not need here any more."""
+    def end(self, wanted: list[str]) -> None:
+        """Ends what runs here and removes what the search does not need here any more. wanted: trials that begin again
+        when it goes on, unless they left an outcome."""
+        began = time.time()
+        self.folder.root.mkdir(parents=True, exist_ok=True)
+        self.folder.ending.touch()
         end_guards(lambda: running_guards(self.folder.run))
         deadline = time.monotonic() + FREE_SECONDS
         for slot in self.folder.run.slots():
@@ -94,5 +102,8 @@ class Keeper:
                     except BlockingIOError:
                         time.sleep(0.1)
                 shutil.rmtree(slot.tree, ignore_errors=True)
-        if not left_here(self.folder):
+        for outcome in left_here(self.folder):
+            if outcome.trial not in wanted or (outcome.crashed and outcome.ended >= began):  # of being ended
+                forget(setup_at(self.folder, self.setup, ""), outcome)
+        if self.busy.acquire(timeout=max(deadline - time.monotonic(), 1.0)) and not left_here(self.folder):
             shutil.rmtree(self.folder.root, ignore_errors=True)

@@ -59,6 +59,11 @@ class SearchFolder:
         return self.root / "sealed"
 
     @property
+    def ending(self) -> Path:
+        """There while the search ends on this node: what is not delivered yet is not any more."""
+        return self.root / "ending"
+
+    @property
     def photos(self) -> Path:
         """The data set on its way here; gone once it is decoded."""
         return self.root / "photos"

@@ -6,6 +6,7 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
 
 NOTICE_FILE = "leaving"  # in the node's folder; its text is the reason
@@ -17,7 +18,7 @@ PATIENCE = 2.0  # seconds
 def notice(folder: Path, environment: Mapping[str, str] = os.environ) -> str:
     """Why this machine will go soon; '' where nobody said so. folder: node.node_folder()."""
     try:
-        return f"told to leave: {(folder / NOTICE_FILE).read_text().strip() or 'no reason given'}"
+        return f"told to leave: {(folder / NOTICE_FILE).read_text(errors='replace').strip() or 'no reason given'}"
     except OSError:
         pass
     cloud = cloud_here(environment)
@@ -26,7 +27,7 @@ def notice(folder: Path, environment: Mapping[str, str] = os.environ) -> str:
             return _of_aws(environment.get("AUTORESEARCH_METADATA", METADATA))
         if cloud == "gcp":
             return _of_gcp(environment.get("AUTORESEARCH_METADATA", METADATA))
-    except (OSError, ValueError):  # no answer is no notice
+    except (OSError, ValueError, HTTPException):  # no answer is no notice
         pass
     return ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import prepare
@@ -15,11 +15,14 @@ from search.types import SearchError
 BATCH_BYTES = 32 * 2**20  # fetched at a time
 
 
-def find_or_fetch(dataset: str, fingerprint: str, aside: Path, depot: Depot) -> str:
+def find_or_fetch(
+    dataset: str, fingerprint: str, aside: Path, depot: Depot, is_over: Callable[[], bool] = lambda: False
+) -> str:
     """Makes this node's decoded cache hold the data set; its folder here, or '' where only the cache is.
 
     dataset: where the driver's machine has it. aside: for photos on their way; what a killed fetch has left there is
-    used. Raises SearchError where what came is not what the search began with.
+    used. is_over: whether nobody needs it any more. Raises SearchError where what came is not what the search began
+    with.
     """
     root = prepare.cache_root()
     root.mkdir(parents=True, exist_ok=True)
@@ -29,8 +32,15 @@ def find_or_fetch(dataset: str, fingerprint: str, aside: Path, depot: Depot) -> 
             return dataset
         if prepare.cached(fingerprint) is not None:
             return ""
-        fetch(aside, depot)
-        found = prepare.load(aside).fingerprint
+        try:
+            fetch(aside, depot, is_over)
+            found = prepare.load(aside).fingerprint
+        except prepare.DataError as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise SearchError(str(error)) from error
+        except (SearchError, OSError):
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
         shutil.rmtree(aside)  # the photos of patients lie on no machine longer than they must
         if found != fingerprint:
             raise SearchError(f"the data set came as {found[:12]}, and not as {fingerprint[:12]}")
@@ -46,10 +56,12 @@ def _is_here(dataset: Path, fingerprint: str) -> bool:
         return False
 
 
-def fetch(folder: Path, depot: Depot) -> None:
-    """Copies the data set's files from the driver's machine."""
+def fetch(folder: Path, depot: Depot, is_over: Callable[[], bool]) -> None:
+    """Copies the data set's files from the driver's machine. Raises SearchError where it is over before its end."""
     wanted = [(path, size) for path, size in depot.photos() if not _has(folder / path, size)]
     for batch in batches(wanted):
+        if is_over():
+            raise SearchError("the search has ended")
         for path, content in zip(batch, depot.photo_bytes(batch), strict=True):
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)

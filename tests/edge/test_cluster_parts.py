@@ -236,7 +236,7 @@ def test_a_keeper_hands_over_what_is_wanted_and_leaves_the_node_as_it_was(home, 
     assert read_outcome(own_depot.run.slot(0).trial("e0002-s0")) == outcomes[1]
     assert again.arrive().left == []
     assert (keeper.folder.run.slot(0).tree / "train.py").exists()
-    again.end()
+    again.end([])
     assert not keeper.folder.root.exists()
     assert git(tmp_path / "project", "worktree", "list").count("\n") == 1
 

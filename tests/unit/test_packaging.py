@@ -81,10 +81,11 @@ IMPORTS = {
     "cluster.node": {"gpus", "paths"},
     "cluster.keeper": {
         "cluster.away", "cluster.depot", "cluster.node", "cluster.notice", "cluster.photos", "cluster.versions",
-        "prepare", "process", "sandbox", "trial", "worktree",
+        "process", "sandbox", "trial", "worktree",
     },
     "cluster.fleet": {
-        "cluster.depot", "cluster.keeper", "cluster.versions", "coordinator", "sealed", "trial", "types", "ray",
+        "cluster.depot", "cluster.keeper", "cluster.node", "cluster.versions", "coordinator", "sealed", "trial",
+        "types", "ray",
     },
     "cluster.depot": {"cluster.packs", "paths", "prepare", "sealed", "trial", "types", "worktree", "numpy"},
     "cluster.away": {

@@ -12,7 +12,8 @@ from search.status import plain_line, rendered
 from search.summary import MOST_LABELS, labels_of_kept
 from search.types import Status
 
-BUSY = {
+HERE = {"node": "a", "gpu": "0", "model": "T4", "left": False}
+BUSY = HERE | {
     "slot": 0,
     "trial": "e0003-s0",
     "description": "lr 0.1 -> [0.2]",
@@ -26,7 +27,12 @@ SHOWN = {
     "running": True,
     "paused": True,
     "proposals": {"refused": 1, "waiting": 0, "tried": 2, "agent_thinks": "claude"},
-    "slots": [BUSY, BUSY | {"slot": 1, "training_seconds": None, "loss": None}, {"slot": 2, "trial": None}],
+    "slots": [
+        BUSY,
+        BUSY | {"slot": 1, "training_seconds": None, "loss": None},
+        HERE | {"slot": 2, "trial": None},
+        BUSY | {"slot": 3, "node": "b", "gpu": "7", "model": None, "left": True},
+    ],
     "counts": {"experiments": 14, "keep": 3, "discard": 10, "crash": 1},
     "experiments_per_hour": 41.3,
     "share_of_time_training": 0.93,
@@ -37,7 +43,7 @@ SHOWN = {
 def test_one_line_tells_all_where_there_is_no_terminal():
     assert plain_line(SHOWN) == (
         "14 experiments, 3 kept, 1 crashed, 41 per hour, best bin_acc 0.9500 | gpu0 e0003-s0 33 / 300 s loss 0.41 | "
-        "gpu1 e0003-s0 starting | gpu2 idle"
+        "gpu1 e0003-s0 starting | gpu2 idle | gpu3 left"
     )
 
 
@@ -50,6 +56,9 @@ def test_the_table_shows_every_slot_the_frontier_and_the_dashboard():
         "33 / 300 s",
         "starting",
         "idle",
+        "a:0 T4",
+        "b:7",
+        "left",
         "lr 0.1 -> [0.2]",
         "abc1234",
         "93%",
