@@ -24,7 +24,7 @@ def node_name(folder: Path) -> str:
     path = folder / "name"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        aside = folder / f"name.{os.getpid()}.partial"
+        aside = folder / f"name.{uuid.uuid4().hex}.partial"
         aside.write_text(f"{platform.node()}-{uuid.uuid4().hex[:8]}\n")
         try:
             os.link(aside, path)  # whoever is first names it

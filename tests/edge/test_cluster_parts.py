@@ -170,7 +170,8 @@ def test_the_data_set_comes_once_is_verified_and_its_photos_do_not_stay(home, tm
     setup, own_depot = home
     monkeypatch.setenv("AUTORESEARCH_CACHE", str(tmp_path / "cache of the node"))
     asked = []
-    monkeypatch.setattr(own_depot, "photos", lambda real=own_depot.photos: asked.append(1) or real())
+    real = own_depot.photo_bytes
+    monkeypatch.setattr(own_depot, "photo_bytes", lambda paths: asked.append(paths) or real(paths))
     aside = tmp_path / "aside"
     assert find_or_fetch("/not/here", setup.fingerprint, aside, own_depot) == ""
     assert prepare.cached(setup.fingerprint).fingerprint == setup.fingerprint
