@@ -346,7 +346,7 @@ def join_ray(address: str) -> str:
 def _init_ray(where: str, **arguments: Any) -> str:
     try:
         context = ray.init(**arguments)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except Exception as error:  # Ray raises many kinds, a bare Exception among them; each means the same here
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SearchError(f"Ray did not start{where}: {first}") from error
     return f"http://{context.dashboard_url}" if context.dashboard_url else ""
