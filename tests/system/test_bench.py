@@ -51,6 +51,14 @@ def test_the_noise_of_seeds_is_measured_on_real_runs():
     assert figures["noise_bin_acc"] >= 0 and -1 <= figures["correlation"] <= 1
 
 
+@pytest.mark.full
+def test_what_a_cluster_costs_its_head_is_measured_on_real_nodes():
+    figures = bench("cluster", "--nodes", "1", "2", "--rounds", "3")
+    assert [size["nodes"] for size in figures["sizes"]] == [1, 2]
+    assert all(1000 < count < 20_000 for count in figures["bytes_per_trial"])  # a commit and an outcome, no files
+    assert figures["projected"]["gpus"] == 1000 and figures["projected"]["breaks_first"]
+
+
 def test_a_missing_table_is_one_clear_line():
     done = subprocess.run(
         [sys.executable, "bench/proposals.py", "--table", "/nowhere"],
