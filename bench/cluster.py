@@ -277,7 +277,7 @@ def handovers(trials: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
 
 
 def pace(ran: Ran) -> dict[str, float]:
-    """Seconds between two trials of a slot, and of a trial beyond its waiting; not of a slot's first, while all start."""
+    """Seconds between two trials of a slot, and of a trial beyond its waiting; without the first of each slot."""
     pairs = handovers(ran.trials)
     gaps, followed = [began - ended for ended, began in pairs], {began for _, began in pairs}
     beyond = [trial["ended"] - trial["began"] - ran.wait for trial in ran.trials if trial["began"] in followed]

@@ -20,7 +20,7 @@ from search.trial import SlotSetup, read_outcome, run_trial
 from search.types import Outcome, SearchError, Work, to_json
 from search.worktree import Repository
 
-MIRROR_SECONDS = 2.0
+MIRROR_SECONDS = 5.0  # the depot is one process: a thousand slots are two hundred messages a second
 MOST_MIRRORED = 2**20  # bytes of a log at a time
 KNOWN_COMMITS = 16  # told to the depot: enough that what comes is small, few enough that asking is
 

@@ -7,6 +7,7 @@ sealed predictions and, last of all, its outcome file. So whatever dies when, it
 from __future__ import annotations
 
 import json
+import os
 import threading
 import zlib
 from dataclasses import dataclass
@@ -103,7 +104,9 @@ class Depot:
         paths.root.mkdir(parents=True, exist_ok=True)
         self._add_to_log(paths.log, log_from, log)
         known = {name: value for name, value in running.items() if name != "pid"}  # of another machine's process
-        write_json(paths.running, known)
+        aside = paths.running.with_suffix(".partial")
+        aside.write_text(json.dumps(known))  # not synced to the disk: it is for a look, and comes again
+        os.replace(aside, paths.running)
         self._count(received=len(log) + len(json.dumps(known)))
 
     def _add_to_log(self, path: Path, start: int, compressed: bytes) -> None:
