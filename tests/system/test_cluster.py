@@ -178,14 +178,15 @@ def test_a_node_is_lost_and_comes_back_while_a_search_runs(tmp_path):
             cluster.start_ray("b")
             wait_for(lambda: len([o for o in cluster.outcomes() if o["slot"] in (1, 2)]) >= 2, 90)
             told = cluster.ends(driver)
-        assert "node    b has gone, and with it slots 1, 2" in told
+        assert "node    b has gone" in told
         assert f"lost    {lost[0]} on gpu" in told
         cluster.check(12)
         again = {outcome["trial"] for outcome in cluster.outcomes() if outcome["trial"].startswith(lost[0])}
         assert len(again) == 1 and lost[0] not in again  # its second attempt
-        cluster.launch("--resume", "t", "--experiments", "14")
-        assert {outcome["slot"] for outcome in cluster.outcomes()} <= {0, 1, 2}  # the numbers are the same ones
-        cluster.check(14)
+        assert {outcome["slot"] for outcome in cluster.outcomes()} == {0, 1, 2}
+        cluster.launch("--resume", "t", "--experiments", "18")
+        assert {outcome["slot"] for outcome in cluster.outcomes()} == {0, 1, 2}  # the numbers are the same ones
+        cluster.check(18)
 
 
 @pytest.mark.full
@@ -288,6 +289,9 @@ def test_ctrl_c_ends_the_trials_on_all_nodes(tmp_path):
             told = cluster.ends(driver, code=130, seconds=60)
         assert "--resume t" in told
         cluster.check(len(rows(cluster.repository)) - 1)
+        done = len(rows(cluster.repository)) - 1
+        cluster.launch("--resume", "t", "--experiments", str(done + 2))
+        cluster.check(done + 2)  # what was ended with the search is no crash
 
 
 @pytest.mark.full
