@@ -348,8 +348,8 @@ def test_what_cannot_be_joined_is_one_clear_line(fast_repository, demo, argument
 def test_the_cluster_files_commands_bring_up_a_cluster_that_takes_a_job(tmp_path):
     """Its set-up and start commands on two machines, then what docs/cluster.md says: a push, a job, a summary."""
     config = yaml.safe_load((ROOT / "ray_cluster.yaml").read_text())
-    environment = tmp_path / "environment"  # one for both: it has gigabytes
-    environment.mkdir()
+    environment = tmp_path / "lab/a/home/exit-site-search-env"  # the head's, for both: it has gigabytes
+    environment.mkdir(parents=True)
     with Lab(tmp_path / "lab", shared=[environment]) as lab:
         head, worker = lab.node("a"), lab.node("b")
         assert head.ip == config["provider"]["head_ip"]
@@ -358,7 +358,6 @@ def test_the_cluster_files_commands_bring_up_a_cluster_that_takes_a_job(tmp_path
         for node in (head, worker):  # by rsync, in the launcher
             (node.home / ".ray").mkdir()
             (node.home / ".ray/auth_token").write_text(TOKEN)
-            (node.home / "exit-site-search-env").symlink_to(environment)
             shutil.copytree(photos, node.home / "exit-site-photos")
             shutil.copy(ROOT / "requirements.txt", node.home / "exit-site-search-env.txt")
             shutil.copy(ROOT / "ray_cluster.yaml", node.home / "ray_bootstrap_config.yaml")
@@ -366,6 +365,7 @@ def test_the_cluster_files_commands_bring_up_a_cluster_that_takes_a_job(tmp_path
             subprocess.run(  # a node of the lab has no way to a package index, so here, with the node's home
                 ["bash", "-c", command], env=os.environ | {"HOME": str(head.home)}, check=True, timeout=600
             )
+        (worker.home / "exit-site-search-env").symlink_to(environment)
         for command in config["setup_commands"]:  # there is nothing to do
             worker.run(command, check=True, timeout=20)
         more = " --num-gpus=1 --num-cpus=2"  # this machine has none to be found
