@@ -1,4 +1,4 @@
-"""Ray Tune's part: a Searcher that hands out empty tickets, and a Trainable that is a slot and asks for its work.
+"""Ray Tune's part: a Searcher that hands out empty tickets to slots, which ask for their work (search/slots.py).
 
 Tune alone decides which actor runs a ticket, and only the actor knows which GPU it has. So a ticket says nothing: the
 slot that got it asks at the desk, and the driver, at every turn of Tune's loop, answers those that have asked.
@@ -6,14 +6,10 @@ slot that got it asks at the desk, and the driver, at every turn of Tune's loop,
 
 from __future__ import annotations
 
-import asyncio
 import gc
-import os
 import shutil
-import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,106 +17,13 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from search.cluster.away import run_away, setup_at
-from search.cluster.fleet import Fleet, RemoteDepot, pinned_to
-from search.cluster.node import SearchFolder, node_folder
+from search.cluster.fleet import Fleet
+from search.cluster.members import pinned_to
 from search.coordinator import Coordinator
 from search.plan import Pause
 from search.sealed import id_of
-from search.trial import run_trial
-from search.types import Experiment, SearchError, UsageError, Work, from_json, to_json
-from search.worktree import clean_environment
-
-CPUS_PER_TRIAL = 0.01  # a slot is a GPU; whole CPUs would leave slots idle on a small machine, silently
-MOST_PENDING = 32  # tickets that wait for a GPU: what a cluster that grows is asked for at once
-REACH_SECONDS = 10.0
-NEW = "slot "  # before what a slot is called at the desk until it has a number
-NO_WORK: dict[str, Any] = {}
-NOT_USED = -1
-
-
-@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
-class Desk:
-    """Where slots wait for their number, and then for their work. It keeps nothing that matters: after a restart the
-    slots ask again."""
-
-    def __init__(self) -> None:
-        self.waiting: dict[str, tuple[Any, asyncio.Future[Any]]] = {}
-
-    async def _wait(self, who: str, about: Any) -> Any:
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.waiting[who] = (about, answer)
-        return await answer
-
-    async def number(self, ticket: str, ray_id: str, gpu: str) -> int:
-        """The number of the slot of this GPU, NOT_USED where it is none; waits until the driver knows."""
-        return int(await self._wait(NEW + ticket, (ray_id, gpu)))
-
-    async def ask(self, ticket: str, slot: int, ray_id: str) -> dict[str, Any]:
-        """The work of a ticket, NO_WORK where there is none for this slot; waits until the driver answers."""
-        return dict(await self._wait(ticket, (slot, ray_id)))
-
-    async def asking(self) -> dict[str, Any]:
-        """Who waits, and what it has told."""
-        return {who: about for who, (about, _) in self.waiting.items()}
-
-    async def answer(self, who: str, answer: Any) -> None:
-        if who in self.waiting:
-            self.waiting.pop(who)[1].set_result(answer)
-
-
-class Slot(tune.Trainable):
-    """The actor of one slot. A ticket is the slot's for as long as it lives, and each trial is one step of it.
-
-    A ticket for each trial would let Tune hand a slot's ticket to another one, and end the actor that is just starting
-    for it: where many slots end trials, a node that joins would hardly ever get a slot up.
-    """
-
-    @classmethod
-    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        elsewhere: dict[str, Any] = {}
-        if config["excluded"]:
-            elsewhere["bundle_label_selector"] = [{"ray.io/node-id": f"!in({','.join(config['excluded'])})"}]
-        return tune.PlacementGroupFactory([{"GPU": 1, "CPU": CPUS_PER_TRIAL}], **elsewhere)
-
-    def setup(self, config: dict[str, Any]) -> None:
-        clean_environment()
-        ids = [str(gpu) for gpu in ray.get_gpu_ids()]
-        self.gpu = ids[0] if ids else "0"
-        self.ray_id = ray.get_runtime_context().get_node_id()
-        self.tag, self.desk = config["setup"].tag, config["desk"]
-        self.depot: Any = RemoteDepot(config["depot"])  # the handle alone can be copied, as Tune does
-        self.search, self.of_driver = config["search"], config["setup"]
-        self.number: int = ray.get(self.desk.number.remote(self.trial_id, self.ray_id, self.gpu))
-
-    def step(self) -> dict[str, Any]:
-        """One trial: `ended` where it left an outcome at home, `failed` where it could not begin or be delivered."""
-        if self.number == NOT_USED:
-            return {"done": True}
-        answer = ray.get(self.desk.ask.remote(self.trial_id, self.number, self.ray_id))
-        if answer == NO_WORK:
-            return {"done": True}
-        work = Work(**(answer["work"] | {"experiment": from_json(Experiment, answer["work"]["experiment"])}))
-        place = answer["place"]
-        threads = max((os.cpu_count() or 1) // place["shares"], 1)
-        setup = replace(self.of_driver, slot=self.number, gpu=self.gpu, threads=threads)
-        if place["home"]:
-            run_trial(setup, work)
-            return {"done": False, "ended": True}
-        try:
-            run_away(setup_at(SearchFolder.of(node_folder(), self.search), setup, place["dataset"]), work, self.depot)
-        except (SearchError, OSError) as error:
-            return {"done": False, "failed": f"{type(error).__name__}: {error}"}
-        return {"done": False, "ended": True}
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing to save: what a trial leaves is its outcome file and its commit."""
-
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing to load."""
-
-    def __repr__(self) -> str:
-        return f"gpu{self.number} ({self.tag})" if getattr(self, "number", NOT_USED) != NOT_USED else "slot"
+from search.slots import NEW, NO_WORK, NOT_USED, Desk, Slot
+from search.types import SearchError, Work, to_json
 
 
 class RunEnded(BaseException):
@@ -288,83 +191,9 @@ class EveryTurn(tune.Callback):
             raise RunEnded
 
 
-def set_up_ray(slots: int) -> dict[str, Any]:
-    """Settings of Ray and Tune that hold for every search; what ray.init is given."""
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # launch handles signals, so that no record is cut in two
-    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1e9"  # nobody reads Tune's state, and it is written whole each time
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    return {"log_to_driver": False, "logging_level": "error"}
-
-
-def start_ray(slots: int, dashboard: bool) -> str:
-    """Starts Ray on this machine with so many slots; the dashboard's address, or ''. Raises SearchError."""
-    root = str(Path(__file__).resolve().parent.parent)
-    return _init_ray(
-        "",
-        **set_up_ray(slots),
-        address="local",  # whatever RAY_ADDRESS says
-        num_gpus=slots,
-        num_cpus=max(os.cpu_count() or 1, slots),
-        include_dashboard=dashboard,
-        runtime_env={"env_vars": {"PYTHONPATH": root}},
-    )
-
-
-def join_ray(address: str) -> str:
-    """Joins the cluster at an address, of which this machine must be a node; the dashboard's address, or ''.
-
-    The search's own code goes to the other nodes with it. Raises SearchError, or UsageError for a client's address.
-    """
-    if address.startswith("ray://"):
-        raise UsageError(f"--address {address}: start the search on a node of the cluster, with --address auto")
-    host, _, port = address.rpartition(":")
-    if address != "auto" and not (host and port.isdecimal()):
-        raise UsageError(f"--address {address}: auto, or the address of the head, as in 10.0.0.1:6379")
-    if address != "auto":
-        try:
-            socket.create_connection((host, int(port)), REACH_SECONDS).close()  # Ray itself would try for minutes
-        except OSError as error:
-            raise SearchError(
-                f"Ray did not start at {address}: {error}; is that the head, and does Ray run?"
-            ) from error
-    if (Path.home() / ".ray" / "auth_token").exists():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # by an address, Ray would not look for it
-    root = Path(__file__).resolve().parent.parent
-    code = [str(root / "search"), str(root / "prepare.py")]
-    excludes = ["__pycache__"]
-    return _init_ray(
-        f" at {address}",
-        **set_up_ray(MOST_PENDING),
-        address=address,
-        runtime_env={"py_modules": code, "excludes": excludes},
-    )
-
-
-def _init_ray(where: str, **arguments: Any) -> str:
-    try:
-        context = ray.init(**arguments)
-    except Exception as error:  # Ray raises many kinds, a bare Exception among them; each means the same here
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SearchError(f"Ray did not start{where}: {first}") from error
-    return f"http://{context.dashboard_url}" if context.dashboard_url else ""
-
-
-def gpus_of_cluster() -> int:
-    """How many GPUs Ray counts on all nodes that are there."""
-    return sum(int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"])
-
-
 def end_slots() -> None:
     """Ends the slots' actors at once; trials end with them, and say nothing. Call it when run_search has returned."""
     gc.collect()  # Tune holds its actors, and lets go of them when it is itself let go of
-
-
-def stop_ray() -> None:
-    """Ends the slots and the Ray that start_ray started; leaves a cluster that it joined running."""
-    ray.shutdown()
 
 
 def run_search(tickets: Tickets, storage: Path) -> None:

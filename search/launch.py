@@ -32,7 +32,7 @@ def search(options: argparse.Namespace, signals: Signals, say: Say) -> tuple[int
     repository = find_repository(Path(__file__).resolve().parent.parent)
     dashboard, cluster = "", None
     if options.address:
-        from search.engine import gpus_of_cluster, join_ray
+        from search.connection import gpus_of_cluster, join_ray
 
         dashboard, cluster = join_ray(options.address), gpus_of_cluster()
         signals.install()  # ray.init puts a handler of its own in place of SIGTERM's
@@ -64,7 +64,8 @@ def run(
     dashboard: of a cluster that was joined.
     """
     from search.cluster.fleet import Fleet
-    from search.engine import Tickets, end_slots, run_search, start_ray, stop_ray
+    from search.connection import start_ray, stop_ray
+    from search.engine import Tickets, end_slots, run_search
     from search.report import Reporter
 
     tag = ready.settings.tag

@@ -61,10 +61,9 @@ IMPORTS = {
         "commits", "contest", "decide", "footer", "paths", "plan", "runfiles", "speed", "state", "studies", "tags",
         "trial", "types", "worktree",
     },
-    "engine": {
-        "cluster.away", "cluster.fleet", "cluster.node", "coordinator", "plan", "sealed", "trial", "types",
-        "worktree", "ray",
-    },
+    "slots": {"cluster.away", "cluster.members", "cluster.node", "trial", "types", "worktree", "ray"},
+    "connection": {"types", "ray"},
+    "engine": {"cluster.fleet", "cluster.members", "coordinator", "plan", "sealed", "slots", "types", "ray"},
     "status": {"command", "verbs", "rich"},
     "report": {
         "coordinator", "frontier", "history", "snapshot", "state", "status", "summary", "types", "ray", "rich",
@@ -77,6 +76,7 @@ IMPORTS = {
     "cluster.versions": set(),
     "cluster.photos": {"cluster.depot", "prepare", "types"},
     "cluster.packs": {"worktree"},
+    "cluster.members": {"cluster.keeper", "ray"},
     "cluster.notice": set(),
     "cluster.node": {"gpus", "paths"},
     "cluster.keeper": {
@@ -84,8 +84,8 @@ IMPORTS = {
         "process", "sandbox", "trial", "worktree",
     },
     "cluster.fleet": {
-        "cluster.depot", "cluster.keeper", "cluster.node", "cluster.versions", "coordinator", "sealed", "trial",
-        "types", "ray",
+        "cluster.depot", "cluster.keeper", "cluster.members", "cluster.node", "cluster.versions", "coordinator",
+        "sealed", "trial", "types", "ray",
     },
     "cluster.depot": {"cluster.packs", "paths", "prepare", "sealed", "trial", "types", "worktree", "numpy"},
     "cluster.away": {
@@ -98,8 +98,8 @@ IMPORTS = {
         "types", "worktree",
     },
     "launch": {
-        "agent.workshop", "arguments", "cluster.fleet", "coordinator", "engine", "process", "report", "sandbox",
-        "setup", "signals", "trial", "types", "worktree",
+        "agent.workshop", "arguments", "cluster.fleet", "connection", "coordinator", "engine", "process", "report",
+        "sandbox", "setup", "signals", "trial", "types", "worktree",
     },
     # outside agents
     "snapshot": {"paths", "state", "types", "worktree"},
