@@ -179,6 +179,7 @@ def test_a_failing_baseline_ends_the_search_with_its_traceback(tmp_path, demo):
     assert "NameError: name 'oops' is not defined" in done.stderr
 
 
+@pytest.mark.full
 def test_a_failing_baseline_ends_the_search_at_once_though_other_slots_are_busy(tmp_path, demo):
     body = "if options.seed == 2: raise SystemExit('no good')\nif options.seed != 2: time.sleep(200)\n"
     repository = make_repository(
