@@ -46,9 +46,7 @@ class Tickets(Searcher):
         self.search, self.tag = id_of(coordinator.settings), coordinator.names.tag
         self.open: dict[str, Work | None] = {}  # tickets handed out, with what their slot runs now
         self.slots: dict[str, tuple[int, str]] = {}  # of a ticket that has come up: its slot, and Ray's id of the node
-        self.unwanted: set[str] = (
-            set()
-        )  # tickets on GPUs that the search has no use for, which they keep from the others
+        self.unwanted: set[str] = set()  # tickets on GPUs that the search has no use for, and holds all the same
         self.held = held  # while within, signals wait
         self.beside = beside  # what else the driver does at every turn of Tune's loop
         self.finished = False

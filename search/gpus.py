@@ -35,6 +35,11 @@ def _smi() -> list[str]:
     return found.stdout.split()
 
 
+def is_model(card: dict[str, Any], asked: str) -> bool:
+    """Whether a card, by card_of, has this in its name, in any letter case; '' is in any."""
+    return asked.lower() in str(card["model"]).lower()
+
+
 def card_of(gpu: str) -> dict[str, Any]:
     """model and memory_mb of a GPU; '' and None where nothing tells them."""
     try:

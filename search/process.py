@@ -162,17 +162,22 @@ def is_guard(pid: int) -> bool:
         return False
 
 
+def alive_guards(pids: Callable[[], list[int]]) -> list[int]:
+    """Those of these processes that are guards of ours, and live."""
+    return [pid for pid in pids() if is_alive(pid) and is_guard(pid)]
+
+
 def wait_for_guards(pids: Callable[[], list[int]], patience: float = 5.0) -> None:
     """Waits until these guards have ended by themselves, as they do when their worker has, or for so many seconds."""
     deadline = time.monotonic() + patience
-    while any(is_alive(pid) and is_guard(pid) for pid in pids()) and time.monotonic() < deadline:
+    while alive_guards(pids) and time.monotonic() < deadline:
         time.sleep(0.1)
 
 
 def end_guards(pids: Callable[[], list[int]], patience: float = 10.0) -> None:
     """Ends these guards and so their trials; returns when all have ended, or after so many seconds."""
     deadline = time.monotonic() + patience
-    while (alive := [pid for pid in pids() if is_alive(pid) and is_guard(pid)]) and time.monotonic() < deadline:
+    while (alive := alive_guards(pids)) and time.monotonic() < deadline:
         for pid in alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)

@@ -13,7 +13,7 @@ import prepare
 from search import sealed
 from search.agent.smoke import Places
 from search.arguments import cluster_slots, slot_count
-from search.gpus import card_of, visible_gpus
+from search.gpus import card_of, is_model, visible_gpus
 from search.recipe import read_recipe
 from search.scoring import majority_share
 from search.space import check_space, load_space, parse_space
@@ -102,10 +102,10 @@ def slots_here(options: argparse.Namespace, asked: str, cluster: int | None) -> 
         return *cluster_slots(asked, cluster), []
     gpus = visible_gpus()
     if options.gpu_model:
-        models = {gpu: str(card_of(gpu)["model"]) for gpu in gpus}
-        gpus = [gpu for gpu, model in models.items() if options.gpu_model.lower() in model.lower()]
+        cards = {gpu: card_of(gpu) for gpu in gpus}
+        gpus = [gpu for gpu, card in cards.items() if is_model(card, options.gpu_model)]
         if not gpus:
-            there = ", ".join(sorted(set(models.values()))) or "no GPU"
+            there = ", ".join(sorted({str(card["model"]) for card in cards.values()})) or "no GPU"
             raise UsageError(f"--gpu-model {options.gpu_model}: this machine has {there}")
     count = slot_count(asked, gpus)
     return count, count, gpus

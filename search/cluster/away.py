@@ -32,6 +32,11 @@ def setup_at(folder: SearchFolder, setup: SlotSetup, dataset: str) -> SlotSetup:
     )
 
 
+def folder_of(setup: SlotSetup) -> SearchFolder:
+    """Of a setup by setup_at."""
+    return SearchFolder(Path(setup.run).parent)
+
+
 def begin(folder: SearchFolder, base: str, depot: Depot) -> None:
     """Makes the search's repository on this node, where it is not there; frees it of what a killed git has locked."""
     if not packs.is_begun(folder.repository, base):
@@ -41,7 +46,7 @@ def begin(folder: SearchFolder, base: str, depot: Depot) -> None:
 
 def run_away(setup: SlotSetup, work: Work, depot: Depot) -> Outcome:
     """Runs one trial by trial.run_trial and delivers it. setup: by setup_at."""
-    folder = SearchFolder(Path(setup.run).parent)
+    folder = folder_of(setup)
     wanted = work.commit or work.experiment.parent
     fetch(Repository(folder.repository), setup, wanted, depot)
     paths = folder.run.slot(setup.slot).trial(work.trial_id)
@@ -65,7 +70,7 @@ def fetch(repository: Repository, setup: SlotSetup, commit: str, depot: Depot) -
 def deliver(setup: SlotSetup, outcome: Outcome, before: str, depot: Depot, log_from: int = 0) -> None:
     """Sends what a trial left, then forgets it here. before: a commit that the depot has. log_from: bytes of its log
     that it has."""
-    paths = SearchFolder(Path(setup.run).parent).run.slot(outcome.slot).trial(outcome.trial)
+    paths = folder_of(setup).run.slot(outcome.slot).trial(outcome.trial)
     predictions = sealed.read(Path(setup.seal), outcome.trial)
     depot.deliver(
         Parcel(
@@ -81,7 +86,7 @@ def deliver(setup: SlotSetup, outcome: Outcome, before: str, depot: Depot, log_f
 
 def forget(setup: SlotSetup, outcome: Outcome) -> None:
     """Removes what a trial left on this node."""
-    shutil.rmtree(SearchFolder(Path(setup.run).parent).run.slot(outcome.slot).trial(outcome.trial).root, True)
+    shutil.rmtree(folder_of(setup).run.slot(outcome.slot).trial(outcome.trial).root, True)
     sealed.forget(Path(setup.seal), outcome.trial)
 
 

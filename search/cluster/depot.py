@@ -11,6 +11,7 @@ import os
 import threading
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,10 @@ class Depot:
 
     def photos(self) -> list[tuple[str, int]]:
         """(path below the data set, bytes) of every file that the data set consists of."""
+        return self._photos
+
+    @cached_property
+    def _photos(self) -> list[tuple[str, int]]:
         dataset = Path(self.shared.dataset)
         files = [path for path, _ in prepare.photo_files(dataset)]
         files += [name for name in ("groups.csv", "manifest.json") if (dataset / name).exists()]
@@ -143,7 +148,7 @@ class Depot:
     def photo_bytes(self, paths: list[str]) -> list[bytes]:
         """The files' contents. Raises SearchError for a path that is none of the data set's."""
         dataset = Path(self.shared.dataset)
-        others = set(paths) - {path for path, _ in self.photos()}
+        others = set(paths) - {path for path, _ in self._photos}
         if others:
             raise SearchError(f"not files of the data set: {', '.join(sorted(others)[:3])}")
         found = [(dataset / path).read_bytes() for path in paths]

@@ -19,6 +19,7 @@ from search.cluster.members import Member, Phase, RemoteDepot, pinned_to
 from search.cluster.node import cards
 from search.cluster.versions import differences
 from search.coordinator import Coordinator
+from search.gpus import is_model
 from search.sealed import id_of
 from search.trial import SlotSetup
 from search.types import SearchError, Work
@@ -76,7 +77,7 @@ class Fleet:
     @property
     def excluded(self) -> list[str]:
         """Ray's ids of nodes on which no ticket shall land."""
-        return sorted(m.ray_id for m in self.members.values() if m.phase in (Phase.REFUSED, Phase.LEAVING))
+        return sorted(filter(self.is_excluded, self.members))
 
     @property
     def settled(self) -> bool:
@@ -95,7 +96,7 @@ class Fleet:
     def is_wanted(self, ray_id: str, gpu: str) -> bool:
         """Whether the search has a use for this GPU, as far as its node has told."""
         member = self.members.get(ray_id)
-        return member is None or member.report is None or self._is_wanted(member.card(gpu))
+        return member is None or member.report is None or is_model(member.card(gpu), self.model)
 
     def slot_of(self, ray_id: str, gpu: str) -> int | None:
         """The number of the slot that has come up there; None: it must wait until its node has told what it is."""
@@ -103,7 +104,7 @@ class Fleet:
         if not self.settled or member is None or member.report is None:
             return None
         card, key = member.card(gpu), (member.report.name, gpu)
-        number = self._reserve(*key)
+        number = self._number_of(*key)
         self.reserved.pop(key, None)
         self._expect()
         self._enrolled = True
@@ -118,10 +119,7 @@ class Fleet:
         shares = max(len(member.report.cards), 1) if member.report else 1
         return {"home": member.keeper is None, "dataset": member.dataset, "shares": shares}
 
-    def _is_wanted(self, card: dict[str, Any]) -> bool:
-        return self.model.lower() in card["model"].lower()
-
-    def _reserve(self, node: str, gpu: str) -> int:
+    def _number_of(self, node: str, gpu: str) -> int:
         if (node, gpu) in self.reserved:
             return self.reserved[(node, gpu)][0]
         taken = [number for number, _ in self.reserved.values()]
@@ -235,7 +233,7 @@ class Fleet:
 
     def _check_model(self, member: Member, told: Report) -> bool:
         """Whether it has a card that is wanted; refused where it has not."""
-        if any(map(self._is_wanted, told.cards)):
+        if any(is_model(card, self.model) for card in told.cards):
             return True
         models = sorted({card["model"] or "logical GPUs" for card in told.cards})
         self._refuse(member, f"it has {', '.join(models)}, not {self.model}")
@@ -267,13 +265,13 @@ class Fleet:
             (ray_id != self.home, told.host, told.name, card["gpu"])
             for ray_id, told in there.items()
             for card in told.cards
-            if self._is_wanted(card) and not self.is_excluded(ray_id)
+            if is_model(card, self.model) and not self.is_excluded(ray_id)
         ]
         if self.most is not None and len(wanted) > self.most:
             return
         until = time.monotonic() + EXPECTED_SECONDS
         for _, _, node, gpu in sorted(wanted, key=lambda card: card[:3]):  # a node's own order within it
-            number = self._reserve(node, gpu)
+            number = self._number_of(node, gpu)
             if number not in self.coordinator.state.present:
                 self.reserved.setdefault((node, gpu), (number, until))
         self._expect()

@@ -15,14 +15,13 @@ from search.cluster.keeper import Keeper
 from search.cluster.node import SearchFolder, node_name
 from search.cluster.notice import NOTICE_FILE, notice
 from search.cluster.photos import batches, find_or_fetch
-from search.coordinator import Coordinator
 from search.demo_photos import draw
-from search.plan import Limit, Pause
+from search.plan import Pause
 from search.trial import read_outcome, run_trial
 from search.types import Change, Experiment, GitError, Kind, Score, SearchError, Status, Work
 from search.worktree import Repository
 from tests.conftest import git
-from tests.edge.test_trials_and_resume import settings_of, setup_of
+from tests.edge.test_trials_and_resume import coordinator_of, setup_of
 
 
 class Killed(BaseException):
@@ -289,11 +288,9 @@ def test_notices_of_a_node_that_will_go(tmp_path):
 
 
 def test_running_out_of_memory_counts_only_on_the_largest_card(fast_repository, demo):
-    lines = []
-    coordinator = Coordinator(Repository(fast_repository), "t", lines.append)
-    try:
-        coordinator.begin(settings_of(fast_repository, demo, slots=1))
-        coordinator.limit = Limit(2)
+    with coordinator_of(fast_repository, demo, limit=2) as coordinator:
+        lines = []
+        coordinator.tell = lines.append
         coordinator.enrol(0, "a", "0", "a", "T4", 16_000.0)
         coordinator.enrol(1, "b", "0", "b", "A100", 80_000.0)
         setup = setup_of(fast_repository, demo)
@@ -309,14 +306,10 @@ def test_running_out_of_memory_counts_only_on_the_largest_card(fast_repository, 
         assert (again.experiment.number, again.attempt) == (work.experiment.number, 2)
         coordinator.record(replace(failed, trial=again.trial_id, slot=1))
         assert coordinator.state.verdicts[work.experiment.number].status is Status.CRASH
-    finally:
-        coordinator.close()
 
 
 def test_what_the_incumbent_needs_keeps_small_cards_from_what_would_not_fit(fast_repository, demo):
-    coordinator = Coordinator(Repository(fast_repository), "t", lambda line: None)
-    try:
-        coordinator.begin(settings_of(fast_repository, demo, slots=1))
+    with coordinator_of(fast_repository, demo) as coordinator:
         coordinator.enrol(0, "b", "0", "b", "A100", 80_000.0)
         coordinator.enrol(1, "a", "0", "a", "T4", 16_000.0)
         outcome = run_trial(setup_of(fast_repository, demo), coordinator.next_work(0))
@@ -325,17 +318,10 @@ def test_what_the_incumbent_needs_keeps_small_cards_from_what_would_not_fit(fast
         assert isinstance(coordinator.next_work(0), Work)
         coordinator.leave(0, "gone")
         assert isinstance(coordinator.next_work(1), Work)  # better a crash than nothing
-    finally:
-        coordinator.close()
 
 
 def test_a_trial_lost_with_its_node_is_begun_again_and_recorded_once(fast_repository, demo):
-    coordinator = Coordinator(Repository(fast_repository), "t", lambda line: None)
-    try:
-        coordinator.begin(settings_of(fast_repository, demo, slots=2))
-        coordinator.limit = Limit(1)
-        for number, node in enumerate("ab"):
-            coordinator.enrol(number, node, "0")
+    with coordinator_of(fast_repository, demo, slots=2, limit=1) as coordinator:
         first, lost = coordinator.next_work(0), coordinator.next_work(1)
         coordinator.leave(1, "its node has gone")
         coordinator.lost_with_its_node(lost, 1)
@@ -350,5 +336,3 @@ def test_a_trial_lost_with_its_node_is_begun_again_and_recorded_once(fast_reposi
         assert all(outcome.score != late.score for outcome in coordinator.state.outcomes.values())
         rows = (fast_repository / "runs/t/trials.jsonl").read_text().splitlines()
         assert sorted(json.loads(row)["trial"] for row in rows) == sorted((first.trial_id, again.trial_id))
-    finally:
-        coordinator.close()

@@ -16,7 +16,7 @@ import yaml
 from search.demo_photos import draw
 from tests.conftest import FAST_TRAIN, ROOT, git, make_repository
 from tests.lab import Lab, wait_for
-from tests.system.test_launch import check_agreement, rows
+from tests.system.test_launch import check_agreement, launch, rows
 
 pytestmark = pytest.mark.skipif(bool(Lab.available()), reason=f"machines of our own: {Lab.available()}")
 
@@ -333,11 +333,7 @@ def test_who_takes_part_in_a_search(tmp_path):
     ],
 )
 def test_what_cannot_be_joined_is_one_clear_line(fast_repository, demo, arguments, code, words):
-    done = subprocess.run(
-        [sys.executable, "-m", "search.launch", "--dataset", str(demo), "--space", "spaces/fast.toml", *arguments],
-        cwd=fast_repository, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr
+    done = launch(fast_repository, demo, *arguments, code=code)
     assert words in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 

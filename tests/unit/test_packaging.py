@@ -85,7 +85,7 @@ IMPORTS = {
     },
     "cluster.fleet": {
         "cluster.depot", "cluster.keeper", "cluster.members", "cluster.node", "cluster.versions", "coordinator",
-        "sealed", "trial", "types", "ray",
+        "gpus", "sealed", "trial", "types", "ray",
     },
     "cluster.depot": {"cluster.packs", "paths", "prepare", "sealed", "trial", "types", "worktree", "numpy"},
     "cluster.away": {
