@@ -21,6 +21,7 @@ from tests.system.test_launch import check_agreement, launch, rows
 pytestmark = pytest.mark.skipif(bool(Lab.available()), reason=f"machines of our own: {Lab.available()}")
 
 SLOW_TRAIN = FAST_TRAIN.replace("rng = np.random", "time.sleep(3)\nrng = np.random", 1)
+SHARED = [ROOT, Path(sys.prefix)]  # nodes have a /tmp of their own, and the project may lie in this machine's
 TOKEN = "0123456789abcdef" * 4
 # Found dead in ten seconds instead of sixty, so that tests do not wait; see docs/cluster.md.
 QUICK_HEAD = {
@@ -148,7 +149,7 @@ class Cluster:
 
 @contextmanager
 def cluster_of(tmp_path, train=SLOW_TRAIN, **gpus):
-    with Lab(tmp_path / "lab", shared=[Path(__file__).parent]) as lab:
+    with Lab(tmp_path / "lab", shared=SHARED) as lab:
         yield Cluster(lab, train, gpus)
 
 
@@ -344,7 +345,7 @@ def test_the_cluster_files_commands_bring_up_a_cluster_that_takes_a_job(tmp_path
     config = yaml.safe_load((ROOT / "ray_cluster.yaml").read_text())
     environment = tmp_path / "lab/a/home/exit-site-search-env"  # the head's, for both: it has gigabytes
     environment.mkdir(parents=True)
-    with Lab(tmp_path / "lab", shared=[environment]) as lab:
+    with Lab(tmp_path / "lab", shared=[*SHARED, environment]) as lab:
         head, worker = lab.node("a"), lab.node("b")
         assert head.ip == config["provider"]["head_ip"]
         photos = tmp_path / "photos"
