@@ -106,7 +106,7 @@ def test_a_trial_elsewhere_leaves_at_home_what_one_at_home_leaves(home, tmp_path
 STEPS = ["packs.unpack", "Repository.set_ref", "sealed.store", "Depot._add_to_log", "write_json"]
 
 
-@pytest.mark.parametrize("when", ["before", "behind"])
+@pytest.mark.parametrize("when", [pytest.param("before", marks=pytest.mark.full), "behind"])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_delivery_that_dies_anywhere_is_delivered_again_once(home, tmp_path, monkeypatch, step, when):
     """The driver's machine dies within deliver, at each of its steps; the node still has all, and sends it again."""

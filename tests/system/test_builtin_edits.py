@@ -155,6 +155,7 @@ def test_what_has_worked_is_chosen_more_often(quick):
     assert share([*losing, *[Tried("focal_loss", True)] * 6]) > share([]) + 0.2
 
 
+@pytest.mark.full
 def test_nothing_is_chosen_twice_and_then_nothing_at_all(quick):
     known, rng, found = {identity_of(SOURCE)}, random.Random(0), []
     while chosen := choose(SOURCE, values_of(SOURCE), [], known, set(), rng):

@@ -137,7 +137,8 @@ def test_ctrl_c_writes_everything_and_leaves_nothing_running(tmp_path, demo, end
     check_agreement(repository, before + 4)
 
 
-@pytest.mark.parametrize("least", [3, pytest.param(1, marks=pytest.mark.full), pytest.param(6, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("least", [3, 1, 6])
 def test_kill_9_of_the_driver_loses_nothing(tmp_path, demo, least):
     repository = make_repository(tmp_path / "project", SLOW_TRAIN)
     results = repository / "runs/t/results.tsv"
