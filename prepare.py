@@ -553,9 +553,12 @@ def main(arguments: list[str] | None = None) -> int:
     dataset = Path(os.path.abspath(options.demo or options.dataset))
     try:
         if options.demo:
-            from search.demo_photos import draw
+            from search.task.demo_images import draw
 
-            draw(dataset, options.photos)
+            try:
+                draw(dataset, options.photos)
+            except ValueError as error:
+                raise DataError(str(error)) from error
         report(dataset)
     except DataError as error:
         print(error, file=sys.stderr)

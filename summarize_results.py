@@ -7,12 +7,12 @@ import json
 import sys
 from pathlib import Path
 
-from search.history import History
-from search.ledger import render, write_in_place
-from search.paths import RunPaths
-from search.summary import merged_rows, summarise
-from search.types import SearchError
-from search.worktree import Repository, clean_environment, find_repository
+from search.core.paths import RunPaths
+from search.core.types import SearchError
+from search.records.results_tsv import render, write_in_place
+from search.report.history import History
+from search.report.summary import merged_rows, summarise
+from search.system.git import Repository, clean_environment, find_repository
 
 
 def newest_search() -> Path:

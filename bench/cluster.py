@@ -34,9 +34,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import prepare
-from search.cluster import packs
-from search.guard import descendants
-from search.worktree import Repository
+from search.cluster import git_packs
+from search.system.git import Repository
+from search.system.guard import descendants
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = ("prepare.py", "search", "spaces", ".gitignore")
@@ -231,7 +231,7 @@ def run_search(project: Path, work: Path, wait: float, arguments: Sequence[str],
         raise SystemExit(f"bench/cluster.py: exit code {code}, {wrong[:3]}:\n{(project / 'err').read_text()[-3000:]}")
     traffic = json.loads((project / "out").read_text().splitlines()[-1]).get("traffic", {})
     repository = Repository(project)
-    snapshot = len(packs.snapshot(repository, str(repository.commit_of("main"))))
+    snapshot = len(git_packs.snapshot(repository, str(repository.commit_of("main"))))
     return Ran(max(len(guards) - 1, 0), wait, trials, traffic, samples, os.getloadavg()[0], snapshot)
 
 
@@ -419,7 +419,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="arc", ignore_cleanup_errors=True) as folder:
             work = Path(folder)
             (work / "token").write_text(secrets.token_hex(32))
-            from search.demo_photos import draw
+            from search.task.demo_images import draw
 
             draw(work / "photos", PHOTOS)
             files = [path for path, _ in prepare.photo_files(work / "photos")]

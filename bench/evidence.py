@@ -1,4 +1,4 @@
-"""Does confirming pay? Replays searches with known true scores, the bare rule against the races of search/race.py.
+"""Does confirming pay? Replays searches with known true scores, the bare rule against the races of search/posterior.py.
 
 Each replay is a search of so many trials. An experiment's true score is its incumbent's plus an effect; a trial shows
 it with noise. A quarter of the effects are good. The last line is one JSON object with the figures.
@@ -20,8 +20,8 @@ from statistics import fmean
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from search import race
-from search.race import Next, Side
+from search.decide import posterior
+from search.decide.posterior import Next, Side
 
 BASELINE_SEEDS = 4  # one for each slot
 CURVE = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)  # probabilities after the first seed that are worth a second
@@ -84,7 +84,7 @@ def bare_rule(world: World, seed: int) -> Replay:
 
 
 def with_races(world: World, seed: int, confirm_seeds: int) -> Replay:
-    """Challengers race the incumbent, as search/race.py has it."""
+    """Challengers race the incumbent, as search/posterior.py has it."""
     luck = Luck(world, seed)
     truths = {0: 0.0}
     sides = {0: Side(0, None, tuple(luck.score(0.0, n) for n in range(BASELINE_SEEDS)))}
@@ -106,8 +106,8 @@ def with_races(world: World, seed: int, confirm_seeds: int) -> Replay:
         need = Next.DROP
         while True:
             known = [side for side in sides.values() if side.number != number]
-            model = race.fit(known, incumbents, world.noise)
-            need = race.next_of(sides[number], sides[incumbent], model, confirm_seeds)
+            model = posterior.fit(known, incumbents, world.noise)
+            need = posterior.next_of(sides[number], sides[incumbent], model, confirm_seeds)
             if need in (Next.DROP, Next.DECIDE) or trials >= world.trials:
                 break
             measure(incumbent if need is Next.INCUMBENT else number)
@@ -135,7 +135,7 @@ def figures(replays: Sequence[Replay]) -> dict[str, float]:
 
 def _race(arguments: tuple[World, int, int, float]) -> Replay:
     world, seed, confirm_seeds, gate = arguments
-    race.WORTH_A_SECOND_SEED = gate
+    posterior.WORTH_A_SECOND_SEED = gate
     return with_races(world, seed, confirm_seeds)
 
 
@@ -170,7 +170,7 @@ def main() -> int:
             tasks = [(world, seed, options.confirm_seeds, gate) for seed in seeds]
             return figures(pool.map(_race, tasks, chunksize=5))
 
-        default = race.WORTH_A_SECOND_SEED
+        default = posterior.WORTH_A_SECOND_SEED
         bare = figures([bare_rule(world, seed) for seed in seeds])
         print(f"bare rule      {bare}", flush=True)
         races = raced(world, default)

@@ -19,8 +19,8 @@ import optuna
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from search.sampler import AroundIncumbent, distributions
-from search.space import Axis, Point, Space, random_move
+from search.core.space import Axis, Point, Space, random_move
+from search.decide.sampler import AroundIncumbent, distributions
 
 SPACE = Space(
     "lcbench",

@@ -22,7 +22,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import prepare
-from search.footer import parse_footer
+from search.trial.footer import parse_footer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -70,7 +70,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         dataset = options.dataset
         if dataset is None:
-            from search.demo_photos import draw
+            from search.task.demo_images import draw
 
             dataset = Path(folder) / "dataset"
             draw(dataset, 200)

@@ -8,19 +8,19 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from search.agent.workshop import Workshop
-from search.arguments import limit_of, parser, plan_of, settle
-from search.coordinator import Coordinator
-from search.process import end_guards, wait_for_guards, watch_over_this_process
-from search.sandbox import is_available
-from search.setup import Ready, ready_to_begin, ready_to_go_on
-from search.signals import Signals
-from search.trial import running_guards
-from search.types import SearchError, UsageError
-from search.worktree import clean_environment, find_repository
+from search.cli.options import limit_of, parser, plan_of, settle
+from search.cli.preflight import Ready, ready_to_begin, ready_to_go_on
+from search.core.paths import PROJECT
+from search.core.types import SearchError, UsageError
+from search.driver.coordinator import Coordinator
+from search.driver.proposals import Workshop
+from search.driver.signals import Signals
+from search.system.git import clean_environment, find_repository
+from search.system.process import end_guards, wait_for_guards, watch_over_this_process
+from search.system.sandbox import is_available
+from search.trial.run import running_guards
 
 INTERRUPTED = 130
 Say = Callable[[str], None]
@@ -29,10 +29,10 @@ Say = Callable[[str], None]
 def search(options: argparse.Namespace, signals: Signals, say: Say) -> tuple[int, dict[str, Any]]:
     """Runs or resumes a search: (exit code, summary). Raises UsageError or SearchError before it has begun."""
     settle(options)
-    repository = find_repository(Path(__file__).resolve().parent.parent)
+    repository = find_repository(PROJECT)
     dashboard, cluster = "", None
     if options.address:
-        from search.connection import gpus_of_cluster, join_ray
+        from search.driver.ray_session import gpus_of_cluster, join_ray
 
         dashboard, cluster = join_ray(options.address), gpus_of_cluster()
         signals.install()  # ray.init puts a handler of its own in place of SIGTERM's
@@ -63,10 +63,10 @@ def run(
 
     dashboard: of a cluster that was joined.
     """
-    from search.cluster.fleet import Fleet
-    from search.connection import start_ray, stop_ray
-    from search.engine import Tickets, end_slots, run_search
-    from search.report import Reporter
+    from search.driver.fleet import Fleet
+    from search.driver.live import Reporter
+    from search.driver.ray_session import start_ray, stop_ray
+    from search.driver.tune import Tickets, end_slots, run_search
 
     tag = ready.settings.tag
     code, failure = 0, ""

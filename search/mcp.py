@@ -1,4 +1,4 @@
-"""python -m search.mcp: the verbs of search/verbs.py for agents that speak the Model Context Protocol, over stdio."""
+"""python -m search.mcp: the verbs of search/control.py for agents that speak the Model Context Protocol, over stdio."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mcp.server import MCPServer
 from mcp.types import CallToolResult, TextContent
 from pydantic import Field
 
-from search import verbs
-from search.requests import Wish
-from search.types import SearchError
-from search.worktree import clean_environment
+from search.cli import control
+from search.core.types import SearchError
+from search.records.requests import Wish
+from search.system.git import clean_environment
 
 INSTRUCTIONS = (
     "A search for a better train.py: each experiment is one commit of it, trained for a fixed time on one GPU. Read "
@@ -42,24 +42,24 @@ def as_tool(verb: Verb) -> Callable[..., Any]:
 
 def status(tag: Tag = "") -> dict[str, Any]:
     """What the search does now: slots, counts, frontier, proposals."""
-    return verbs.status(tag or None)
+    return control.status(tag or None)
 
 
 def summary(tag: Tag = "") -> dict[str, Any]:
     """All that is known: frontier, near misses, losing regions, proposals, costs, what to try next."""
-    return verbs.summary(tag or None)
+    return control.summary(tag or None)
 
 
 def show(
     experiment: Annotated[str | int, Field(description="its number or commit; or a proposal, as p3")], tag: Tag = ""
 ) -> dict[str, Any]:
     """One experiment: its diff, its trials with their metrics, tracebacks and the end of its log."""
-    return verbs.show(str(experiment), tag or None)
+    return control.show(str(experiment), tag or None)
 
 
 def incumbent(tag: Tag = "") -> dict[str, Any]:
     """The train.py to edit: that of the best commit so far."""
-    return verbs.incumbent(tag or None)
+    return control.incumbent(tag or None)
 
 
 def propose(
@@ -70,24 +70,24 @@ def propose(
     tag: Tag = "",
 ) -> dict[str, Any]:
     """Hands in an edited train.py. It is checked, trains a few seconds on the CPU, and then is an experiment."""
-    return verbs.propose(train_py, idea, tag or None, base, wait_seconds)
+    return control.propose(train_py, idea, tag or None, base, wait_seconds)
 
 
 def pause(tag: Tag = "") -> dict[str, Any]:
     """No new trial begins until `resume`; those that run go on."""
-    return verbs.ask(Wish.PAUSE, tag or None)
+    return control.ask(Wish.PAUSE, tag or None)
 
 
 def resume(tag: Tag = "") -> dict[str, Any]:
     """A paused search begins trials again."""
-    return verbs.ask(Wish.RESUME, tag or None)
+    return control.ask(Wish.RESUME, tag or None)
 
 
 def stop(
     tag: Tag = "", now: Annotated[bool, Field(description="end the running trials too; they run again later")] = False
 ) -> dict[str, Any]:
     """Ends the search, once its running trials are recorded."""
-    return verbs.ask(Wish.STOP_NOW if now else Wish.STOP, tag or None)
+    return control.ask(Wish.STOP_NOW if now else Wish.STOP, tag or None)
 
 
 TOOLS: tuple[Verb, ...] = (status, summary, show, incumbent, propose, pause, resume, stop)

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from search import command
-from search.types import UsageError
-from search.verbs import propose
+from search.cli import command
+from search.cli.control import propose
+from search.core.types import UsageError
 
 
 def read(path: str) -> str:

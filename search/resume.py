@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from search import command
-from search.requests import Wish
-from search.verbs import ask
+from search.cli import command
+from search.cli.control import ask
+from search.records.requests import Wish
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from search import command
-from search.verbs import show
+from search.cli import command
+from search.cli.control import show
 
 
 def score_told(score: dict[str, float]) -> str:

@@ -6,86 +6,11 @@ import io
 import sys
 from typing import Any
 
-from rich.console import Console, Group
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
 
-from search import command
-from search.verbs import status
-
-
-def rendered(shown: dict[str, Any], dashboard: str = "") -> Group:
-    """The snapshot as a table for a terminal."""
-    table = Table(title=f"search {shown['tag']}" + ("" if shown["running"] else " (not running)"), expand=False)
-    for column in ("slot", "where", "trial", "experiment", "trained / budget", "loss"):
-        table.add_column(column)
-    for slot in shown["slots"]:
-        if slot["left"] or slot["trial"] is None:
-            table.add_row(f"gpu{slot['slot']}", where(slot), "", "left" if slot["left"] else "idle", "", "")
-            continue
-        table.add_row(
-            f"gpu{slot['slot']}",
-            where(slot),
-            slot["trial"],
-            Text(slot["description"]),
-            progress_of(slot),
-            slot["loss"] or "",
-        )
-    counts = shown["counts"]
-    lines = [
-        f"{counts['experiments']} experiments: {counts['keep']} kept, {counts['discard']} discarded, "
-        f"{counts['crash']} crashed; {shown['experiments_per_hour']:.0f} per hour; training "
-        f"{shown['share_of_time_training']:.0%} of the slots' time"
-    ]
-    lines += ["paused: no new trial begins; python -m search.resume"] if shown["paused"] else []
-    lines += [proposals_told(shown["proposals"])] if any(shown["proposals"].values()) else []
-    lines += [
-        f"  {kept['commit']}  bin_acc {kept['bin_acc']:.4f}  mc_acc {kept['mc_acc']:.4f}  {rates_of(kept)}"
-        f"{kept['description']}"
-        for kept in shown["frontier"][-6:]
-    ]
-    lines += [f"Ray dashboard {dashboard}"] if dashboard else []
-    return Group(table, Text("\n".join(lines)))
-
-
-def proposals_told(counts: dict[str, Any]) -> str:
-    """In one line."""
-    thinks = f"; {counts['agent_thinks']} thinks" if counts["agent_thinks"] else ""
-    return f"proposals: {counts['tried']} tried, {counts['waiting']} waiting, {counts['refused']} refused{thinks}"
-
-
-def rates_of(kept: dict[str, Any]) -> str:
-    """Sensitivity and specificity, where they are known: bin_acc alone says little where few are infected."""
-    known = [f"{name[:4]} {kept[name]:.2f}  " for name in ("sensitivity", "specificity") if kept.get(name) is not None]
-    return "".join(known)
-
-
-def where(slot: dict[str, Any]) -> str:
-    """A slot's node, GPU and card, as far as they are known."""
-    if slot["node"] is None:
-        return ""
-    return f"{slot['node']}:{slot['gpu']}" + (f" {slot['model']}" if slot["model"] else "")
-
-
-def progress_of(slot: dict[str, Any]) -> str:
-    """How much of its budget a slot's trial has used."""
-    if slot["training_seconds"] is None:
-        return "starting"
-    return f"{slot['training_seconds']:.0f} / {slot['budget_seconds']:.0f} s"
-
-
-def plain_line(shown: dict[str, Any]) -> str:
-    """The snapshot in one line, for where there is no terminal."""
-    counts, best = shown["counts"], shown["frontier"][-1:]
-    parts = [
-        f"{counts['experiments']} experiments, {counts['keep']} kept, {counts['crash']} crashed, "
-        f"{shown['experiments_per_hour']:.0f} per hour" + (f", best bin_acc {best[0]['bin_acc']:.4f}" if best else "")
-    ]
-    for slot in shown["slots"]:
-        is_busy = slot["trial"] and not slot["left"]
-        doing = f"{slot['trial']} {progress_of(slot)}" if is_busy else "left" if slot["left"] else "idle"
-        parts.append(f"gpu{slot['slot']} {doing}" + (f" loss {slot['loss']}" if is_busy and slot["loss"] else ""))
-    return " | ".join(parts)
+from search.cli import command
+from search.cli.control import status
+from search.report.table import rendered
 
 
 def told(shown: dict[str, Any]) -> str:

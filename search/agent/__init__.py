@@ -1,1 +1,1 @@
-"""Edits of train.py by an agent, by the built-in catalogue or from outside: asked for, vetted, handed to the search."""
+"""Edits of train.py: asked for, validated, tried for a few seconds."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from search.costs import total_of
+from search.report.costs import total_of
 
 LONGEST_IDEA = 100  # characters
 IDEA = re.compile(r"^[ \t>*#`_]{0,20}IDEA[ \t]*:[ \t*`_]{0,20}(\S.*)$", re.MULTILINE | re.IGNORECASE)

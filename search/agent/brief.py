@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from search.state import State
-from search.types import Decision, Kind, Outcome, Proposal, Status
+from search.core.state import State
+from search.core.types import Decision, Kind, Outcome, Proposal, Status
 
 LONGEST = 24_000  # characters, some six thousand tokens
 LONGEST_DIFF = 1_800

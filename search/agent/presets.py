@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from search.agent.agents import Agent, Said, plain, records_of, sum_of, whole
-from search.costs import total_of
-from search.types import UsageError
+from search.core.types import UsageError
+from search.report.costs import total_of
 
 SCRIPTS = (".py", ".sh", ".js", ".mjs")
 TURNS = 60  # of a model in one call; a proposal takes ten to thirty

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 import prepare
-from search.footer import traceback_of
-from search.process import Limits
-from search.scorer import Labels
-from search.training import Run, run_training
-from search.worktree import Repository
+from search.system.git import Repository
+from search.system.process import Limits
+from search.trial.footer import traceback_of
+from search.trial.scorer import Labels
+from search.trial.training import Run, run_training
 
 PHOTOS = {"train": 48, "validation": 12, "test": 12}
 SECONDS = 4.0  # of training

@@ -12,18 +12,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from search import pinned
 from search.agent.agents import Agent, Said, idea_of, whole
-from search.agent.builtin import Tried, choose
+from search.agent.builtin.choose import Tried, choose
 from search.agent.smoke import SmokeSetup, fault
-from search.agent.vetting import LARGEST_FILE, Ground, Refused, vetted
-from search.costs import total_of
-from search.pinned import EDITED
-from search.process import Limits, end_of, run_limited
-from search.recipe import values_of
-from search.sandbox import confined_agent, is_available
-from search.types import Cost, Proposal
-from search.worktree import LEAKING_VARIABLES, Repository
+from search.agent.validate import LARGEST_FILE, Ground, Refused, vetted
+from search.core.recipe import values_of
+from search.core.types import Cost, Proposal
+from search.report.costs import total_of
+from search.system.git import LEAKING_VARIABLES, Repository
+from search.system.process import Limits, end_of, run_limited
+from search.system.sandbox import confined_agent, is_available
+from search.trial import integrity
+from search.trial.integrity import EDITED
 
 ATTEMPTS = 3  # the first, and twice handed back
 BRIEF = "BRIEF.md"
@@ -210,12 +210,12 @@ def edited_source(agent: Agent, task: Assignment, repository: Repository, tree: 
         path.unlink()
         raise Refused(f"train.py is a link, or has more than {LARGEST_FILE} bytes, and is taken away")
     source = path.read_text(errors="replace") if path.is_file() else ""
-    wanted = {name: file for name, file in pinned.files_of(repository, task.ground.commit).items() if name != EDITED}
+    wanted = {name: file for name, file in integrity.files_of(repository, task.ground.commit).items() if name != EDITED}
     patterns = (*OWN, *agent.leaves)
-    others = pinned.changed(tree, wanted)
+    others = integrity.changed(tree, wanted)
     others += [
         name
-        for name in pinned.strays(tree, wanted)
+        for name in integrity.strays(tree, wanted)
         if name != EDITED and not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
     ]
     if others:

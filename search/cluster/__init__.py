@@ -1,1 +1,1 @@
-"""A search on more than one machine: what the driver's machine and the others need beside Ray."""
+"""A node's side of a search on more than one machine."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.gpus import card_of, visible_gpus
-from search.paths import RunPaths, state_root
+from search.core.paths import RunPaths, state_root
+from search.system.gpus import card_of, visible_gpus
 
 
 def node_folder() -> Path:

@@ -12,16 +12,16 @@ import pytest
 
 import prepare
 from search.agent.agents import Agent, plain
-from search.agent.handed_in import take_in
+from search.agent.inbox import take_in
 from search.agent.presets import agent_of
 from search.agent.smoke import SmokeSetup, draw_photos
 from search.agent.turn import Assignment, Desk, ask, choose_and_check
-from search.agent.vetting import Ground
-from search.process import is_alive
-from search.recipe import identity_of
-from search.sandbox import is_available
-from search.space import parse_space
-from search.worktree import Repository
+from search.agent.validate import Ground
+from search.core.recipe import identity_of
+from search.core.space import parse_space
+from search.system.git import Repository
+from search.system.process import is_alive
+from search.system.sandbox import is_available
 from tests.conftest import FAST_SPACE, FAST_TRAIN, git, make_repository
 
 GOOD = """

@@ -8,18 +8,18 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 import prepare
-from search import sealed
-from search.cluster import away, depot, packs
-from search.cluster.depot import Depot, Shared
-from search.cluster.keeper import Keeper
+from search.cluster import git_packs, remote_trial
+from search.cluster.dataset import batches, find_or_fetch
+from search.cluster.exchange import Depot, Shared
 from search.cluster.node import SearchFolder, node_name
-from search.cluster.notice import NOTICE_FILE, notice
-from search.cluster.photos import batches, find_or_fetch
-from search.demo_photos import draw
-from search.plan import Pause
-from search.trial import read_outcome, run_trial
-from search.types import Change, Experiment, GitError, Kind, Score, SearchError, Status, Work
-from search.worktree import Repository
+from search.cluster.node_manager import Keeper
+from search.cluster.preemption import NOTICE_FILE, notice
+from search.core.types import Change, Experiment, GitError, Kind, Score, SearchError, Status, Work
+from search.decide.plan import Pause
+from search.system.git import Repository
+from search.task.demo_images import draw
+from search.trial import sealed
+from search.trial.run import read_outcome, run_trial
 from tests.conftest import git
 from tests.edge.test_trials_and_resume import coordinator_of, setup_of
 
@@ -40,8 +40,8 @@ def node_of(home, folder):
     """A node that has the search's repository, with its slot's setup."""
     setup, own_depot = home
     place = SearchFolder(folder)
-    away.begin(place, setup.base, own_depot)
-    return away.setup_at(place, setup, setup.dataset)
+    remote_trial.begin(place, setup.base, own_depot)
+    return remote_trial.setup_at(place, setup, setup.dataset)
 
 
 def work_of(setup, number=1, seed=0):
@@ -55,37 +55,39 @@ def test_a_node_gets_what_it_lacks_and_no_more(home, tmp_path):
     git(repository.root, "add", "large.bin")
     git(repository.root, "commit", "-qm", "more")
     base = repository.commit_of("HEAD")
-    first = packs.snapshot(repository, base)
-    packs.begin_bare(tmp_path / "there", base, first)
+    first = git_packs.snapshot(repository, base)
+    git_packs.begin_bare(tmp_path / "there", base, first)
     there = Repository(tmp_path / "there")
     assert there.file_at(base, "train.py") == repository.file_at(base, "train.py")
     assert there.run("rev-list", "--count", base) == "1"  # not the commits before it
     edited = repository.commit_edit(base, "train.py", "print(1)\n", "an edit", "test")
     again = repository.commit_edit(edited, "train.py", "print(2)\n", "another", "test")
-    change = packs.pack(repository, again, [base])
+    change = git_packs.pack(repository, again, [base])
     assert len(change) < 1500 < len(first)
-    packs.unpack(there, change)
+    git_packs.unpack(there, change)
     assert there.file_at(again, "train.py") == "print(2)\n"
     assert there.run("fsck", "--connectivity-only", again).strip() == ""
-    assert len(packs.pack(repository, again, [edited, "0" * 40])) < len(change)  # of unknown commits nothing is heard
+    assert len(git_packs.pack(repository, again, [edited, "0" * 40])) < len(
+        change
+    )  # of unknown commits nothing is heard
 
 
 def test_torn_packs_are_refused(home, tmp_path):
     setup, own_depot = home
     data = own_depot.base()
     with pytest.raises(GitError):
-        packs.begin_bare(tmp_path / "there", setup.base, data[: len(data) // 2])
-    assert not packs.is_begun(tmp_path / "there", setup.base)
+        git_packs.begin_bare(tmp_path / "there", setup.base, data[: len(data) // 2])
+    assert not git_packs.is_begun(tmp_path / "there", setup.base)
     (tmp_path / "there").mkdir(exist_ok=True)
     (tmp_path / "there/config.lock").touch()  # a git was killed here
-    packs.begin_bare(tmp_path / "there", setup.base, data)
-    assert packs.is_begun(tmp_path / "there", setup.base)
+    git_packs.begin_bare(tmp_path / "there", setup.base, data)
+    assert git_packs.is_begun(tmp_path / "there", setup.base)
 
 
 def test_a_trial_elsewhere_leaves_at_home_what_one_at_home_leaves(home, tmp_path):
     setup, own_depot = home
     there = node_of(home, tmp_path / "node")
-    outcome = away.run_away(there, work_of(setup), own_depot)
+    outcome = remote_trial.run_away(there, work_of(setup), own_depot)
     assert not outcome.crashed
     paths = own_depot.run.slot(0).trial(outcome.trial)
     assert read_outcome(paths) == outcome
@@ -98,7 +100,7 @@ def test_a_trial_elsewhere_leaves_at_home_what_one_at_home_leaves(home, tmp_path
     assert saved is not None and saved[0].shape[1] == 5
     local = run_trial(replace(setup, slot=1), replace(work_of(setup), seed=0))
     assert local.score == outcome.score  # where it ran changes nothing
-    assert away.left_here(SearchFolder(tmp_path / "node")) == []
+    assert remote_trial.left_here(SearchFolder(tmp_path / "node")) == []
     assert not (tmp_path / "node/run/gpu0/trials/e0001-s0").exists()
     assert not list((tmp_path / "node/sealed").glob("*.npz"))
 
@@ -114,7 +116,7 @@ def test_a_delivery_that_dies_anywhere_is_delivered_again_once(home, tmp_path, m
     there = node_of(home, tmp_path / "node")
     outcome = run_trial(there, work_of(setup))
     owner, _, name = step.rpartition(".")
-    holder = {"packs": packs, "Repository": Repository, "sealed": sealed, "Depot": Depot, "": depot}[owner]
+    holder = {"packs": git_packs, "Repository": Repository, "sealed": sealed, "Depot": Depot, "": exchange}[owner]
     real = getattr(holder, name)
 
     def dies(*arguments, **named):
@@ -125,25 +127,25 @@ def test_a_delivery_that_dies_anywhere_is_delivered_again_once(home, tmp_path, m
     with monkeypatch.context() as patched:
         patched.setattr(holder, name, dies)
         with pytest.raises(Killed):
-            away.deliver(there, outcome, setup.base, own_depot)
+            remote_trial.deliver(there, outcome, setup.base, own_depot)
     finished = read_outcome(own_depot.run.slot(0).trial(outcome.trial)) is not None
     assert finished == ((step, when) == ("write_json", "behind"))
-    assert [left.trial for left in away.left_here(SearchFolder(tmp_path / "node"))] == [outcome.trial]
-    away.deliver(there, outcome, setup.base, own_depot)
+    assert [left.trial for left in remote_trial.left_here(SearchFolder(tmp_path / "node"))] == [outcome.trial]
+    remote_trial.deliver(there, outcome, setup.base, own_depot)
     assert read_outcome(own_depot.run.slot(0).trial(outcome.trial)) == outcome
     assert own_depot.repository.commit_of("refs/autoresearch/t/trials/e0001-s0") == outcome.commit
     assert own_depot.run.slot(0).trial(outcome.trial).log.read_text().count("step 1 |") == 1
-    assert away.left_here(SearchFolder(tmp_path / "node")) == []
+    assert remote_trial.left_here(SearchFolder(tmp_path / "node")) == []
 
 
 def test_progress_is_shown_at_home_without_a_process_id(home):
     own_depot = home[1]
     stale = own_depot.run.slot(0).trial("e0001-s0")
-    own_depot.mirror(0, "e0001-s0", {"pid": 1, "commit": "x"}, 0, away.zlib.compress(b"step 1\n"))
+    own_depot.mirror(0, "e0001-s0", {"pid": 1, "commit": "x"}, 0, remote_trial.zlib.compress(b"step 1\n"))
     assert json.loads(stale.running.read_text()) == {"commit": "x"}
     for _ in range(2):  # a message that is sent again changes nothing
-        own_depot.mirror(0, "e0002-s0", {"pid": 1, "commit": "y"}, 0, away.zlib.compress(b"step 2\n"))
-    own_depot.mirror(0, "e0002-s0", {"pid": 1, "commit": "y"}, 7, away.zlib.compress(b"step 3\n"))
+        own_depot.mirror(0, "e0002-s0", {"pid": 1, "commit": "y"}, 0, remote_trial.zlib.compress(b"step 2\n"))
+    own_depot.mirror(0, "e0002-s0", {"pid": 1, "commit": "y"}, 7, remote_trial.zlib.compress(b"step 3\n"))
     assert own_depot.run.slot(0).trial("e0002-s0").log.read_text() == "step 2\nstep 3\n"
     assert not stale.running.exists()  # its node was lost
 
@@ -184,7 +186,7 @@ def test_the_data_set_comes_once_is_verified_and_its_photos_do_not_stay(home, tm
 def test_a_fetch_that_died_goes_on_where_it_was(home, tmp_path, monkeypatch):
     setup, own_depot = home
     monkeypatch.setenv("AUTORESEARCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("search.cluster.photos.BATCH_BYTES", 20_000)
+    monkeypatch.setattr("search.cluster.dataset.BATCH_BYTES", 20_000)
     monkeypatch.setattr(batches, "__defaults__", (20_000,))
     real, calls = own_depot.photo_bytes, []
 
@@ -228,7 +230,7 @@ def test_a_keeper_hands_over_what_is_wanted_and_leaves_the_node_as_it_was(home, 
     told = keeper.arrive()
     assert len(told.cards) == 2 and told.left == []
     assert keeper.get_ready() == setup.dataset
-    there = away.setup_at(keeper.folder, setup, setup.dataset)
+    there = remote_trial.setup_at(keeper.folder, setup, setup.dataset)
     outcomes = [run_trial(there, work_of(setup, number)) for number in (1, 2)]
     again = Keeper("search", setup, 2, own_depot)  # Ray was started anew on this node
     assert sorted(again.arrive().left) == ["e0001-s0", "e0002-s0"]

@@ -5,9 +5,9 @@ import subprocess
 
 import pytest
 
-from search.tags import check_tag
-from search.types import GitError, UsageError
-from search.worktree import Repository, find_repository
+from search.core.types import GitError, UsageError
+from search.records.journal import check_tag
+from search.system.git import Repository, find_repository
 from tests.conftest import git
 
 
@@ -128,7 +128,7 @@ def test_outside_a_repository_and_without_a_commit(tmp_path):
 
 
 def test_variables_of_a_hook_do_not_lead_to_another_repository(fast_repository, tmp_path, monkeypatch):
-    from search.worktree import clean_environment
+    from search.system.git import clean_environment
 
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
     clean_environment()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from search.process import Limits, is_alive, run_limited
+from search.system.process import Limits, is_alive, run_limited
 from tests.conftest import ROOT
 
 ORPHAN = """
@@ -72,7 +72,7 @@ def test_kill_9_of_the_worker_ends_the_trial_and_its_children(tmp_path):
             import os, sys
             from pathlib import Path
             sys.path.insert(0, {str(ROOT)!r})
-            from search.process import Limits, run_limited
+            from search.system.process import Limits, run_limited
             here = Path({str(tmp_path)!r})
             run_limited([sys.executable, "train.py"], here, os.environ, here / "log", Limits(60, 60))
         """),

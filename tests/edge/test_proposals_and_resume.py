@@ -3,14 +3,14 @@
 import pytest
 
 from search.agent.smoke import Places
-from search.agent.workshop import Workshop
-from search.coordinator import Coordinator
-from search.plan import Limit, turn_is_due
-from search.requests import Wish, handed_in, pending, send
-from search.runfiles import RunFiles
-from search.trial import run_trial
-from search.types import Kind, Proposal, Status
-from search.worktree import Repository
+from search.core.types import Kind, Proposal, Status
+from search.decide.plan import Limit, turn_is_due
+from search.driver.coordinator import Coordinator
+from search.driver.proposals import Workshop
+from search.records.ledgers import RunFiles
+from search.records.requests import Wish, handed_in, pending, send
+from search.system.git import Repository
+from search.trial.run import run_trial
 from tests.conftest import FAST_TRAIN, git, make_repository
 from tests.edge.test_trials_and_resume import agree, coordinator_of, ledgers, run_all, setup_of
 

@@ -9,20 +9,10 @@ from dataclasses import replace
 import pytest
 
 import prepare
-from search import audit, sealed
-from search.coordinator import BaselineFailed, Coordinator
-from search.frontier import steps
-from search.history import History
-from search.ledger import read_rows, render
-from search.plan import Limit, Pause
-from search.recipe import values_of
-from search.runfiles import RunFiles
-from search.screening import rightly_told
-from search.state import start_record
-from search.studies import Studies
-from search.summary import merged_rows, summarise
-from search.trial import SlotSetup, run_trial
-from search.types import (
+from search import audit
+from search.core.recipe import values_of
+from search.core.state import start_record
+from search.core.types import (
     Change,
     Experiment,
     Kind,
@@ -34,7 +24,18 @@ from search.types import (
     UsageError,
     Work,
 )
-from search.worktree import Repository
+from search.decide.plan import Limit, Pause
+from search.decide.studies import Studies
+from search.driver.coordinator import BaselineFailed, Coordinator
+from search.records.ledgers import RunFiles
+from search.records.results_tsv import read_rows, render
+from search.report.frontier import steps
+from search.report.history import History
+from search.report.summary import merged_rows, summarise
+from search.system.git import Repository
+from search.task.screening import rightly_told
+from search.trial import sealed
+from search.trial.run import SlotSetup, run_trial
 from tests.conftest import FAST_SPACE, FAST_TRAIN, git, make_repository
 
 BREAKS = {
@@ -131,7 +132,7 @@ def agree(repository, coordinator):
 @pytest.mark.parametrize("kind", sorted(BREAKS))
 def test_every_way_to_fail_is_a_crash_with_its_reason(tmp_path, demo, kind, monkeypatch):
     body, words = BREAKS[kind]
-    monkeypatch.setattr("search.trial.SHORTEST_REST", 2.0)
+    monkeypatch.setattr("search.trial.run.SHORTEST_REST", 2.0)
     marker = 'print("step 1 | loss 1.0", flush=True)\n'
     train = FAST_TRAIN.replace(marker, marker + f'if recipe.mode == "bad":\n    {body}\n')
     repository = make_repository(tmp_path / "project", train)

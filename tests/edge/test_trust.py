@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 import prepare
-from search import pinned, trial
-from search.sandbox import is_available, without
-from search.trial import run_trial
-from search.types import Experiment, Kind, Work
-from search.worktree import Repository
+from search.core.types import Experiment, Kind, Work
+from search.system.git import Repository
+from search.system.sandbox import is_available, without
+from search.trial import integrity, run
+from search.trial.run import run_trial
 from tests.conftest import FAST_TRAIN, make_repository
 from tests.edge.test_trials_and_resume import setup_of
 
@@ -246,7 +246,7 @@ def went_through(outcome):
     "name", [pytest.param(name, marks=[] if name in SAMPLED_CASES else pytest.mark.full) for name in CASES]
 )
 def test_made_up_scores_and_stolen_time_are_found(tmp_path, demo, honest, monkeypatch, name):
-    monkeypatch.setattr(trial, "OVER_BUDGET_SECONDS", 1.0)
+    monkeypatch.setattr(run, "OVER_BUDGET_SECONDS", 1.0)
     code, words, _ = CASES[name]
     outcome, _ = run_edit(tmp_path, demo, code, seconds=1.0)
     if words == "worse":
@@ -261,11 +261,11 @@ def test_made_up_scores_and_stolen_time_are_found(tmp_path, demo, honest, monkey
 def test_without_its_defence_each_goes_through(tmp_path, demo, honest, monkeypatch, name):
     code, _, defence = CASES[name]
     if defence == "agrees":
-        monkeypatch.setattr(trial, "agrees", lambda *_: True)
+        monkeypatch.setattr(run, "agrees", lambda *_: True)
     elif defence == "marks_of":
-        monkeypatch.setattr(trial, "marks_of", lambda *_: ())
+        monkeypatch.setattr(run, "marks_of", lambda *_: ())
     else:
-        monkeypatch.setattr(pinned, "changed", lambda *_: [])
+        monkeypatch.setattr(integrity, "changed", lambda *_: [])
     outcome, _ = run_edit(tmp_path, demo, code, seconds=1.0)
     assert went_through(outcome)
 
@@ -300,7 +300,7 @@ def test_what_is_left_is_found_even_where_nobody_cleaned(tmp_path, demo, honest,
     following, _ = run_edit(tmp_path, demo, FAST_TRAIN + "\n", number=2)
     assert following.score is None
     assert "not the search's own files before it ran" in following.reason
-    monkeypatch.setattr(pinned, "strays", lambda *_: [])
+    monkeypatch.setattr(integrity, "strays", lambda *_: [])
     unseen, log = run_edit(tmp_path, demo, FAST_TRAIN + "\n\n", number=3)
     assert ("the next trial was reached" in log) == (name != "a sitecustomize.py"), unseen.reason
 
@@ -321,7 +321,7 @@ def test_a_stale_pyc_does_not_reach_the_next_trial(tmp_path, demo, honest, monke
     assert first.score == honest
     if not clean:
         monkeypatch.setattr(Repository, "reset", lambda self, branch, commit: self.run("reset", "--hard", "-q", commit))
-        monkeypatch.setattr(pinned, "strays", lambda *_: [])
+        monkeypatch.setattr(integrity, "strays", lambda *_: [])
     following, log = run_edit(tmp_path, demo, FAST_TRAIN + "\n", number=2)
     assert ("the next trial was reached" in log) != clean
     assert (following.score == honest) == clean

@@ -15,7 +15,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
 from search.mcp import server
-from search.worktree import Repository
+from search.system.git import Repository
 from tests.conftest import FAST_TRAIN, git, make_repository
 from tests.edge.test_trials_and_resume import coordinator_of, run_all, setup_of
 from tests.system.test_launch import (
@@ -136,7 +136,7 @@ def test_the_verbs_where_no_driver_runs(fast_repository, demo, tmp_path, monkeyp
     seen = subprocess.run(["bash", "-c", piped], cwd=fast_repository, capture_output=True, text=True, check=True)
     assert seen.stderr == "" and "experiment 1" in seen.stdout
     assert ask(fast_repository, "status")["counts"]["experiments"] == 3
-    monkeypatch.setattr("search.verbs.repository_here", lambda: Repository(fast_repository))
+    monkeypatch.setattr("search.cli.control.repository_here", lambda: Repository(fast_repository))
 
     async def look():
         async with Client(server()) as client:

@@ -10,13 +10,12 @@ import pytest
 import torch
 
 import prepare
-from search.agent import builtin
-from search.agent.builtin import EDITS, Tried, choose
-from search.agent.catalogue import Family, apply_edit
-from search.agent.surgery import DoesNotApply
-from search.axes import adapted
-from search.recipe import code_size, identity_of, read_recipe, rewrite_recipe, values_of
-from search.space import load_space
+from search.agent.builtin.catalogue import Family, apply_edit
+from search.agent.builtin.choose import EDITS, Tried, choose
+from search.agent.builtin.surgery import DoesNotApply
+from search.core.axes import adapted
+from search.core.recipe import code_size, identity_of, read_recipe, rewrite_recipe, values_of
+from search.core.space import load_space
 from tests.conftest import ROOT
 
 SOURCE = (ROOT / "train.py").read_text()
@@ -139,7 +138,9 @@ def test_the_focal_loss_of_what_is_certain_has_a_gradient(tmp_path):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(builtin, "apply_edit", lambda one, source, recipe: remembered(one.name, source))
+    monkeypatch.setattr(
+        "search.agent.builtin.choose.apply_edit", lambda one, source, recipe: remembered(one.name, source)
+    )
 
 
 def test_what_has_worked_is_chosen_more_often(quick):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from search.demo_photos import draw
+from search.task.demo_images import draw
 from tests.conftest import FAST_TRAIN, ROOT, git, make_repository
 from tests.lab import Lab, wait_for
 from tests.system.test_launch import check_agreement, launch, rows

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from search.guard import descendants
-from search.process import is_alive
+from search.system.guard import descendants
+from search.system.process import is_alive
 from tests.conftest import FAST_TRAIN, git, make_repository
 
 SLOW_TRAIN = FAST_TRAIN.replace("rng = np.random", "time.sleep(3)\nrng = np.random", 1)

@@ -12,7 +12,7 @@ import pytest
 
 from search.agent.presets import agent_of, check_agent
 from search.agent.turn import ask
-from search.types import UsageError
+from search.core.types import UsageError
 from tests.conftest import git, make_repository
 from tests.edge.test_agent_turns import Bench
 from tests.system.endpoints import Endpoint

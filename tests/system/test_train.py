@@ -7,9 +7,9 @@ import sys
 import pytest
 
 import prepare
-from search.footer import parse_footer
-from search.scorer import Labels, Scorer
-from search.scoring import agrees
+from search.task.scoring import agrees
+from search.trial.footer import parse_footer
+from search.trial.scorer import Labels, Scorer
 from tests.conftest import ROOT
 
 CONTRACT = ["mc_acc", "bin_acc", "train_seconds", "train_stopped_budget", "peak_vram_mb", "arch", "optimizer"]

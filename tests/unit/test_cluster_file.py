@@ -7,7 +7,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from search.cluster.versions import differences
+from search.cluster.compatibility import differences
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "ray_cluster.yaml").read_text()

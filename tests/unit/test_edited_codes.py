@@ -4,15 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.axes import AxisError, adapted, declared
-from search.commits import Commits
-from search.recipe import code_id, identity_of, read_recipe, readings, rewrite_recipe
-from search.space import parse_space
-from search.state import State, apply, record_of, start_record
-from search.studies import Studies
-from search.study import Study
-from search.transfer import Told, carried
-from search.types import Change, Experiment, Kind, Outcome, Score, Work
+from search.core.axes import AxisError, adapted, declared
+from search.core.recipe import code_id, identity_of, read_recipe, readings, rewrite_recipe
+from search.core.sources import Commits
+from search.core.space import parse_space
+from search.core.state import State, apply, record_of, start_record
+from search.core.types import Change, Experiment, Kind, Outcome, Score, Work
+from search.decide.studies import Studies
+from search.decide.study import Study
+from search.decide.transfer import Told, carried
 from tests.conftest import FAST_SPACE, ROOT
 from tests.unit.test_search_choices import SETTINGS, train_of
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.history import History, Recorded, recorded
-from search.ledger import HEADER, LedgerError, Row, merge, read_rows, render
-from search.summary import merged_rows
-from search.types import Status
+from search.core.types import Status
+from search.records.results_tsv import HEADER, LedgerError, Row, merge, read_rows, render
+from search.report.history import History, Recorded, recorded
+from search.report.summary import merged_rows
 
 A = "a1b2c3d\t0.286000\t0.811000\t0.3\tkeep\tbaseline (wide arch, SGD lr=0.01)"
 B = "b2c3d4e\t0.568000\t0.896000\t0.5\tKEEP\twider channels — bin_acc +8.5pp"

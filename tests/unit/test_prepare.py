@@ -105,7 +105,7 @@ def test_twins_in_two_classes_are_told():
 
 
 def test_demo_refuses_a_folder_with_other_files(tmp_path):
-    from search.demo_photos import draw
+    from search.task.demo_images import draw
 
     (tmp_path / "mine.txt").write_text("precious")
     with pytest.raises(DataError, match="not empty"):

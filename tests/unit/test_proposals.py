@@ -12,15 +12,13 @@ from hypothesis import strategies as st
 from search.agent.agents import idea_of, plain, records_of
 from search.agent.brief import LONGEST, facts_of, hints_of, written
 from search.agent.presets import PRESETS, agent_of, check_agent
-from search.agent.vetting import Ground, Refused, vetted
-from search.arguments import parser, plan_of, settle
-from search.commits import Commits
-from search.costs import Records, costs_of, proposals_of
-from search.plan import Limit, turn_is_due, unmerged
-from search.recipe import identity_of
-from search.space import parse_space
-from search.state import apply, rebuild, record_of
-from search.types import (
+from search.agent.validate import Ground, Refused, vetted
+from search.cli.options import parser, plan_of, settle
+from search.core.recipe import identity_of
+from search.core.sources import Commits
+from search.core.space import parse_space
+from search.core.state import apply, rebuild, record_of
+from search.core.types import (
     Cost,
     Decision,
     Experiment,
@@ -33,6 +31,8 @@ from search.types import (
     Turn,
     UsageError,
 )  # fmt: skip
+from search.decide.plan import Limit, turn_is_due, unmerged
+from search.report.costs import Records, costs_of, proposals_of
 from tests.conftest import FAST_SPACE, ROOT
 from tests.unit.test_search_choices import SETTINGS, ask, begin, decide, decided_baseline, outcome, train_of
 
@@ -336,7 +336,7 @@ def test_costs_are_told_for_sweep_and_agent_apart():
 
 
 def test_the_program_has_rules_that_fit_a_brief():
-    from search.agent.workshop import rules_of
+    from search.driver.proposals import rules_of
 
     class Repository:
         def file_at(self, commit, path):

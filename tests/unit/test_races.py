@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.commits import Commits
-from search.contest import contest, contests, equal_within_error, overtaken
-from search.plan import Limit, Slots, next_work
-from search.race import MOST_SEEDS, Next, Side, fit, next_of, noise_of_runs
-from search.state import State, apply, record_of, start_record
-from search.types import Change, Decision, Experiment, Kind, Outcome, Purpose, Score, Status, Work
+from search.core.sources import Commits
+from search.core.state import State, apply, record_of, start_record
+from search.core.types import Change, Decision, Experiment, Kind, Outcome, Purpose, Score, Status, Work
+from search.decide.plan import Limit, Slots, next_work
+from search.decide.posterior import MOST_SEEDS, Next, Side, fit, next_of, noise_of_runs
+from search.decide.races import contest, contests, equal_within_error, overtaken
 from tests.unit.test_search_choices import SETTINGS as OTHERS
 from tests.unit.test_search_choices import train_of
 

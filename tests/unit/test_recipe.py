@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.recipe import RecipeError, code_id, code_size, read_recipe, rewrite_recipe, values_of
+from search.core.recipe import RecipeError, code_id, code_size, read_recipe, rewrite_recipe, values_of
 from tests.conftest import ROOT
 
 SOURCE = '''"""Doc."""

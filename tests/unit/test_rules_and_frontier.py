@@ -4,11 +4,11 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.frontier import analyse, steps
-from search.ledger import Row
-from search.rules import better_than, judge, memory_note
-from search.summary import markdown
-from search.types import Change, Score, Status
+from search.core.types import Change, Score, Status
+from search.decide.rules import better_than, judge, memory_note
+from search.records.results_tsv import Row
+from search.report.frontier import analyse, steps
+from search.report.summary import markdown
 
 scores = st.builds(Score, st.sampled_from([0.8, 0.9, 0.95]), st.sampled_from([0.4, 0.5, 0.6]))
 

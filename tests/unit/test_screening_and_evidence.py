@@ -9,14 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import prepare
-from search.audit import permutation_p, smallest_gain
-from search.evidence import Evidence, add_evidence, believed, probability_better
-from search.frontier import analyse
-from search.ledger import Row
-from search.scorer import Labels, Scorer
-from search.screening import aurocs, average_precisions, is_degenerate, mean_metrics, screen, wilson
-from search.speed import GpuWatch, calibration, from_footer, slow_note, unequal_note
-from search.types import Status
+from search.core.types import Status
+from search.decide.speed import calibration, from_footer, slow_note, unequal_note
+from search.records.results_tsv import Row
+from search.report.evidence import Evidence, add_evidence, believed, probability_better
+from search.report.frontier import analyse
+from search.report.test_set import permutation_p, smallest_gain
+from search.system.gpus import GpuWatch
+from search.task.screening import aurocs, average_precisions, is_degenerate, mean_metrics, screen, wilson
+from search.trial.scorer import Labels, Scorer
 
 LABELS = np.array([0, 1, 2, 3, 4] * 12)
 
@@ -201,7 +202,7 @@ class Nvml:
 
 
 def test_a_card_is_watched_while_a_trial_runs(monkeypatch):
-    monkeypatch.setattr("search.speed.SAMPLE_SECONDS", 0.01)
+    monkeypatch.setattr("search.system.gpus.SAMPLE_SECONDS", 0.01)
     with GpuWatch("0", Nvml()) as watch:
         while len(watch._throttled) < 3:
             pass

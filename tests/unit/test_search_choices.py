@@ -2,12 +2,12 @@
 
 import copy
 
-from search.commits import Commits
-from search.plan import MOST_CRASHES_IN_A_ROW, Limit, Pause, Slots, next_work
-from search.space import parse_space
-from search.state import State, apply, rebuild, record_of, start_record
-from search.study import Study
-from search.types import Decision, Outcome, Purpose, Score, Settings, Status
+from search.core.sources import Commits
+from search.core.space import parse_space
+from search.core.state import State, apply, rebuild, record_of, start_record
+from search.core.types import Decision, Outcome, Purpose, Score, Settings, Status
+from search.decide.plan import MOST_CRASHES_IN_A_ROW, Limit, Pause, Slots, next_work
+from search.decide.study import Study
 from tests.conftest import FAST_SPACE
 
 SPACE = parse_space(FAST_SPACE, "fast.toml")

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.recipe import Field, read_recipe
-from search.space import Axis, check_space, load_space, parse_space, random_move
-from search.types import UsageError
+from search.core.recipe import Field, read_recipe
+from search.core.space import Axis, check_space, load_space, parse_space, random_move
+from search.core.types import UsageError
 from tests.conftest import ROOT
 
 LR = '[lr]\nkind = "float"\nlow = 1e-4\nhigh = 1.0\nscale = "log"\nstep = 4\n'

@@ -5,12 +5,12 @@ import io
 import pytest
 from rich.console import Console
 
-from search.frontier import analyse, verdict
-from search.ledger import Row
-from search.report import FollowedLog
-from search.status import plain_line, rendered
-from search.summary import MOST_LABELS, labels_of_kept
-from search.types import Status
+from search.core.types import Status
+from search.driver.live import FollowedLog
+from search.records.results_tsv import Row
+from search.report.frontier import analyse, verdict
+from search.report.summary import MOST_LABELS, labels_of_kept
+from search.report.table import plain_line, rendered
 
 HERE = {"node": "a", "gpu": "0", "model": "T4", "left": False}
 BUSY = HERE | {

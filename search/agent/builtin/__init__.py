@@ -1,0 +1,1 @@
+"""The built-in agent: a catalogue of edits that needs no model."""

@@ -1,0 +1,39 @@
+"""Edits that somebody hands in: their difference to their own parent, made again on the incumbent."""
+
+from __future__ import annotations
+
+from search.agent.agents import one_line
+from search.agent.turn import Desk, Edited, checked
+from search.agent.validate import Ground, Refused
+from search.core.types import Proposal
+from search.trial import integrity
+from search.trial.integrity import EDITED
+
+
+def take_in(commit: str, author: str, idea: str, ground: Ground, desk: Desk) -> Proposal:
+    """The proposal that a commit becomes, or the reason why it cannot be one."""
+    repository = desk.repository
+    title = (repository.message_of(commit).splitlines() or [""])[0]
+    named = one_line(idea or title)
+    made = Proposal(0, author, named, ground.commit, origin=commit)
+    try:
+        parents = repository.parents_of(commit)
+        if len(parents) != 1:
+            raise Refused(f"{commit[:7]} has {len(parents)} parents: what it changes is not clear; hand in one commit")
+        before, after = (integrity.files_of(repository, one) for one in (parents[0], commit))
+        others = integrity.other_changes(before, after)
+        if others:
+            raise Refused(f"{commit[:7]} changes files other than train.py: {', '.join(others[:5])}")
+        if EDITED not in after or before.get(EDITED) == after[EDITED]:
+            raise Refused(f"{commit[:7]} does not change train.py, or removes it")
+        base, theirs = (repository.file_at(one, EDITED) for one in (parents[0], commit))
+        source = theirs if base == ground.source else repository.merged(base, ground.source, theirs)
+        if source is None:
+            raise Refused(
+                f"{commit[:7]} conflicts with the incumbent's train.py ({ground.commit[:7]}): make it again on that"
+            )
+        return checked(made, source, ground, desk, f"handed-in/{commit[:12]}")
+    except Edited as error:
+        return error.proposal
+    except Refused as error:
+        return Proposal(0, author, named, ground.commit, refused=str(error), origin=commit)

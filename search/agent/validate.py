@@ -1,0 +1,50 @@
+"""Whether an edited train.py may be tried, as far as its text tells. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from search.core.axes import adapted
+from search.core.recipe import code_id, identity_of, read_recipe
+from search.core.space import Space
+from search.core.types import SearchError
+
+LARGEST_FILE = 400_000  # characters of a train.py
+
+
+class Refused(SearchError):
+    """An edit that is not tried; the message is handed back to whoever made it."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What edits are made from: the incumbent's train.py and its axes. identities: what was tried or refused before, by
+    recipe.identity, with a name for each."""
+
+    commit: str
+    source: str
+    space: Space
+    identities: Mapping[str, str]
+
+
+def vetted(source: str, ground: Ground) -> str:
+    """The identity of an edited train.py. Raises Refused where it cannot be tried or says nothing new."""
+    if len(source) > LARGEST_FILE:
+        raise Refused(f"train.py has {len(source)} characters; {LARGEST_FILE} at most")
+    try:
+        fields, found = read_recipe(source), identity_of(source)
+        adapted(ground.space, read_recipe(ground.source), fields)
+    except SearchError as error:
+        raise Refused(str(error)) from error
+    if found == identity_of(ground.source):
+        raise Refused("nothing but formatting and comments was changed in train.py")
+    if code_id(source) == code_id(ground.source):  # Optuna's own ground: within its axes
+        outside = [axis for axis in ground.space.axes if not axis.allows(fields[axis.name].value)]
+        if outside:
+            value = fields[outside[0].name].value
+            raise Refused(f"{outside[0].name} is {value!r}, outside its axis, and nothing else of the code is changed")
+    twin = ground.identities.get(found)
+    if twin is not None:
+        raise Refused(f"the same as {twin}, up to formatting and comments: it is known how that went")
+    return found

@@ -1,0 +1,262 @@
+"""What outside agents and people ask of a search: each verb as a function that gives plain JSON values.
+
+Raises UsageError for what cannot be meant and SearchError for what cannot be done; the commands and the MCP server say
+the same with them.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from search.agent.validate import LARGEST_FILE
+from search.core.paths import PROJECT, Names, RunPaths
+from search.core.recipe import read_recipe
+from search.core.state import State
+from search.core.types import Decision, Experiment, Outcome, Proposal, SearchError, UsageError
+from search.records.journal import load_state, searches
+from search.records.requests import Request, Wish, send
+from search.report.snapshot import is_running, snapshot
+from search.system.git import Repository, find_repository
+
+POLL_SECONDS = 0.3
+TAKEN_SECONDS = 20.0  # a driver looks every second
+LOG_LINES = 60
+
+
+def repository_here() -> Repository:
+    return find_repository(PROJECT)
+
+
+def tag_of(repository: Repository, tag: str | None) -> str:
+    """The search that is meant: the one named, else the newest. Raises UsageError where there is none."""
+    found = tag or next(iter(searches(repository)), "")
+    if not found:
+        raise UsageError("no search in this repository yet; begin one: python -m search.launch --gpus 4")
+    return found
+
+
+def paths_of(repository: Repository, tag: str) -> RunPaths:
+    return RunPaths(repository.root / "runs" / tag)
+
+
+def status(tag: str | None = None) -> dict[str, Any]:
+    """What a search is doing."""
+    repository = repository_here()
+    tag = tag_of(repository, tag)
+    paths = paths_of(repository, tag)
+    return snapshot(load_state(repository, tag), paths, is_running(paths), time.time())
+
+
+def summary(tag: str | None = None) -> dict[str, Any]:
+    """analysis_summary.json of a search, as docs/summary.md describes it."""
+    repository = repository_here()
+    tag = tag_of(repository, tag)
+    load_state(repository, tag)
+    try:
+        return dict(json.loads(paths_of(repository, tag).summary.read_text()))
+    except (OSError, ValueError) as error:
+        raise SearchError(f"{tag} has no summary yet: its first experiment is not decided") from error
+
+
+def incumbent(tag: str | None = None) -> dict[str, Any]:
+    """The commit that edits start from, with its train.py."""
+    repository = repository_here()
+    tag = tag_of(repository, tag)
+    state = load_state(repository, tag)
+    best = state.incumbent
+    return {
+        "tag": tag,
+        "commit": state.centre,
+        "description": best.description if best else "baseline, not decided yet",
+        "score": asdict(best.score) if best and best.score else None,
+        "train_py": repository.file_at(state.centre, "train.py"),
+    }
+
+
+# --- requests -----------------------------------------------------------------------------------------------------
+
+
+def running_search(repository: Repository, tag: str | None) -> str:
+    """The tag of a search that runs. Raises SearchError where it does not."""
+    tag = tag_of(repository, tag)
+    load_state(repository, tag)
+    if not is_running(paths_of(repository, tag)):
+        raise SearchError(f"{tag} does not run; go on with it: python -m search.launch --resume {tag}")
+    return tag
+
+
+def ask(wish: Wish, tag: str | None = None) -> dict[str, Any]:
+    """Pauses, resumes or stops a running search, and returns when its driver has taken that in."""
+    repository = repository_here()
+    tag = running_search(repository, tag)
+    request = send(repository, Names(tag), wish)
+    if not _taken(repository, tag, request):
+        repository.delete_ref(request.ref)
+        raise SearchError(f"{tag} did not take it in within {TAKEN_SECONDS:.0f} s; python -m search.status {tag}")
+    return {"tag": tag, "asked": str(wish), "taken": True}
+
+
+def _taken(repository: Repository, tag: str, request: Request) -> bool:
+    deadline = time.monotonic() + TAKEN_SECONDS
+    while time.monotonic() < deadline:
+        if repository.commit_of(request.ref) is None:
+            return True
+        if not is_running(paths_of(repository, tag)):
+            return request.wish in (Wish.STOP, Wish.STOP_NOW)
+        time.sleep(POLL_SECONDS)
+    return False
+
+
+def propose(
+    source: str, idea: str, tag: str | None = None, base: str | None = None, wait_seconds: float = 0.0
+) -> dict[str, Any]:
+    """Hands in a train.py. base: the commit that it was edited from (default: the incumbent).
+
+    Where the search does not run, it waits in git until it goes on. wait_seconds: how long to wait for the checks.
+    """
+    repository = repository_here()
+    tag = tag_of(repository, tag)
+    state = load_state(repository, tag)
+    parent = repository.commit_of(base) if base else state.centre
+    if parent is None:
+        raise UsageError(f"--base {base}: no such commit here")
+    if not idea.strip():
+        raise UsageError("--idea is empty: say in a few words what the edit tries")
+    if len(source) > LARGEST_FILE:
+        raise UsageError(f"the train.py has {len(source)} characters; {LARGEST_FILE} at most")
+    try:
+        read_recipe(source)
+    except SearchError as error:
+        raise UsageError(f"the train.py cannot be tried: {error}") from error
+    if source == repository.file_at(parent, "train.py"):
+        raise UsageError(f"the train.py is that of {parent[:7]}: nothing to try; edit it, or name another --base")
+    running = is_running(paths_of(repository, tag))
+    request = send(repository, Names(tag), Wish.PROPOSE, (parent, source, " ".join(idea.split())))
+    told = {"tag": tag, "request": request.commit, "running": running, "status": "checking" if running else "queued"}
+    deadline = time.monotonic() + wait_seconds
+    while running and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+        if repository.commit_of(request.ref) is None:
+            return told | fate_of_request(load_state(repository, tag), request.commit)
+    return told
+
+
+def fate_of_request(state: State, origin: str) -> dict[str, Any]:
+    """What became of an edit that was handed in, by its commit."""
+    for proposal in state.proposals:
+        if proposal.origin == origin:
+            return proposal_shown(state, proposal)
+    return {"status": "checking"}
+
+
+def proposal_shown(state: State, proposal: Proposal) -> dict[str, Any]:
+    experiment = state.experiment_of(proposal.number)
+    decision = state.verdicts.get(experiment.number) if experiment else None
+    status = "refused" if proposal.refused else "waiting" if experiment is None else "running"
+    return {
+        "proposal": proposal.number,
+        "idea": proposal.idea,
+        "author": proposal.author,
+        "status": str(decision.status) if decision else status,
+        "reason": decision.reason if decision else proposal.refused,
+        "commit": proposal.commit or None,
+        "experiment": experiment.number if experiment else None,
+        "cost": asdict(proposal.cost),
+    }
+
+
+# --- show ---------------------------------------------------------------------------------------------------------
+
+
+def show(what: str, tag: str | None = None) -> dict[str, Any]:
+    """An experiment (by number or commit) or a proposal (p3): its diff, its trials with their metrics, its log."""
+    repository = repository_here()
+    tag = tag_of(repository, tag)
+    state = load_state(repository, tag)
+    proposal, experiment = found(state, what)
+    shown: dict[str, Any] = {"tag": tag}
+    if proposal is not None:
+        shown |= proposal_shown(state, proposal)
+        if proposal.commit:
+            shown["diff"] = repository.difference(proposal.parent, proposal.commit, "train.py")
+    if experiment is None:
+        return shown
+    decision = state.verdicts.get(experiment.number)
+    outcomes = sorted(state.outcomes_of(experiment.number), key=lambda outcome: outcome.seed)
+    commit = decision.commit if decision else experiment.commit or (outcomes[0].commit if outcomes else "")
+    shown |= experiment_shown(experiment, decision, commit)
+    if commit and commit != experiment.parent:
+        shown["diff"] = repository.difference(experiment.parent, commit, "train.py")
+    paths = paths_of(repository, tag)
+    shown["trials"] = [trial_shown(outcome, paths) for outcome in outcomes]
+    shown["log_tail"] = tail_of(Path(shown["trials"][0]["log"])) if outcomes else ""
+    return shown
+
+
+def found(state: State, what: str) -> tuple[Proposal | None, Experiment | None]:
+    """What the word means. Raises UsageError where it means nothing."""
+    proposals = {one.number: one for one in state.proposals}
+    if what[:1] in ("p", "P") and what[1:].isdecimal() and int(what[1:]) in proposals:
+        proposal = proposals[int(what[1:])]
+        return proposal, state.experiment_of(proposal.number)
+    number = what[1:] if what[:1] in ("e", "E") and what[1:].isdecimal() else what
+    experiment = state.experiments.get(int(number)) if number.isdecimal() and len(number) < 7 else None
+    if experiment is None and len(what) >= 4:
+        commits = {outcome.commit: outcome.experiment for outcome in reversed(state.outcomes.values())}
+        commits |= {one.commit: one.number for one in state.experiments.values() if one.commit}
+        hits = {commits[commit] for commit in commits if commit.startswith(what.lower())}
+        if len(hits) == 1:
+            experiment = state.experiments[hits.pop()]
+        edits = [one for one in state.proposals if one.commit.startswith(what.lower())]
+        if experiment is None and len(edits) == 1:
+            return edits[0], state.experiment_of(edits[0].number)
+    if experiment is None:
+        last = max(state.experiments, default=0)
+        many = f", or a proposal, p1 to p{len(proposals)}" if proposals else ""
+        raise UsageError(f"{what}: no such experiment; name its number, 0 to {last}, or its commit{many}")
+    return proposals.get(experiment.proposal or 0), experiment
+
+
+def experiment_shown(experiment: Experiment, decision: Decision | None, commit: str) -> dict[str, Any]:
+    return {
+        "experiment": experiment.number,
+        "kind": str(experiment.kind),
+        "description": experiment.description,
+        "parent": experiment.parent,
+        "commit": commit or None,
+        "status": str(decision.status) if decision else "running",
+        "reason": decision.reason if decision else "",
+        "score": asdict(decision.score) if decision and decision.score else None,
+        "incumbent": decision.incumbent if decision else None,
+        "incumbent_score": asdict(decision.incumbent_score) if decision and decision.incumbent_score else None,
+        "probability_better": decision.probability if decision else None,
+        "metrics": decision.metrics if decision else {},
+    }
+
+
+def trial_shown(outcome: Outcome, paths: RunPaths) -> dict[str, Any]:
+    return {
+        "trial": outcome.trial,
+        "seed": outcome.seed,
+        "slot": outcome.slot,
+        "score": asdict(outcome.score) if outcome.score else None,
+        "crash": outcome.reason,
+        "traceback": outcome.traceback,
+        "marks": list(outcome.marks),
+        "metrics": outcome.metrics,
+        "footer": outcome.footer,
+        "speed": outcome.speed,
+        "log": str(paths.slot(outcome.slot).trial(outcome.trial).log),
+    }
+
+
+def tail_of(log: Path) -> str:
+    """The last lines of a log; '' where it is gone."""
+    try:
+        return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+    except OSError:
+        return ""

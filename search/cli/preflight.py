@@ -1,0 +1,201 @@
+"""Everything that is checked and settled before a search begins or goes on; nothing here changes anything."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import prepare
+from search.agent.smoke import Places
+from search.cli.options import cluster_slots, slot_count
+from search.core.recipe import read_recipe
+from search.core.space import check_space, load_space, parse_space
+from search.core.types import SearchError, Settings, UsageError
+from search.records.journal import check_tag, load_state
+from search.system.git import Repository
+from search.system.gpus import card_of, is_model, visible_gpus
+from search.task.scoring import majority_share
+from search.trial import sealed
+from search.trial.run import SlotSetup
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A search that can run.
+
+    slots: those that it begins with. most: those that it may have; None: as many as come. gpus: ids of this machine's
+    GPUs, none where slots are logical or on a cluster. dataset: where the data set is now. decided: experiments so far;
+    None for a fresh search.
+    """
+
+    settings: Settings
+    slots: int
+    most: int | None
+    gpus: list[str]
+    dataset: str
+    photos: int
+    repository: Path
+    git_folder: Path
+    decided: int | None = None
+    joined: bool = False  # a cluster
+
+    def slot_setup(self, unconfined: bool) -> SlotSetup:
+        """A slot's on this machine; its number, GPU and threads are filled in by the slot."""
+        return SlotSetup(
+            repository=str(self.repository),
+            run=str(self.repository / "runs" / self.settings.tag),
+            tag=self.settings.tag,
+            base=self.settings.base,
+            slot=0,
+            gpu="",
+            dataset=self.dataset,
+            fingerprint=self.settings.fingerprint,
+            seal=str(sealed.folder_of(self.settings)),
+            max_train_seconds=self.settings.max_train_seconds,
+            threads=1,
+            confine=not unconfined,
+        )
+
+    def places(self, unconfined: bool) -> Places:
+        """Where proposals are checked, and what they are not shown."""
+        root, cache = self.repository, prepare.cache_root() / self.settings.fingerprint
+        ray = (Path.home() / ".ray", Path(tempfile.gettempdir(), "ray"))  # a way out: it runs what it is told
+        secret = (
+            Path(self.dataset),
+            cache,
+            sealed.folder_of(self.settings),
+            self.git_folder,
+            root / ".git",
+            root / "runs",
+        )
+        threads = max((os.cpu_count() or 1) // 2, 1)
+        return Places(Path(self.dataset), threads, None if unconfined else (*secret, *ray))
+
+    @property
+    def told_slots(self) -> str:
+        """In words."""
+        if self.most is None or self.most > self.slots:
+            return f"{self.slots} slots, and {'all that join' if self.most is None else f'up to {self.most}'}"
+        return f"{self.slots} slots{'' if self.gpus or self.joined else ' (logical: no GPU here)'}"
+
+    def described(self, experiments: int | None) -> str:
+        """One line: what would run, with this limit."""
+        settings = self.settings
+        axes = parse_space(settings.space, settings.space_name).axes
+        verb = "would search" if self.decided is None else f"would go on, after {self.decided} experiments, with"
+        return (
+            f"{verb} {settings.tag}: {self.told_slots}, "
+            f"{settings.max_train_seconds:g} s a trial, {experiments or 'endless'} experiments, {len(axes)} axes of "
+            f"{settings.space_name}, agent {settings.agent}, data set {self.dataset} ({self.photos} photos, "
+            f"{settings.image_size} px)"
+        )
+
+
+def slots_here(options: argparse.Namespace, asked: str, cluster: int | None) -> tuple[int | None, int, list[str]]:
+    """(most slots, slots to begin with, this machine's GPUs). cluster: GPUs of the one that was joined. Raises
+    UsageError."""
+    if cluster is not None:
+        return *cluster_slots(asked, cluster), []
+    gpus = visible_gpus()
+    if options.gpu_model:
+        cards = {gpu: card_of(gpu) for gpu in gpus}
+        gpus = [gpu for gpu, card in cards.items() if is_model(card, options.gpu_model)]
+        if not gpus:
+            there = ", ".join(sorted({str(card["model"]) for card in cards.values()})) or "no GPU"
+            raise UsageError(f"--gpu-model {options.gpu_model}: this machine has {there}")
+    count = slot_count(asked, gpus)
+    return count, count, gpus
+
+
+def ready_to_begin(options: argparse.Namespace, repository: Repository, cluster: int | None = None) -> Ready:
+    """A fresh search, after every check. cluster: as in slots_here. Raises UsageError or SearchError."""
+    most, slots, gpus = slots_here(options, options.gpus or "auto", cluster)
+    tag = options.tag or time.strftime("%b%d").lower()
+    check_tag(repository, tag)
+    folder = repository.root / "runs" / tag
+    if folder.exists() and any(path.name != ".lock" for path in folder.iterdir()):
+        raise UsageError(f"{folder}: holds files of another search; move it away, or name another with --tag")
+    changed = repository.changed_files("train.py", "prepare.py")
+    if changed:
+        raise UsageError(
+            f"{', '.join(changed)}: changed and not committed; the search starts from HEAD, so commit or stash it first"
+        )
+    base = repository.commit_of("HEAD")
+    assert base is not None
+    try:
+        recipe = read_recipe(repository.file_at(base, "train.py"))
+    except SearchError as error:
+        raise UsageError(f"train.py at HEAD: {error}") from error
+    file = options.space if options.space.is_absolute() or options.space.exists() else repository.root / options.space
+    space = load_space(file)
+    check_space(space, recipe)
+    dataset = Path(os.path.abspath(options.dataset))
+    data = load_data(dataset)
+    settings = Settings(
+        tag=tag,
+        base=base,
+        dataset=str(dataset),
+        fingerprint=data.fingerprint,
+        image_size=data.image_size,
+        majority_bin_acc=majority_share(data),
+        space=file.read_text(encoding="utf-8"),
+        space_name=str(options.space),
+        seed=options.seed,
+        max_train_seconds=options.max_train_seconds,
+        slots=slots,
+        created=time.time(),
+        validation_photos=len(data.indices("validation")),
+        confirm_seeds=options.confirm_seeds,
+        allow_degenerate=options.allow_degenerate,
+        agent=options.agent,
+        gpu_dollars_per_hour=options.gpu_dollars_per_hour,
+        most_slots=most if cluster is not None else None,
+        gpu_model=options.gpu_model,
+    )
+    photos, root = len(data.labels), repository.root
+    git_folder, joined = repository.common_folder(), cluster is not None
+    return Ready(settings, slots, most, gpus, settings.dataset, photos, root, git_folder, None, joined)
+
+
+def ready_to_go_on(options: argparse.Namespace, repository: Repository, cluster: int | None = None) -> Ready:
+    """The search that --resume names, after every check; otherwise as ready_to_begin."""
+    state = load_state(repository, options.resume, "--resume ")
+    settings = state.settings
+    options.gpu_model = options.gpu_model or settings.gpu_model
+    before = str(settings.most_slots or "auto") if cluster is not None else str(settings.slots)
+    most, slots, gpus = slots_here(options, options.gpus or before, cluster)
+    dataset = Path(os.path.abspath(options.dataset or settings.dataset))
+    data = load_data(dataset)
+    if data.fingerprint != settings.fingerprint:
+        raise SearchError(
+            f"the data set {dataset} is not the one that search {settings.tag} began with; bring that one back, name "
+            "the folder that has it with --dataset, or start a fresh search"
+        )
+    return Ready(
+        settings,
+        slots,
+        most,
+        gpus,
+        str(dataset),
+        len(data.labels),
+        repository.root,
+        repository.common_folder(),
+        len(state.decisions),
+        cluster is not None,
+    )
+
+
+def load_data(dataset: Path) -> prepare.Data:
+    """The decoded data set. Raises SearchError where it cannot be used for a search."""
+    try:
+        data = prepare.load(dataset)
+    except prepare.DataError as error:
+        raise SearchError(str(error)) from error
+    for part in prepare.PARTS:
+        if not len(data.indices(part)):
+            raise SearchError(f"{dataset}: too few photos: the {part} part is empty")
+    return data

@@ -1,0 +1,156 @@
+"""The driver's machine as the others see it: what they need of the search is fetched here, and what they made is left.
+
+A trial that ran elsewhere leaves here just what one of this machine leaves: its commit under its ref, its log, its
+sealed predictions and, last of all, its outcome file. So whatever dies when, it counts as finished when that is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import prepare
+from search.cluster import git_packs
+from search.core.paths import Names, RunPaths
+from search.core.types import SearchError
+from search.system.git import Repository
+from search.trial import sealed
+from search.trial.run import write_json
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Where the driver's machine has what a search shares."""
+
+    repository: str
+    run: str
+    tag: str
+    base: str
+    seal: str
+    dataset: str
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What a trial leaves. outcome: by types.to_json. commits: a pack of what is new. log: what its log gained after
+    log_from bytes, by zlib. validation, test: its probabilities, float32 (n, 5); None where it gave none."""
+
+    outcome: dict[str, Any]
+    commits: bytes
+    log_from: int
+    log: bytes
+    validation: np.ndarray | None
+    test: np.ndarray | None
+
+    @property
+    def bytes(self) -> int:
+        arrays = [array.nbytes for array in (self.validation, self.test) if array is not None]
+        return len(json.dumps(self.outcome)) + len(self.commits) + len(self.log) + sum(arrays)
+
+
+class Depot:
+    """Every method may be called again after a call that was cut short, and from several threads at once."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+        self.repository = Repository(Path(shared.repository))
+        self.names, self.run = Names(shared.tag), RunPaths(Path(shared.run))
+        self.sent = self.received = self.trials = 0
+        self._counting = threading.Lock()
+
+    def _count(self, sent: int = 0, received: int = 0, trials: int = 0) -> None:
+        with self._counting:
+            self.sent, self.received, self.trials = self.sent + sent, self.received + received, self.trials + trials
+
+    def traffic(self) -> dict[str, int]:
+        """Bytes that went to other machines and came from them, without what Ray adds, and trials delivered."""
+        with self._counting:
+            return {"sent": self.sent, "received": self.received, "trials": self.trials}
+
+    # --- commits ---
+
+    def base(self) -> bytes:
+        """packs.snapshot of the search's first commit."""
+        data = git_packs.snapshot(self.repository, self.shared.base)
+        self._count(sent=len(data))
+        return data
+
+    def commits(self, wanted: str, had: list[str]) -> bytes:
+        """packs.pack of a commit, for a node that has the base and these."""
+        data = git_packs.pack(self.repository, wanted, [self.shared.base, *had])
+        self._count(sent=len(data))
+        return data
+
+    # --- trials ---
+
+    def mirror(self, slot: int, trial: str, running: dict[str, Any], log_from: int, log: bytes) -> None:
+        """What a trial on another machine is doing, so that status and --logs show it as one of this machine's.
+
+        log: what its log gained after log_from bytes, by zlib.
+        """
+        paths = self.run.slot(slot).trial(trial)
+        if paths.outcome.exists():
+            return  # a message that was under way for longer than its trial
+        for left in paths.root.parent.glob("*/running.json"):  # of a trial that was lost with its node
+            if left != paths.running:
+                left.unlink(missing_ok=True)
+        paths.root.mkdir(parents=True, exist_ok=True)
+        self._add_to_log(paths.log, log_from, log)
+        known = {name: value for name, value in running.items() if name != "pid"}  # of another machine's process
+        aside = paths.running.with_suffix(".partial")
+        aside.write_text(json.dumps(known))  # not synced to the disk: it is for a look, and comes again
+        os.replace(aside, paths.running)
+        self._count(received=len(log) + len(json.dumps(known)))
+
+    def _add_to_log(self, path: Path, start: int, compressed: bytes) -> None:
+        with path.open("r+b" if path.exists() else "wb") as stream:
+            stream.seek(start)
+            stream.write(zlib.decompress(compressed))
+
+    def deliver(self, parcel: Parcel) -> None:
+        """Takes in all that a trial left."""
+        told = parcel.outcome
+        paths = self.run.slot(told["slot"]).trial(told["trial"])
+        if paths.outcome.exists():
+            return
+        paths.root.mkdir(parents=True, exist_ok=True)
+        git_packs.unpack(self.repository, parcel.commits)
+        self.repository.set_ref(self.names.trial_ref(told["trial"]), told["commit"])
+        self.repository.set_ref(f"refs/heads/{self.names.slot_branch(told['slot'])}", told["commit"])
+        if parcel.validation is not None and parcel.test is not None:
+            sealed.store(Path(self.shared.seal), told["trial"], parcel.validation, parcel.test)
+        self._add_to_log(paths.log, parcel.log_from, parcel.log)
+        write_json(paths.outcome, told)
+        paths.running.unlink(missing_ok=True)
+        self._count(received=parcel.bytes, trials=1)
+
+    # --- the data set ---
+
+    def photos(self) -> list[tuple[str, int]]:
+        """(path below the data set, bytes) of every file that the data set consists of."""
+        return self._photos
+
+    @cached_property
+    def _photos(self) -> list[tuple[str, int]]:
+        dataset = Path(self.shared.dataset)
+        files = [path for path, _ in prepare.photo_files(dataset)]
+        files += [name for name in ("groups.csv", "manifest.json") if (dataset / name).exists()]
+        return [(path, (dataset / path).stat().st_size) for path in files]
+
+    def photo_bytes(self, paths: list[str]) -> list[bytes]:
+        """The files' contents. Raises SearchError for a path that is none of the data set's."""
+        dataset = Path(self.shared.dataset)
+        others = set(paths) - {path for path, _ in self._photos}
+        if others:
+            raise SearchError(f"not files of the data set: {', '.join(sorted(others)[:3])}")
+        found = [(dataset / path).read_bytes() for path in paths]
+        self._count(sent=sum(map(len, found)))
+        return found

@@ -1,0 +1,109 @@
+"""What goes on on a node beside its trials: it is made ready, watched, and left as it was found."""
+
+from __future__ import annotations
+
+import fcntl
+import platform
+import shutil
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from search.cluster.compatibility import versions_here
+from search.cluster.dataset import find_or_fetch
+from search.cluster.exchange import Depot
+from search.cluster.node import SearchFolder, cards, node_folder, node_name
+from search.cluster.preemption import notice
+from search.cluster.remote_trial import begin, deliver, forget, left_here, setup_at
+from search.system.git import clean_environment
+from search.system.process import end_guards
+from search.system.sandbox import is_available
+from search.trial.run import SlotSetup, running_guards
+
+ABANDONED_SECONDS = 86400.0
+FREE_SECONDS = 20.0  # a trial whose guard was ended frees its slot within
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a node is. cards: by node.cards. left: trials that ended here and were not delivered."""
+
+    name: str
+    host: str
+    cards: list[dict[str, Any]]
+    versions: dict[str, str]
+    confines: bool
+    left: list[str] = field(default_factory=list)
+
+
+def report(logical: int, folder: Path | None = None) -> Report:
+    """What this machine is. logical: slots of it where it has no GPU, as Ray counts them."""
+    name = node_name(folder or node_folder())
+    return Report(name, platform.node(), cards(logical), versions_here(), is_available())
+
+
+class Keeper:
+    """One for each node other than the driver's. setup: a slot's, with the driver's machine's paths."""
+
+    def __init__(self, search: str, setup: SlotSetup, logical: int, depot: Depot) -> None:
+        clean_environment()
+        self.setup, self.logical, self.depot = setup, logical, depot
+        self.home = node_folder()
+        self.folder = SearchFolder.of(self.home, search)
+        self.busy = threading.Lock()
+
+    def arrive(self) -> Report:
+        """What this node is, and has left over from an earlier time."""
+        self.folder.ending.unlink(missing_ok=True)
+        for left in self.home.glob("searches/*/photos"):  # of a search that died while it fetched them
+            if left != self.folder.photos and left.stat().st_mtime < time.time() - ABANDONED_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+        found = report(self.logical, self.home)
+        return Report(**{**vars(found), "left": [outcome.trial for outcome in left_here(self.folder)]})
+
+    def hand_over(self, trials: list[str]) -> list[str]:
+        """Delivers those of the left trials that are wanted still; forgets the others. Those delivered."""
+        setup, delivered = setup_at(self.folder, self.setup, ""), []
+        for outcome in left_here(self.folder):
+            if outcome.trial in trials:
+                deliver(setup, outcome, self.setup.base, self.depot)
+                delivered.append(outcome.trial)
+            else:
+                forget(setup, outcome)
+        return delivered
+
+    def get_ready(self) -> str:
+        """Makes the repository and the data set; where the data set is, or '' for in the cache. Raises SearchError."""
+        with self.busy:
+            begin(self.folder, self.setup.base, self.depot)
+            is_over = self.folder.ending.exists
+            return find_or_fetch(self.setup.dataset, self.setup.fingerprint, self.folder.photos, self.depot, is_over)
+
+    def notice(self) -> str:
+        """By notice.notice; also what shows that this node lives."""
+        return notice(self.home)
+
+    def end(self, wanted: list[str]) -> None:
+        """Ends what runs here and removes what the search does not need here any more. wanted: trials that begin again
+        when it goes on, unless they left an outcome."""
+        began = time.time()
+        self.folder.root.mkdir(parents=True, exist_ok=True)
+        self.folder.ending.touch()
+        end_guards(lambda: running_guards(self.folder.run))
+        deadline = time.monotonic() + FREE_SECONDS
+        for slot in self.folder.run.slots():
+            with slot.lock.open("w") as lock:
+                while time.monotonic() < deadline:  # its worker may still be writing an outcome
+                    try:
+                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        break
+                    except BlockingIOError:
+                        time.sleep(0.1)
+                shutil.rmtree(slot.tree, ignore_errors=True)
+        for outcome in left_here(self.folder):
+            if outcome.trial not in wanted or (outcome.crashed and outcome.ended >= began):  # of being ended
+                forget(setup_at(self.folder, self.setup, ""), outcome)
+        if self.busy.acquire(timeout=max(deadline - time.monotonic(), 1.0)) and not left_here(self.folder):
+            shutil.rmtree(self.folder.root, ignore_errors=True)

@@ -1,0 +1,186 @@
+"""Every path and ref of a search, as properties of one small class."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]  # the folder that has train.py and prepare.py
+
+
+def state_root() -> Path:
+    """Where searches keep what belongs to no repository: $AUTORESEARCH_STATE, or the user's folder of application
+    state."""
+    named = os.environ.get("AUTORESEARCH_STATE")
+    base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return Path(named).absolute() if named else base.absolute() / "autoresearch"
+
+
+@dataclass(frozen=True)
+class Names:
+    """Branches and refs of a tag, by their full names."""
+
+    tag: str
+
+    @property
+    def branch(self) -> str:
+        return f"autoresearch/{self.tag}"
+
+    def slot_branch(self, slot: int) -> str:
+        return f"autoresearch/{self.tag}-gpu{slot}"
+
+    @property
+    def incumbent_ref(self) -> str:
+        return f"refs/heads/{self.branch}"
+
+    @property
+    def inbox_ref(self) -> str:
+        return f"refs/heads/{self.branch}-inbox"
+
+    @property
+    def requests(self) -> str:
+        """Where other commands leave what they want of a running search."""
+        return f"{self.refs}/requests"
+
+    @property
+    def lock_files(self) -> tuple[str, ...]:
+        """Globs, below git's folder, of the lock files of this search's refs."""
+        return f"{self.refs}/**/*.lock", f"{self.incumbent_ref}.lock", f"{self.incumbent_ref}-gpu*.lock"
+
+    @property
+    def refs(self) -> str:
+        return f"refs/autoresearch/{self.tag}"
+
+    @property
+    def journal(self) -> str:
+        return f"{self.refs}/journal"
+
+    def trial_ref(self, trial: str) -> str:
+        return f"{self.refs}/trials/{trial}"
+
+    def proposal_ref(self, number: int) -> str:
+        return f"{self.refs}/proposals/{number:04d}"
+
+    def frontier_ref(self, step: int) -> str:
+        return f"{self.refs}/frontier/{step:04d}"
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Files of a search: runs/<tag>/… in the repository; none of them is in git."""
+
+    root: Path
+
+    @property
+    def lock(self) -> Path:
+        return self.root / ".lock"
+
+    @property
+    def results(self) -> Path:
+        return self.root / "results.tsv"
+
+    @property
+    def settings(self) -> Path:
+        return self.root / "settings.json"
+
+    @property
+    def trials(self) -> Path:
+        return self.root / "trials.jsonl"
+
+    @property
+    def decisions(self) -> Path:
+        return self.root / "decisions.jsonl"
+
+    @property
+    def proposals(self) -> Path:
+        return self.root / "proposals.jsonl"
+
+    @property
+    def audit(self) -> Path:
+        return self.root / "audit.json"
+
+    @property
+    def notes(self) -> Path:
+        """A person's, for the agent; read anew at each turn."""
+        return self.root / "notes.md"
+
+    @property
+    def summary(self) -> Path:
+        return self.root / "analysis_summary.json"
+
+    @property
+    def agent(self) -> Path:
+        """Folders of the agent's turns, and of smoke runs."""
+        return self.root / "agent"
+
+    @property
+    def study(self) -> Path:
+        return self.root / "optuna.db"
+
+    @property
+    def ray(self) -> Path:
+        return self.root / "ray"
+
+    def slot(self, number: int) -> SlotPaths:
+        return SlotPaths(self.root / f"gpu{number}", number)
+
+    def slot_results(self) -> list[Path]:
+        """The slots' results.tsv files that are there."""
+        return [slot.results for slot in self.slots() if slot.results.exists()]
+
+    def slots(self) -> list[SlotPaths]:
+        """The slots that have a folder, in order of their numbers."""
+        numbers = (p.name[3:] for p in self.root.glob("gpu*") if p.is_dir() and p.name[3:].isdigit())
+        return [self.slot(number) for number in sorted(map(int, numbers))]
+
+
+@dataclass(frozen=True)
+class SlotPaths:
+    """Files of one slot."""
+
+    root: Path
+    number: int
+
+    @property
+    def tree(self) -> Path:
+        return self.root / "tree"
+
+    @property
+    def results(self) -> Path:
+        return self.root / "results.tsv"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / ".lock"
+
+    @property
+    def trials(self) -> Path:
+        return self.root / "trials"
+
+    def trial(self, trial: str) -> TrialPaths:
+        return TrialPaths(self.trials / trial)
+
+
+@dataclass(frozen=True)
+class TrialPaths:
+    """Files of one trial, which the trial alone writes."""
+
+    root: Path
+
+    @property
+    def log(self) -> Path:
+        return self.root / "run.log"
+
+    @property
+    def running(self) -> Path:
+        return self.root / "running.json"
+
+    @property
+    def outcome(self) -> Path:
+        return self.root / "outcome.json"
+
+    @property
+    def scratch(self) -> Path:
+        """Its temporary files; gone with it."""
+        return self.root / "scratch"

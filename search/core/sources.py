@@ -1,0 +1,88 @@
+"""What the train.py of a search's commits hold: recipe, code, axes. Remembered, since commits never change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from search.core.axes import adapted
+from search.core.recipe import Field, code_id, identity, read_recipe, readings
+from search.core.space import Point, Space, parse_space
+from search.core.types import Experiment, Settings, Value
+
+
+class Commits:
+    """source_at: a commit's train.py. Parents are told by `begin_from`; the base has none."""
+
+    def __init__(self, settings: Settings, source_at: Callable[[str], str]) -> None:
+        self.base = settings.base
+        self.source_at = source_at
+        self._spaces: dict[str, Space] = {}
+        self._of_base = parse_space(settings.space, settings.space_name)
+        self._parents: dict[str, str] = {}
+        self._fields: dict[str, dict[str, Field]] = {}
+        self._codes: dict[str, str] = {}
+        self._readings: dict[str, dict[str, str]] = {}
+
+    def begin_from(self, commit: str, parent: str) -> None:
+        """Tells the commit that another one edits."""
+        if commit not in (parent, self.base):
+            self._parents[commit] = parent
+
+    def fields(self, commit: str) -> dict[str, Field]:
+        """The recipe's fields. Raises RecipeError where it cannot be read."""
+        if commit not in self._fields:
+            self._fields[commit] = read_recipe(self.source_at(commit))
+        return self._fields[commit]
+
+    def recipe(self, commit: str) -> dict[str, Value]:
+        return {name: field.value for name, field in self.fields(commit).items()}
+
+    def code(self, commit: str) -> str:
+        """By recipe.code_id."""
+        if commit not in self._codes:
+            self._codes[commit] = code_id(self.source_at(commit))
+        return self._codes[commit]
+
+    def readings(self, commit: str) -> dict[str, str]:
+        """By recipe.readings; the same for all commits of one code."""
+        code = self.code(commit)
+        if code not in self._readings:
+            self._readings[code] = readings(self.source_at(commit))
+        return self._readings[code]
+
+    def space(self, commit: str) -> Space:
+        """The axes of a commit's code: the search's, adapted by every edit on the way from the base."""
+        code = self.code(commit)
+        if code not in self._spaces:
+            step = self.edit_before(commit)
+            if step is None:
+                self._spaces[code] = self._of_base
+            else:
+                before, edited = step
+                self._spaces[code] = adapted(self.space(before), self.fields(before), self.fields(edited))
+        return self._spaces[code]
+
+    def edit_before(self, commit: str) -> tuple[str, str] | None:
+        """(the last commit of other code, the first of this one) on the way from the base; None for the base's code."""
+        for child, parent in self._line(commit):
+            if self.code(parent) != self.code(commit):
+                return parent, child
+        return None
+
+    def _line(self, commit: str) -> Iterator[tuple[str, str]]:
+        while (parent := self._parents.get(commit)) is not None:
+            yield commit, parent
+            commit = parent
+
+    def point(self, experiment: Experiment) -> Point:
+        """An experiment's whole recipe."""
+        if experiment.commit:
+            return self.recipe(experiment.commit)
+        return self.recipe(experiment.parent) | {change.axis: change.new for change in experiment.changes}
+
+    def code_of(self, experiment: Experiment) -> str:
+        return self.code(experiment.commit or experiment.parent)
+
+    def identity(self, experiment: Experiment) -> str:
+        """By recipe.identity: equal for two experiments that try the same."""
+        return identity(self.code_of(experiment), self.point(experiment))

@@ -1,0 +1,128 @@
+"""Which decision can be made now, and what it says: the keep rules, applied to what both sides of a race have. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from search.core.state import State
+from search.core.types import Decision, Outcome, Status
+from search.decide.posterior import Next
+from search.decide.races import Contest, contest, equal_within_error, is_simpler, mean_of, overtaken, scored
+from search.decide.rules import judge, memory_note
+from search.decide.speed import is_gpu, unequal_note
+from search.task.screening import mean_metrics
+
+SHORT = 7  # characters of a commit
+
+
+def next_decision(state: State, now: float) -> Decision | None:
+    """The first decision that can be made, None where all wait for trials. The baseline must not have crashed.
+
+    now: seconds since the epoch. A decision's time is later than the last one's, whatever the clock does: files are
+    merged by these times.
+    """
+    now = max(now, state.decisions[-1].time + 1e-3) if state.decisions else now
+    undecided = state.undecided()
+    if state.incumbent is None:  # the baseline's decision lets others follow
+        return _of_the_baseline(state, now) if undecided else None
+    fallen = overtaken(state)
+    if fallen is not None:
+        return _of_the_fallen(state, *fallen, now)
+    for number in undecided:
+        if state.seeds_in_flight(number):
+            continue
+        race = contest(state, number)
+        if race.need in (Next.DECIDE, Next.DROP):
+            return _of_a_race(state, race, now)
+    return None
+
+
+def _of_the_baseline(state: State, now: float) -> Decision:
+    ours = scored(state, 0)
+    made = _made(state, 0, Status.KEEP, "baseline", ours, now)
+    probes = {outcome.slot: float(outcome.speed.get("probe") or 0.0) for outcome in ours if is_gpu(outcome.machine)}
+    estimate = made.score.bin_acc if made.score else None
+    return replace(made, estimate=estimate, note=made.note or unequal_note(probes))
+
+
+def _of_the_fallen(state: State, incumbent: Decision, before: Decision, now: float) -> Decision:
+    """The incumbent's end: more seeds have shown that its predecessor is better."""
+    ours, theirs = scored(state, incumbent.experiment), scored(state, before.experiment)
+    one, other = mean_of(ours), mean_of(theirs)
+    assert one is not None and other is not None
+    reason = (
+        f"bin_acc {one.bin_acc - other.bin_acc:+.6f} below its predecessor {before.commit[:SHORT]}, "
+        f"over {len(ours)} seeds against {len(theirs)}"
+    )
+    return _made(state, incumbent.experiment, Status.DISCARD, reason, ours, now, before)
+
+
+def _of_a_race(state: State, race: Contest, now: float) -> Decision:
+    """What the rules say of a challenger whose race is over, by the means of what both sides have."""
+    incumbent = state.incumbent
+    assert incumbent is not None
+    number = race.challenger
+    ours, theirs = scored(state, number), scored(state, race.incumbent, race.machine or None)
+    score, held = mean_of(ours), mean_of(theirs)
+    if score is None or any(outcome.crashed for outcome in state.outcomes_of(number)):
+        return _made(state, number, Status.CRASH, race.out, ours, now, incumbent)
+    if race.out or held is None:
+        return _made(state, number, Status.DISCARD, race.out, ours, now, incumbent)
+    chance = None if race.probability is None else f"{race.probability:.0%}"
+    if race.need is Next.DROP:
+        gap = f"bin_acc {score.bin_acc - held.bin_acc:+.6f}"
+        reason = f"{gap} over {len(ours)} of its seeds: {chance} likely to be better"
+        return _made(state, number, Status.DISCARD, reason, ours, now, incumbent, race)
+    status, reason = judge(score, held)
+    simpler = (
+        status is Status.DISCARD
+        and is_simpler(ours, theirs)
+        and equal_within_error(state, number, race.machine or None)
+    )
+    if simpler:
+        status, reason = Status.KEEP, "equal within the standard error, and simpler"
+    if len(ours) > 1:
+        reason += f" over {len(ours)} seeds: {chance} likely to be better"
+    return _made(state, number, status, reason, ours, now, incumbent, race, simpler)
+
+
+def _made(
+    state: State,
+    number: int,
+    status: Status,
+    reason: str,
+    ours: list[Outcome],
+    now: float,
+    incumbent: Decision | None = None,
+    race: Contest | None = None,
+    simpler: bool = False,
+) -> Decision:
+    experiment = state.experiments[number]
+    first = min(state.outcomes_of(number), key=lambda outcome: outcome.seed)
+    score = None if status is Status.CRASH else mean_of(ours)
+    memory_gb = max((outcome.memory_mb or 0.0 for outcome in ours), default=0.0) / 1024 if score else 0.0
+    theirs = [] if incumbent is None else scored(state, incumbent.experiment)
+    slow = [note for outcome in ours if (note := outcome.speed.get("slow"))]
+    memory = memory_note(memory_gb, incumbent.memory_gb) if incumbent and score else ""
+    return Decision(
+        experiment=number,
+        status=status,
+        reason=reason,
+        commit=first.commit,
+        slot=first.slot,
+        score=score,
+        memory_gb=memory_gb,
+        description=experiment.description + (f" ({reason})" if status is Status.CRASH else ""),
+        incumbent=incumbent.commit if incumbent else first.commit,
+        incumbent_score=mean_of(theirs),
+        changes=experiment.changes,
+        seeds=tuple(outcome.seed for outcome in ours) or (first.seed,),
+        time=now,
+        note="; ".join(filter(None, [memory, *slow])),
+        incumbent_seeds=tuple(outcome.seed for outcome in theirs),
+        probability=race.probability if race else None,
+        estimate=race.estimate if race else None,
+        simpler=simpler,
+        metrics=mean_metrics([outcome.metrics for outcome in ours]),
+        proposal=experiment.proposal,
+    )

@@ -1,0 +1,1 @@
+"""One running search: the only writer."""

@@ -1,0 +1,401 @@
+"""The nodes of a search as its driver sees them: who is there, which slots they have, and what a lost one had begun.
+
+Runs in the driver's thread: `poll`, at every turn of Tune's loop, never waits for a node.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import ray
+
+from search.cluster.compatibility import differences
+from search.cluster.exchange import Depot, Shared
+from search.cluster.node import cards
+from search.cluster.node_manager import Keeper, Report, report
+from search.core.types import SearchError, Work
+from search.driver.coordinator import Coordinator
+from search.driver.nodes import Member, Phase, RemoteDepot, pinned_to
+from search.system.gpus import is_model
+from search.trial.run import SlotSetup
+from search.trial.sealed import id_of
+
+LOOK_SECONDS = 1.0
+NOTICE_SECONDS = 5.0
+EXPECTED_SECONDS = 60.0  # a GPU that was found is a slot within, or another job has it
+SETTLED_SECONDS = 120.0  # a node that does not say what it is in this time is not waited for
+DOUBT_SECONDS = 90.0  # Ray takes up to a minute to find that a node is out of reach
+LAST_GASP_SECONDS = 3.0  # what a dead raylet leaves behind may still answer for a moment
+AGAIN = "again"  # in place of an answer: its keeper is to be started again
+AGAIN_SECONDS = 10.0
+MOST_TRIES = 3
+MOST_FAILURES = 2
+RECONSIDER_SECONDS = 30.0
+HOME = "home"  # the driver's machine, whatever its name is today: it is where the repository is
+SEES_GPUS = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}}  # an actor without GPUs of its own
+MOST_LOST = 3  # a trial that lost so many nodes may be what they die of
+
+
+@dataclass
+class Doubt:
+    """A trial whose worker has gone: with its node, or alone?"""
+
+    work: Work
+    slot: int
+    ray_id: str
+    ping: Any = None
+    since: float = field(default_factory=time.monotonic)
+
+
+class Fleet:
+    """most: how many slots the search may have; None: all there are. model: part of a card's name that slots must
+    have, in any letter case; '' for any. setup: a slot's, on the driver's machine."""
+
+    def __init__(
+        self, coordinator: Coordinator, setup: SlotSetup, most: int | None, model: str = "", joined: bool = False
+    ) -> None:
+        self.coordinator, self.setup, self.most, self.model = coordinator, setup, most, model
+        self.joined = joined
+        self.home = ray.get_runtime_context().get_node_id()
+        self.members: dict[str, Member] = {}
+        self.doubts: list[Doubt] = []
+        self.reserved: dict[tuple[str, str], tuple[int, float]] = {}  # node and GPU -> number, until when expected
+        self._depot: Any = None
+        self._looked = 0.0
+        self._began = time.monotonic()
+        self._settled = self._enrolled = False
+        self._reconsidered = time.monotonic()
+        self.losses: Counter[tuple[int, int]] = Counter()  # by experiment and seed
+        self._numbered: set[str] = set()
+
+    # --- what slots need to know ---
+
+    @property
+    def excluded(self) -> list[str]:
+        """Ray's ids of nodes on which no ticket shall land."""
+        return sorted(filter(self.is_excluded, self.members))
+
+    @property
+    def settled(self) -> bool:
+        """Whether every node that was there at the start has said what it is and what it had left."""
+        late = time.monotonic() - self._began > SETTLED_SECONDS
+        told = bool(self.members) and all(m.phase is not Phase.ARRIVING for m in self.members.values())
+        self._settled = self._settled or late or told
+        return self._settled
+
+    def is_ready(self, ray_id: str) -> bool:
+        return ray_id in self.members and self.members[ray_id].phase is Phase.READY
+
+    def is_excluded(self, ray_id: str) -> bool:
+        return ray_id in self.members and self.members[ray_id].phase in (Phase.REFUSED, Phase.LEAVING)
+
+    def is_wanted(self, ray_id: str, gpu: str) -> bool:
+        """Whether the search has a use for this GPU, as far as its node has told."""
+        member = self.members.get(ray_id)
+        return member is None or member.report is None or is_model(member.card(gpu), self.model)
+
+    def slot_of(self, ray_id: str, gpu: str) -> int | None:
+        """The number of the slot that has come up there; None: it must wait until its node has told what it is."""
+        member = self.members.get(ray_id)
+        if not self.settled or member is None or member.report is None:
+            return None
+        card, key = member.card(gpu), (member.report.name, gpu)
+        number = self._number_of(*key)
+        self.reserved.pop(key, None)
+        self._expect()
+        self._enrolled = True
+        self.coordinator.enrol(number, *key, member.host, card["model"], card["memory_mb"])
+        return number
+
+    def place_of(self, ray_id: str) -> dict[str, Any] | None:
+        """What a slot's setup has of its node; None: the node has gone. home: whether it is the driver's machine."""
+        member = self.members.get(ray_id)
+        if member is None:
+            return None
+        shares = max(len(member.report.cards), 1) if member.report else 1
+        return {"home": member.keeper is None, "dataset": member.dataset, "shares": shares}
+
+    def _number_of(self, node: str, gpu: str) -> int:
+        if (node, gpu) in self.reserved:
+            return self.reserved[(node, gpu)][0]
+        taken = [number for number, _ in self.reserved.values()]
+        return self.coordinator.state.number_of(node, gpu, taken)
+
+    def _expect(self) -> None:
+        now = time.monotonic()
+        self.coordinator.expected = {number for number, until in self.reserved.values() if now < until}
+
+    # --- at every turn ---
+
+    def poll(self) -> None:
+        """Greets nodes that have come, goes on with those that get ready, and gives up those that have gone.
+
+        Raises SearchError where no node that there is can take part.
+        """
+        for member in list(self.members.values()):
+            self._go_on(member)
+        self._number()
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+        for ray_id, node in alive.items():
+            if ray_id not in self.members and node["Resources"].get("GPU", 0) >= 1:
+                self._greet(ray_id, node)
+        for ray_id in [ray_id for ray_id in self.members if ray_id not in alive]:
+            self._gone(self.members.pop(ray_id))
+        self._settle_doubts()
+        self._number()
+        self._expect()
+        refused = sorted((m.host, m.reason) for m in self.members.values() if m.phase is Phase.REFUSED)
+        if self.settled and not self._enrolled and len(refused) == len(self.members) > 0:
+            raise SearchError(f"no node can take part: {'; '.join(f'{host}: {reason}' for host, reason in refused)}")
+        if time.monotonic() - self._reconsidered > RECONSIDER_SECONDS:
+            self._reconsidered = time.monotonic()
+            self.coordinator.reconsider()
+
+    def _greet(self, ray_id: str, node: dict[str, Any]) -> None:
+        member = Member(ray_id, node["NodeManagerHostname"], int(node["Resources"]["GPU"]))
+        self.members[ray_id] = member
+        if ray_id == self.home:
+            member.dataset, member.phase = self.setup.dataset, Phase.READY
+            member.report = replace(report(member.logical), name=HOME)
+            if self.joined:  # Ray may have been started with other GPUs than this shell shows
+                seen = ray.remote(num_cpus=0)(cards).options(
+                    scheduling_strategy=pinned_to(ray_id), runtime_env=SEES_GPUS
+                )
+                member.report = replace(member.report, cards=ray.get(seen.remote(member.logical)))
+            self._check_model(member, member.report)
+            return
+        self._start_keeper(member)
+
+    def _start_keeper(self, member: Member) -> None:
+        keeper: Any = ray.remote(num_cpus=0, max_concurrency=4)(Keeper)  # type: ignore[call-overload]
+        placed = keeper.options(scheduling_strategy=pinned_to(member.ray_id), runtime_env=SEES_GPUS)
+        search = id_of(self.coordinator.settings)
+        member.keeper = placed.remote(search, self.setup, member.logical, RemoteDepot(self._depot_handle()))
+        member.phase = Phase.ARRIVING
+        self._ask(member, "arrive", lambda told: self._hear(member, told))
+
+    def _ask(self, member: Member, method: str, then: Callable[[Any], None], *arguments: Any) -> None:
+        member.waits_for, member.then = getattr(member.keeper, method).remote(*arguments), then
+        member.asked = time.monotonic()
+
+    def _go_on(self, member: Member) -> None:
+        waited = time.monotonic() - member.asked
+        if member.waits_for is None:
+            if member.keeper and member.phase is Phase.READY and waited > NOTICE_SECONDS:
+                self._ask(member, "notice", lambda told: self._heed(member, told))
+            return
+        if member.waits_for == AGAIN:
+            if waited > AGAIN_SECONDS:
+                self._start_keeper(member)
+            return
+        if not ray.wait([member.waits_for], timeout=0)[0]:
+            return
+        asked, member.waits_for = member.waits_for, None
+        try:
+            answer = ray.get(asked)
+        except ray.exceptions.RayTaskError as error:
+            if member.phase is not Phase.READY:  # that it could not tell of a notice is no reason
+                self._refuse(member, f"{type(error.cause).__name__}: {error.cause}")
+            return
+        except ray.exceptions.RayError:  # its keeper has died; whether its node has, ray.nodes() will tell
+            if member.tries >= MOST_TRIES:
+                self._refuse(member, "the search's keeper there dies again and again")
+            elif member.phase is not Phase.REFUSED:
+                member.tries, member.waits_for, member.asked = member.tries + 1, AGAIN, time.monotonic()
+            return
+        member.then(answer)
+
+    def _hear(self, member: Member, told: Report) -> None:
+        ours = self.members[self.home].report if self.home in self.members else report(0)
+        assert ours is not None
+        refused, other = differences(ours.versions, told.versions)
+        if refused:
+            self._refuse(member, f"{'; '.join(refused)}: trials there would not compare")
+            return
+        if other:
+            self.coordinator.tell(f"node    {member.host}: {'; '.join(other)}")
+        if self.setup.confine and ours.confines and not told.confines:
+            self.coordinator.tell(f"node    {member.host}: trials there are not confined: its kernel has no Landlock")
+        if not self._check_model(member, told):
+            return
+        if told.left:
+            lost = {work.trial_id for work in self._waiting_to_run()}
+            self._ask(member, "hand_over", lambda done: self._handed_over(member, told, done), sorted(lost))
+        else:
+            self._handed_over(member, told, [])
+
+    def _check_model(self, member: Member, told: Report) -> bool:
+        """Whether it has a card that is wanted; refused where it has not."""
+        if any(is_model(card, self.model) for card in told.cards):
+            return True
+        models = sorted({card["model"] or "logical GPUs" for card in told.cards})
+        self._refuse(member, f"it has {', '.join(models)}, not {self.model}")
+        return False
+
+    def _waiting_to_run(self) -> list[Work]:
+        """Begun work that nobody runs."""
+        in_flight = self.coordinator.in_flight
+        unfinished = self.coordinator.state.unfinished()
+        return [work for work in unfinished if (work.experiment.number, work.seed) not in in_flight]
+
+    def _handed_over(self, member: Member, told: Report, delivered: list[str]) -> None:
+        for work in self._waiting_to_run():
+            if work.trial_id in delivered:
+                self.coordinator.take_left(work)
+        member.phase, member.report = Phase.PREPARING, told
+        self._ask(member, "get_ready", lambda dataset: self._ready(member, dataset))
+
+    def _number(self) -> None:
+        """Gives new nodes' slots their numbers: in order, the driver's machine first, where all there are are used.
+
+        Where there are more, whichever come up first get the next numbers.
+        """
+        there = {m.ray_id: m.report for m in self.members.values() if m.report is not None}
+        if not self.settled or self._numbered >= set(there):
+            return
+        self._numbered |= set(there)
+        wanted = [
+            (ray_id != self.home, told.host, told.name, card["gpu"])
+            for ray_id, told in there.items()
+            for card in told.cards
+            if is_model(card, self.model) and not self.is_excluded(ray_id)
+        ]
+        if self.most is not None and len(wanted) > self.most:
+            return
+        until = time.monotonic() + EXPECTED_SECONDS
+        for _, _, node, gpu in sorted(wanted, key=lambda card: card[:3]):  # a node's own order within it
+            number = self._number_of(node, gpu)
+            if number not in self.coordinator.state.present:
+                self.reserved.setdefault((node, gpu), (number, until))
+        self._expect()
+
+    def _ready(self, member: Member, dataset: str) -> None:
+        member.dataset, member.phase = dataset, Phase.READY
+        self.coordinator.tell(f"node    {member.host} has joined, with {member.logical} GPUs")
+
+    def _heed(self, member: Member, told: str) -> None:
+        if told and member.phase is Phase.READY:
+            member.phase = Phase.LEAVING
+            self._forget(member)
+            self.coordinator.tell(f"node    {member.host}: {told}; nothing new begins there")
+
+    def _refuse(self, member: Member, reason: str) -> None:
+        member.phase, member.reason = Phase.REFUSED, reason
+        self._forget(member)
+        self.coordinator.tell(f"node    {member.host} is not used: {reason}")
+
+    def _forget(self, member: Member) -> None:
+        """Nobody waits for slots of it any more."""
+        for key in [key for key in self.reserved if member.report and key[0] == member.report.name]:
+            del self.reserved[key]
+        self._expect()
+
+    def _gone(self, member: Member) -> None:
+        """Its slots end by themselves, as Ray tells their tickets."""
+        if member.phase is not Phase.REFUSED:
+            self._forget(member)
+            self.coordinator.tell(f"node    {member.host} has gone")
+
+    # --- trials whose worker has gone ---
+
+    def doubt(self, work: Work, slot: int, ray_id: str) -> None:
+        """A trial's worker has died: alone, then it is a crash; or with its node, then the trial is run again."""
+        member = self.members.get(ray_id)
+        if ray_id == self.home:
+            self.coordinator.record(self.coordinator.lost_work(work, slot, "its slot's worker died"))
+        elif member is None or member.keeper is None:
+            self._lost(work, slot)
+        else:
+            self.doubts.append(Doubt(work, slot, ray_id))
+
+    def _settle_doubts(self) -> None:
+        for doubt in list(self.doubts):
+            member, waited = self.members.get(doubt.ray_id), time.monotonic() - doubt.since
+            if member and doubt.ping is None and waited > LAST_GASP_SECONDS:
+                doubt.ping = member.keeper.notice.remote()
+            answers = self._answers(doubt.ping) if member else False
+            if answers is False or waited > DOUBT_SECONDS:
+                self.doubts.remove(doubt)
+                self._lost(doubt.work, doubt.slot)
+            elif answers:
+                self.doubts.remove(doubt)
+                self.coordinator.record(self.coordinator.lost_work(doubt.work, doubt.slot, "its slot's worker died"))
+
+    @staticmethod
+    def _answers(ping: Any) -> bool | None:
+        """Whether a keeper has answered; None: not yet."""
+        if ping is None or not ray.wait([ping], timeout=0)[0]:
+            return None
+        try:
+            ray.get(ping)
+        except ray.exceptions.RayError:
+            return False
+        return True
+
+    def failed(self, work: Work, slot: int, ray_id: str, reason: str) -> None:
+        """A trial could not begin or be delivered, for no fault of its own: it is run again, and a node that fails
+        twice in a row is not used any more."""
+        self.coordinator.tell(f"gpu{slot}: {reason}")
+        member = self.members.get(ray_id)
+        if member is not None:
+            member.failures += 1
+            if member.failures >= MOST_FAILURES and member.phase is Phase.READY:
+                self._refuse(member, reason)
+        self._lost(work, slot)
+
+    def ended_well(self, ray_id: str) -> None:
+        """A trial there came to its end, whatever its outcome."""
+        if ray_id in self.members:
+            self.members[ray_id].failures = 0
+
+    def _lost(self, work: Work, slot: int) -> None:
+        run = (work.experiment.number, work.seed)
+        self.losses[run] += 1
+        if self.losses[run] > MOST_LOST:
+            reason = f"{self.losses[run]} nodes were lost, or failed, while it ran"
+            self.coordinator.record(self.coordinator.lost_work(work, slot, reason))
+        else:
+            self.coordinator.lost_with_its_node(work, slot)
+
+    # --- the depot, and the end ---
+
+    def _depot_handle(self) -> Any:
+        """Started with the first node that needs it, on the driver's machine."""
+        if self._depot is None:
+            options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": 8}
+            actor: Any = ray.remote(**options)(Depot)  # type: ignore[call-overload]
+            setup = self.setup
+            shared = Shared(setup.repository, setup.run, setup.tag, setup.base, setup.seal, setup.dataset)
+            self._depot = actor.options(scheduling_strategy=pinned_to(self.home)).remote(shared)
+        return self._depot
+
+    @property
+    def depot(self) -> RemoteDepot:
+        return RemoteDepot(self._depot_handle())
+
+    def traffic(self) -> dict[str, int]:
+        """By Depot.traffic; empty where no other node ever came."""
+        if self._depot is None:
+            return {}
+        try:
+            return dict(ray.get(self._depot.traffic.remote(), timeout=5))
+        except ray.exceptions.RayError:
+            return {}
+
+    def close(self, patience: float = 40.0) -> None:
+        """Ends the trials on other nodes, and removes from them what the search needs there no more. Call it when the
+        slots' actors have been ended."""
+        try:
+            wanted = [work.trial_id for work in self.coordinator.state.unfinished()]
+            asked = [member.keeper.end.remote(wanted) for member in self.members.values() if member.keeper]
+            if asked:
+                ray.wait(asked, num_returns=len(asked), timeout=patience)
+        except ray.exceptions.RayError:  # Ray has ended; what lies there is removed when the nodes join again
+            return

@@ -1,0 +1,280 @@
+"""Beside the search: asks the agent after each round, checks what is handed in, and passes on what other commands ask.
+
+Nothing here is waited for. Threads think and check; `poll`, in the driver's own thread, alone tells the coordinator.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from search.agent.agents import Agent, AgentPlan
+from search.agent.brief import facts_of, hints_of, written
+from search.agent.builtin.choose import Tried
+from search.agent.inbox import take_in
+from search.agent.smoke import Places, SmokeSetup, draw_photos
+from search.agent.turn import NEVER_BEGAN, NOTHING_LEFT, Assignment, Desk, ask, choose_and_check
+from search.agent.validate import Ground
+from search.core.types import GitError, Proposal, SearchError, Status, Turn
+from search.decide.plan import turn_is_due, unmerged
+from search.driver.coordinator import Coordinator
+from search.records.requests import Wish, handed_in, pending
+from search.report.frontier import noise_of
+from search.system.git import Repository
+from search.system.process import end_guards, end_of
+
+LOOK_SECONDS = 1.0  # between two looks at what others ask
+MOST_AT_ONCE = 4  # edits handed in that are checked at a time
+LARGEST_NOTES = 20_000  # bytes
+
+
+class Workshop:
+    """plan: None: no agent is asked. on_stop: called once when somebody asks the search to stop at once."""
+
+    def __init__(
+        self, coordinator: Coordinator, plan: AgentPlan | None, places: Places, on_stop: Callable[[], None]
+    ) -> None:
+        self.coordinator, self.plan, self.places, self.on_stop = coordinator, plan, places, on_stop
+        self.repository, self.names = coordinator.repository, coordinator.names
+        self.began = coordinator.since
+        self._results: queue.Queue[tuple[str, Proposal, bool]] = queue.Queue()  # the last: it was cut short
+        self._jobs: dict[str, threading.Thread] = {}  # by what they are about
+        self._guards: set[int] = set()
+        self._ended = threading.Event()
+        self._looked = 0.0
+        self._told: set[str] = set()
+        folder = coordinator.paths.agent
+        own = Repository(self.repository.root)
+        smoke = SmokeSetup(own, folder / "smoke", places.dataset, places.threads, places.secret)
+        self.desk = Desk(own, smoke, folder, self._guards.add, self._ended.is_set)
+
+    # --- in the driver's thread ---
+
+    def poll(self) -> None:
+        """Takes in what is ready and begins what is due. Raises what the coordinator raises."""
+        self._take_results()
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        self._quietly(self._heed_requests)
+        if self.coordinator.state.incumbent is not None and not self.coordinator.stopping:
+            self._quietly(self._begin_handed_in)
+        state = self.coordinator.state
+        if state.incumbent is None or self.coordinator.stopping:
+            return
+        if self.plan and turn_is_due(state, self.plan.per_round, self.coordinator.limit) and self._can_be_asked():
+            self._begin_turn(self.plan)
+
+    def close(self) -> None:
+        """Ends whatever thinks or is checked; what had come by then is taken in."""
+        self._ended.set()
+        end_guards(lambda: list(self._guards))
+        for thread in self._jobs.values():
+            thread.join(timeout=20)
+        self._take_results()
+
+    def _take_results(self) -> None:
+        while True:
+            try:
+                about, proposal, is_cut_short = self._results.get_nowait()
+            except queue.Empty:
+                return
+            self._jobs.pop(about, None)
+            if is_cut_short and proposal.refused:
+                if not proposal.cost.dollars:
+                    continue  # it is asked for again
+                cut = f"cut short with the search: {proposal.refused}"
+                proposal = replace(proposal, turn=None, refused=cut)  # what it cost is not lost
+            self.coordinator.take(proposal)
+            if about.startswith(self.names.requests):
+                self._quietly(lambda: self.repository.delete_ref(about))  # noqa: B023  called at once
+
+    def _heed_requests(self) -> None:
+        known = {proposal.origin for proposal in self.coordinator.state.proposals}
+        for request in pending(self.repository, self.names):
+            if request.wish is Wish.PROPOSE:
+                if request.commit in known:  # a driver died before it could delete the ref
+                    self.repository.delete_ref(request.ref)
+                elif self._has_room(request.ref):
+                    self._start(request.ref, take_in, request.commit, "inbox", "", self._ground(), self.desk)
+                continue
+            if request.time >= self.began:  # what was asked of a driver that is gone is void
+                if request.wish is Wish.PAUSE:
+                    self.coordinator.pause(True)
+                elif request.wish is Wish.RESUME:
+                    self.coordinator.pause(False)
+                else:
+                    self.coordinator.stopping = True
+            self.repository.delete_ref(request.ref)
+            if request.wish is Wish.STOP_NOW and request.time >= self.began:
+                self.on_stop()
+
+    def _begin_handed_in(self) -> None:
+        known = {proposal.origin for proposal in self.coordinator.state.proposals}
+        for commit in handed_in(self.repository, self.names, self.coordinator.settings.base):
+            if commit not in known and self._has_room(commit):
+                self._start(commit, take_in, commit, "inbox", "", self._ground(), self.desk)
+        for decision in unmerged(self.coordinator.state, self.coordinator.commits):
+            if self._has_room(decision.commit):
+                idea = f"{decision.description} (as kept before, on top of what it beat)"
+                beaten = self._ground(decision.incumbent)
+                self._start(decision.commit, take_in, decision.commit, "merge", idea, beaten, self.desk)
+
+    def _has_room(self, about: str) -> bool:
+        checks = [name for name in self._jobs if not name.startswith("turn")]
+        is_free = about not in self._jobs and len(checks) < MOST_AT_ONCE
+        return is_free and self.coordinator.state.incumbent is not None
+
+    def _can_be_asked(self) -> bool:
+        assert self.plan is not None
+        if self.plan.agent is None:  # it is asked again once the incumbent is another
+            left = (self.coordinator.state.centre, NOTHING_LEFT)
+            return all((one.parent, one.refused) != left for one in self.coordinator.state.proposals)
+        if self.plan.dollars is None:
+            return True
+        proposals = self.coordinator.state.proposals
+        if any(is_untold(one) for one in proposals if one.author == self.plan.name):
+            return self._refuse(f"the agent {self.plan.name} did not tell what it cost: its budget cannot be kept")
+        spent = sum(one.cost.dollars or 0.0 for one in proposals)
+        if spent >= self.plan.dollars:
+            return self._refuse(f"the agent's budget is spent: {spent:.2f} of {self.plan.dollars:.2f} dollars")
+        return True
+
+    def _quietly(self, work: Callable[[], None]) -> None:
+        """What others want must not end the search; it is looked for again."""
+        try:
+            work()
+        except (GitError, OSError) as error:
+            self._tell_once(f"what is handed in could not be seen to: {error}")
+
+    def _refuse(self, line: str) -> bool:
+        self._tell_once(f"{line}; it is not asked again")
+        return False
+
+    def _tell_once(self, line: str) -> None:
+        if line not in self._told:
+            self._told.add(line)
+            self.coordinator.tell(line)
+
+    def _ground(self, commit: str = "") -> Ground:
+        """What edits are made from: a commit, the incumbent where none is named."""
+        centre, commits = commit or self.coordinator.state.centre, self.coordinator.commits
+        return Ground(centre, commits.source_at(centre), commits.space(centre), self.coordinator.identities())
+
+    def _begin_turn(self, plan: AgentPlan) -> None:
+        turn = self.coordinator.begin_turn(plan.name, plan.proposals)
+        ground = self._ground()
+        if plan.agent is None:
+            tried = self._tried()
+            for place in range(plan.proposals):
+                task = self._assignment(turn, place, ground, plan)
+                seed = f"{self.coordinator.settings.seed} {turn.number} {place}"
+                self._start(task.name, choose_and_check, task, self.desk, tried, seed)
+            return
+        brief = self._brief(ground)
+        for place in range(plan.proposals):
+            task = self._assignment(turn, place, ground, plan)
+            self._start(task.name, self._ask, plan.agent, task, brief)
+
+    def _tried(self) -> list[Tried]:
+        verdicts = self.coordinator.state.verdicts
+        found = []
+        for proposal in self.coordinator.state.proposals:
+            experiment = self.coordinator.state.experiment_of(proposal.number)
+            decision = verdicts.get(experiment.number) if experiment else None
+            if proposal.edit and (decision is not None or proposal.refused):
+                found.append(Tried(proposal.edit, decision is not None and decision.status is Status.KEEP))
+        return found
+
+    def _assignment(self, turn: Turn, place: int, ground: Ground, plan: AgentPlan) -> Assignment:
+        left = None
+        if plan.dollars is not None:
+            spent = sum(one.cost.dollars or 0.0 for one in self.coordinator.state.proposals)
+            left = (plan.dollars - spent) / plan.proposals
+        name = f"turn{turn.number:04d}-{place}"
+        kept = (self.repository.root,)
+        summary, secret = self._summary(), self.places.secret
+        return Assignment(name, turn.number, ground, "", summary, plan.seconds, left, kept, secret)
+
+    def _summary(self) -> str:
+        """analysis_summary.json, which another thread moves into place whole; '{}' where there is none."""
+        try:
+            return self.coordinator.paths.summary.read_text(errors="replace")
+        except OSError:
+            return "{}"
+
+    def _summary_values(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self._summary()))
+        except (ValueError, TypeError):  # somebody edited it
+            return {}
+
+    def _brief(self, ground: Ground) -> Callable[[], str]:
+        """Writes the brief, in the thread that needs it, of what is known now."""
+        state, paths = self.coordinator.state, self.coordinator.paths
+        scores = [outcome.score.bin_acc for outcome in state.outcomes_of(0) if outcome.score]
+        axes = [axis.name for axis in ground.space.axes]
+        facts = facts_of(state, noise_of(scores), axes, hints_of(self._summary_values()))
+        notes = end_of(paths.notes, LARGEST_NOTES)
+        named = {
+            "python": sys.executable,
+            "photos": str(self.desk.smoke.view),
+            "The rules in full": "program.md",
+            "Everything that is known so far": "analysis_summary.json",
+        }
+
+        def write() -> str:
+            def difference(old: str, new: str) -> str:
+                return self.desk.repository.difference(old, new, "train.py")
+
+            return written(facts, rules_of(self.desk.repository, ground.commit), notes, difference, named)
+
+        return write
+
+    # --- in threads ---
+
+    def _ask(self, agent: Agent, task: Assignment, brief: Callable[[], str]) -> Proposal:
+        draw_photos(self.desk.smoke)  # the brief names them
+        return ask(agent, replace(task, brief=brief()), self.desk)
+
+    def _start(self, about: str, work: Callable[..., Proposal], *given: object) -> None:
+        def run() -> None:
+            try:
+                made = work(*given)
+            except Exception as error:  # whatever goes wrong with an edit ends as a line, not as the search
+                made = _failed(error, given)
+            self._results.put((about, made, self._ended.is_set()))
+
+        self._jobs[about] = threading.Thread(target=run, daemon=True, name=about)
+        self._jobs[about].start()
+
+
+def is_untold(proposal: Proposal) -> bool:
+    """Whether it may have cost something that nobody knows: it answered, or was ended before it could tell."""
+    return proposal.cost.dollars is None and not proposal.refused.startswith(NEVER_BEGAN)
+
+
+def _failed(error: Exception, given: Sequence[object]) -> Proposal:
+    words = str(error) if isinstance(error, (SearchError, OSError)) else f"{type(error).__name__}: {error}"
+    task = next((one for one in given if isinstance(one, Assignment)), None)
+    agent = next((one.name for one in given if isinstance(one, Agent)), "builtin" if task else "inbox")
+    origin = "" if task else str(given[0])
+    parent = task.ground.commit if task else next(one.commit for one in given if isinstance(one, Ground))
+    reason = f"it could not be asked or checked: {words}"
+    return Proposal(0, agent, "", parent, refused=reason, turn=task.turn if task else None, origin=origin)
+
+
+def rules_of(repository: Repository, commit: str) -> str:
+    """The section Rules of program.md; '' where there is none."""
+    try:
+        text = repository.file_at(commit, "program.md")
+    except GitError:
+        return ""
+    _, _, rest = text.partition("\n## Rules\n")
+    return rest.partition("\n## ")[0].strip()

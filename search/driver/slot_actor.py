@@ -1,0 +1,107 @@
+"""A slot: the actor that has one GPU, and the desk at which it asks for its number and its work."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import replace
+from typing import Any
+
+import ray
+from ray import tune
+
+from search.cluster.node import SearchFolder, node_folder
+from search.cluster.remote_trial import run_away, setup_at
+from search.core.types import Experiment, SearchError, Work, from_json
+from search.driver.nodes import RemoteDepot
+from search.system.git import clean_environment
+from search.trial.run import run_trial
+
+CPUS_PER_TRIAL = 0.01  # a slot is a GPU; whole CPUs would leave slots idle on a small machine, silently
+NEW = "slot "  # before what a slot is called at the desk until it has a number
+NO_WORK: dict[str, Any] = {}
+NOT_USED = -1
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+class Desk:
+    """Where slots wait for their number, and then for their work. It keeps nothing that matters: after a restart the
+    slots ask again."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[str, tuple[Any, asyncio.Future[Any]]] = {}
+
+    async def _wait(self, who: str, about: Any) -> Any:
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.waiting[who] = (about, answer)
+        return await answer
+
+    async def number(self, ticket: str, ray_id: str, gpu: str) -> int:
+        """The number of the slot of this GPU, NOT_USED where it is none; waits until the driver knows."""
+        return int(await self._wait(NEW + ticket, (ray_id, gpu)))
+
+    async def ask(self, ticket: str, slot: int, ray_id: str) -> dict[str, Any]:
+        """The work of a ticket, NO_WORK where there is none for this slot; waits until the driver answers."""
+        return dict(await self._wait(ticket, (slot, ray_id)))
+
+    async def asking(self) -> dict[str, Any]:
+        """Who waits, and what it has told."""
+        return {who: about for who, (about, _) in self.waiting.items()}
+
+    async def answer(self, who: str, answer: Any) -> None:
+        if who in self.waiting:
+            self.waiting.pop(who)[1].set_result(answer)
+
+
+class Slot(tune.Trainable):
+    """The actor of one slot. A ticket is the slot's for as long as it lives, and each trial is one step of it.
+
+    A ticket for each trial would let Tune hand a slot's ticket to another one, and end the actor that is just starting
+    for it: where many slots end trials, a node that joins would hardly ever get a slot up.
+    """
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        elsewhere: dict[str, Any] = {}
+        if config["excluded"]:
+            elsewhere["bundle_label_selector"] = [{"ray.io/node-id": f"!in({','.join(config['excluded'])})"}]
+        return tune.PlacementGroupFactory([{"GPU": 1, "CPU": CPUS_PER_TRIAL}], **elsewhere)
+
+    def setup(self, config: dict[str, Any]) -> None:
+        clean_environment()
+        ids = [str(gpu) for gpu in ray.get_gpu_ids()]
+        self.gpu = ids[0] if ids else "0"
+        self.ray_id = ray.get_runtime_context().get_node_id()
+        self.tag, self.desk = config["setup"].tag, config["desk"]
+        self.depot: Any = RemoteDepot(config["depot"])  # the handle alone can be copied, as Tune does
+        self.search, self.of_driver = config["search"], config["setup"]
+        self.number: int = ray.get(self.desk.number.remote(self.trial_id, self.ray_id, self.gpu))
+
+    def step(self) -> dict[str, Any]:
+        """One trial: `ended` where it left an outcome at home, `failed` where it could not begin or be delivered."""
+        if self.number == NOT_USED:
+            return {"done": True}
+        answer = ray.get(self.desk.ask.remote(self.trial_id, self.number, self.ray_id))
+        if answer == NO_WORK:
+            return {"done": True}
+        work = Work(**(answer["work"] | {"experiment": from_json(Experiment, answer["work"]["experiment"])}))
+        place = answer["place"]
+        threads = max((os.cpu_count() or 1) // place["shares"], 1)
+        setup = replace(self.of_driver, slot=self.number, gpu=self.gpu, threads=threads)
+        if place["home"]:
+            run_trial(setup, work)
+            return {"done": False, "ended": True}
+        try:
+            run_away(setup_at(SearchFolder.of(node_folder(), self.search), setup, place["dataset"]), work, self.depot)
+        except (SearchError, OSError) as error:
+            return {"done": False, "failed": f"{type(error).__name__}: {error}"}
+        return {"done": False, "ended": True}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing to save: what a trial leaves is its outcome file and its commit."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing to load."""
+
+    def __repr__(self) -> str:
+        return f"gpu{self.number} ({self.tag})" if getattr(self, "number", NOT_USED) != NOT_USED else "slot"

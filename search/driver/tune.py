@@ -1,0 +1,229 @@
+"""Ray Tune's part: a Searcher that hands out empty tickets to slots, which ask for their work (search/slots.py).
+
+Tune alone decides which actor runs a ticket, and only the actor knows which GPU it has. So a ticket says nothing: the
+slot that got it asks at the desk, and the driver, at every turn of Tune's loop, answers those that have asked.
+"""
+
+from __future__ import annotations
+
+import gc
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from search.core.types import SearchError, Work, to_json
+from search.decide.plan import Pause
+from search.driver.coordinator import Coordinator
+from search.driver.fleet import Fleet
+from search.driver.nodes import pinned_to
+from search.driver.slot_actor import NEW, NO_WORK, NOT_USED, Desk, Slot
+from search.trial.sealed import id_of
+
+
+class RunEnded(BaseException):
+    """Leaves Tune's loop at once, also while slots are busy: an Exception would wait for their trials to end."""
+
+
+class Tickets(Searcher):
+    """Hands out a ticket for every slot that there may be, and tells the coordinator how each of their trials ended."""
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        fleet: Fleet,
+        held: Callable[[], AbstractContextManager[None]] = nullcontext,
+        beside: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(metric="done", mode="max")
+        self.coordinator, self.fleet = coordinator, fleet
+        self.desk = Desk.options(scheduling_strategy=pinned_to(fleet.home)).remote()  # type: ignore[attr-defined]
+        self.search, self.tag = id_of(coordinator.settings), coordinator.names.tag
+        self.open: dict[str, Work | None] = {}  # tickets handed out, with what their slot runs now
+        self.slots: dict[str, tuple[int, str]] = {}  # of a ticket that has come up: its slot, and Ray's id of the node
+        self.unwanted: set[str] = set()  # tickets on GPUs that the search has no use for, and holds all the same
+        self.held = held  # while within, signals wait
+        self.beside = beside  # what else the driver does at every turn of Tune's loop
+        self.finished = False
+        self.failed: BaseException | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles what it is given, for a restore that is never asked for."""
+        return {}
+
+    def suggest(self, trial_id: str) -> Any:
+        if self.finished:
+            return Searcher.FINISHED
+        if self.fleet.most is not None and len(self.open) - len(self.unwanted) >= self.fleet.most:
+            return None
+        self.open[trial_id] = None
+        return {
+            "setup": self.fleet.setup,
+            "search": self.search,
+            "desk": self.desk,
+            "depot": self.fleet.depot.handle if self.fleet.joined else None,
+            "excluded": self.fleet.excluded,
+        }
+
+    def turn(self) -> None:
+        """What the driver does at every turn of Tune's loop. Raises what the coordinator raises."""
+        with self.held():
+            self.fleet.poll()
+        self.answer_all()
+        with self.held():
+            self.beside()
+
+    def answer_all(self) -> None:
+        """Answers every slot that waits, where there is something for it."""
+        asking: dict[str, Any] = ray.get(self.desk.asking.remote())
+        for who, (ray_id, gpu) in asking.items():
+            if who.startswith(NEW):
+                answer = self._number_for(who.removeprefix(NEW), ray_id, gpu)
+                if answer is not None:
+                    ray.get(self.desk.answer.remote(who, answer))
+        waiting = {who: about for who, about in asking.items() if not who.startswith(NEW)}
+        for ticket, (slot, ray_id) in sorted(waiting.items(), key=lambda item: item[1]):
+            told = self._answer_for(ticket, slot, ray_id)
+            if told is not None:
+                ray.get(self.desk.answer.remote(ticket, told))
+
+    def _number_for(self, ticket: str, ray_id: str, gpu: str) -> int | None:
+        """None: it must wait."""
+        if ticket not in self.open or self.fleet.is_excluded(ray_id):
+            return NOT_USED
+        if not self.fleet.is_wanted(ray_id, gpu):
+            self.unwanted.add(ticket)
+            return None
+        with self.held():
+            number = self.fleet.slot_of(ray_id, gpu)
+        if number is not None:
+            self.slots[ticket] = (number, ray_id)
+        return number
+
+    def _answer_for(self, ticket: str, slot: int, ray_id: str) -> dict[str, Any] | None:
+        """None: it must wait."""
+        place = self.fleet.place_of(ray_id)
+        if ticket not in self.open or place is None or (self.open[ticket] is None and self.fleet.is_excluded(ray_id)):
+            return NO_WORK
+        work = self.open[ticket] or (self._work_for(ticket, slot) if self.fleet.is_ready(ray_id) else None)
+        if isinstance(work, Pause):
+            return NO_WORK
+        return None if work is None else {"work": to_json(work), "place": place}
+
+    def _work_for(self, ticket: str, slot: int) -> Work | Pause | None:
+        with self.held():
+            work = self.coordinator.next_work(slot)
+            if work is Pause.WAIT:
+                return None
+            if isinstance(work, Work):
+                self.open[ticket] = work
+            else:
+                self.finished = True
+        return work
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A trial of a slot has come to its end."""
+        work = self.open.get(trial_id)
+        if work is None or trial_id not in self.slots:
+            return
+        self.open[trial_id] = None
+        slot, ray_id = self.slots[trial_id]
+        try:
+            with self.held():
+                if "failed" in result:
+                    self.fleet.failed(work, slot, ray_id, result["failed"])
+                else:
+                    self.fleet.ended_well(ray_id)
+                    self.coordinator.record(self.coordinator.lost_work(work, slot, "its outcome has gone"))
+        except Exception as failure:  # an exception in a hook would end Tune with a traceback of its own
+            self.failed = self.failed or failure
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A slot has come to its end."""
+        work = self.open.pop(trial_id, None)
+        self.unwanted.discard(trial_id)
+        slot, ray_id = self.slots.pop(trial_id, (NOT_USED, ""))
+        if slot == NOT_USED or self.finished:
+            return
+        try:
+            with self.held():
+                if slot not in {number for number, _ in self.slots.values()}:  # its node is not back already
+                    self.coordinator.leave(slot, "its worker has gone" if error else "its node is not used any more")
+                if work is not None:
+                    self.fleet.doubt(work, slot, ray_id)
+        except Exception as failure:  # as above
+            self.failed = self.failed or failure
+
+    def save(self, checkpoint_path: str) -> None:
+        """State comes from the journal, never from Tune's files."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """See save."""
+
+
+class EveryTurn(tune.Callback):
+    """Answers the slots at every turn of Tune's loop, about ten times a second, and ends the run where it must."""
+
+    def __init__(self, tickets: Tickets) -> None:
+        self.tickets = tickets
+
+    def __getstate__(self) -> dict[str, Any]:
+        """As for Tickets."""
+        return {}
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        try:
+            if self.tickets.failed is None:
+                self.tickets.turn()
+        except ray.exceptions.RayError as failure:
+            told = f"Ray failed: {' '.join(str(failure).split())}; begin again with --resume {self.tickets.tag}"
+            self.tickets.failed = SearchError(told)
+        except Exception as failure:
+            self.tickets.failed = failure
+        if self.tickets.failed is not None or self.tickets.finished:
+            raise RunEnded
+
+
+def end_slots() -> None:
+    """Ends the slots' actors at once; trials end with them, and say nothing. Call it when run_search has returned."""
+    gc.collect()  # Tune holds its actors, and lets go of them when it is itself let go of
+
+
+def run_search(tickets: Tickets, storage: Path) -> None:
+    """Runs the whole search as one Tune run. Raises the error that ended it, if one did.
+
+    storage: where Tune puts files that nobody needs; those of an earlier session are removed.
+    """
+    shutil.rmtree(storage, ignore_errors=True)
+    storage.mkdir(parents=True)
+    tuner = tune.Tuner(
+        Slot,
+        tune_config=tune.TuneConfig(
+            search_alg=tickets,
+            num_samples=-1,
+            reuse_actors=False,  # a ticket is its slot's for life
+            metric="done",
+            mode="max",
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(storage),
+            verbose=0,
+            callbacks=[EveryTurn(tickets)],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+        ),
+    )
+    try:
+        tuner.fit()
+    except RunEnded:
+        pass
+    except (ray.exceptions.RayError, tune.TuneError) as error:
+        raise SearchError(f"Ray failed: {' '.join(str(error).split())[:500]}") from error
+    if tickets.failed is not None:
+        raise tickets.failed from None

@@ -1,0 +1,1 @@
+"""What lasts: the journal, the ledgers, results.tsv, requests."""

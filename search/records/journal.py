@@ -1,0 +1,54 @@
+"""Which names a search may have, and which searches there are."""
+
+from __future__ import annotations
+
+import re
+
+from search.core.paths import Names
+from search.core.state import State, rebuild
+from search.core.types import UsageError
+from search.system.git import Repository
+
+TAG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,58}[A-Za-z0-9])?")
+SUFFIX = re.compile(r"^(.+)-(?:gpu\d+|inbox)$")  # of a search's further branches
+
+
+def check_tag(repository: Repository, tag: str) -> None:
+    """Raises UsageError where the tag is no name for a search, or collides with a branch or another search."""
+    if not TAG.fullmatch(tag) or ".." in tag or tag.endswith(".lock"):
+        raise UsageError(f"--tag {tag!r}: letters, digits, '.', '_' and '-', at most 60, as in nov23")
+    names = Names(tag)
+    heads = repository.refs("refs/heads/")
+    others = repository.refs("refs/autoresearch/")
+    if names.journal in others:
+        raise UsageError(
+            f"--tag {tag}: a search of this name exists; go on with it: --resume {tag}, or name another with --tag"
+        )
+    own_heads = re.compile(rf"refs/heads/{re.escape(names.branch)}(-gpu\d+|-inbox)?(/.*)?$")
+    own_refs = re.compile(rf"refs/autoresearch/{re.escape(tag)}(-gpu\d+|-inbox)?/")
+    taken = [ref for ref in heads if own_heads.match(ref) or ref == "refs/heads/autoresearch"]
+    taken += [ref for ref in others if own_refs.match(ref)]
+    parent = SUFFIX.match(tag)
+    if parent:
+        other = Names(parent[1])
+        taken += [ref for ref in (*heads, *others) if ref == other.incumbent_ref or ref.startswith(other.refs + "/")]
+    if taken:
+        raise UsageError(f"--tag {tag}: its names collide with {taken[0]}; name another with --tag")
+
+
+def searches(repository: Repository) -> list[str]:
+    """The tags of the searches that there are, the one that did something last first."""
+    lines = repository.run("for-each-ref", "--sort=-committerdate", "--format=%(refname)", "refs/autoresearch/")
+    return [ref.split("/")[2] for ref in lines.splitlines() if ref.endswith("/journal")]
+
+
+def load_state(repository: Repository, tag: str, flag: str = "") -> State:
+    """The state of a search, from its journal. Raises UsageError where there is none of this name.
+
+    flag: what the user gave the name with, for the message.
+    """
+    records = repository.read_records(Names(tag).journal)
+    if not records:
+        there = ", ".join(searches(repository)) or "none yet; begin one: python -m search.launch --gpus 4"
+        raise UsageError(f"{flag}{tag}: no such search; there are {there}")
+    return rebuild(records)

@@ -1,0 +1,137 @@
+"""What the sealed test images say of the incumbent and the baseline: an audit, for programs and for people."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import prepare
+from search.core.state import State
+from search.core.types import Decision, SearchError
+from search.decide.races import scored
+from search.report.evidence import resampled_means
+from search.task.screening import mean_metrics, rightly_told, screen
+from search.trial import sealed
+from search.trial.scorer import Labels
+
+FLIPS = 10_000
+POWER = 1.959964 + 0.841621  # of a two-sided test at 5 % that finds four of five
+
+
+def permutation_p(of_photos: np.ndarray) -> float:
+    """Of a two-sided paired randomisation test (Fisher, 1935): the signs of the photos' differences are flipped at
+    random, 10,000 times; the same every time. of_photos: (n,), each photo's difference, the mean over seeds."""
+    seen = abs(of_photos.sum())
+    signs = np.random.default_rng(0).integers(0, 2, (FLIPS, len(of_photos)), dtype=np.int8) * 2 - 1
+    return float(((np.abs(signs @ of_photos) >= seen - 1e-12).sum() + 1) / (FLIPS + 1))
+
+
+def smallest_gain(of_photos: np.ndarray, bin_acc: float) -> float:
+    """The gain in bin_acc that a paired test on so many photos finds four times in five, two-sided at 5 %.
+
+    From the spread of the photos' differences; where there are none, from that of two independent models as good.
+    """
+    spread = float(of_photos.std()) or math.sqrt(2 * bin_acc * (1 - bin_acc))
+    return POWER * spread / math.sqrt(len(of_photos))
+
+
+class Side:
+    """The incumbent, or the baseline, with what its seeds gave."""
+
+    def __init__(self, state: State, decision: Decision, folder: Path, labels: Labels) -> None:
+        self.commit = decision.commit[:7]
+        self.description = decision.description
+        self.test: dict[int, np.ndarray] = {}  # by seed: rightly told or not
+        validation, metrics = [], []
+        for outcome in scored(state, decision.experiment):
+            kept = sealed.read(folder, outcome.trial)
+            if kept is None:
+                continue
+            self.test[outcome.seed] = rightly_told(kept[1], labels.test).astype(float)
+            validation.append(float(rightly_told(kept[0], labels.validation).mean()))
+            metrics.append(screen(kept[1], labels.test))
+        if not self.test:
+            raise SearchError(f"the sealed results of {self.commit} are not in {folder}: nothing can be opened")
+        self.test_bin_acc = float(np.mean([right.mean() for right in self.test.values()]))
+        self.validation_bin_acc = float(np.mean(validation))
+        self.rates = mean_metrics(metrics)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "commit": self.commit,
+            "description": self.description,
+            "seeds": len(self.test),
+            "test_bin_acc": round(self.test_bin_acc, 6),
+            "validation_bin_acc": round(self.validation_bin_acc, 6),
+            "validation_above_test": round(self.validation_bin_acc - self.test_bin_acc, 6),
+            "test": self.rates,
+        }
+
+
+def opened(state: State, folder: Path, labels: Labels) -> dict[str, Any]:
+    """What the test photos say of the incumbent and the baseline, as JSON.
+
+    Raises SearchError where sealed results are gone.
+    """
+    if state.incumbent is None:
+        raise SearchError("there is no baseline yet: nothing to open the test photos for")
+    incumbent, baseline = (Side(state, decision, folder, labels) for decision in (state.incumbent, state.frontier[0]))
+    shared = sorted(set(incumbent.test) & set(baseline.test))
+    if shared:
+        values = np.array([incumbent.test[seed] - baseline.test[seed] for seed in shared])
+    else:
+        means = [np.mean(list(side.test.values()), axis=0) for side in (incumbent, baseline)]
+        values = (means[0] - means[1])[None]
+    of_photos = values.mean(0)
+    low, high = np.percentile(resampled_means(values), [2.5, 97.5])
+    infected = prepare.is_infected(labels.test)
+    return {
+        "opened": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "test_photos": len(labels.test),
+        "test_infected": int(infected.sum()),
+        "not_infected_share": round(float((~infected).mean()), 6),
+        "incumbent": incumbent.as_json(),
+        "baseline": baseline.as_json(),
+        "gain": round(float(of_photos.mean()), 6),
+        "gain_interval": [round(float(low), 6), round(float(high), 6)],
+        "p_value": round(permutation_p(of_photos), 5),
+        "shared_seeds": len(shared),
+        "smallest_gain": round(smallest_gain(of_photos, incumbent.test_bin_acc), 6),
+        "experiments": sum(experiment.number != 0 for experiment in state.experiments.values()),
+        "trials": len(state.outcomes),
+    }
+
+
+def told(tag: str, found: dict[str, Any]) -> str:
+    """The audit for people."""
+    lines = [
+        f"# Audit of {tag}, opened on {found['opened']}",
+        "",
+        f"{found['test_photos']} test photos, {found['test_infected']} infected; no trial was given their labels, and "
+        f"nothing was chosen by them over {found['experiments']} experiments ({found['trials']} trials).",
+        f'Always answering "not infected" gets {found["not_infected_share"]:.4f} there.',
+        "",
+    ]
+    for name in ("baseline", "incumbent"):
+        side = found[name]
+        rates = ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in side["test"].items())
+        lines += [
+            f"{name:9} `{side['commit']}` bin_acc {side['test_bin_acc']:.4f} on test, "
+            f"{side['validation_bin_acc']:.4f} on validation ({side['validation_above_test']:+.4f}), "
+            f"{side['seeds']} seeds: {side['description']}",
+            f"          {rates}",
+        ]
+    low, high = found["gain_interval"]
+    over = f" over the {found['shared_seeds']} seeds that both ran" if found["shared_seeds"] else ""
+    lines += [
+        "",
+        f"Gain on test{over}: {found['gain']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f} (over photos and seeds; "
+        f"Owen, 2007), p {found['p_value']:.4f} (paired randomisation test over photos).",
+        f"So many photos can show a gain of {found['smallest_gain']:.4f} or more (four times in five, at 5 %).",
+        "The test photos are spent for this search: what it finds from here on needs others.",
+    ]
+    return "\n".join(lines)

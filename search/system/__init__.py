@@ -1,0 +1,1 @@
+"""The machine and git: processes, confinement, GPUs, files."""

@@ -1,0 +1,276 @@
+"""Every git command of the search, through GitPython; the user's settings and hooks are neither used nor changed."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import git
+
+from search.core.types import GitError
+
+SETTINGS = (
+    "core.filesRefLockTimeout=10000",  # milliseconds: a gc of the user's holds locks for a moment
+    "core.packedRefsTimeout=10000",
+    "core.fsync=objects,reference",  # a record is on the disk, whatever happens to the machine
+    "log.showSignature=false",
+    "gc.auto=0",  # a gc beside another corrupted repositories; the search never starts one
+    "maintenance.auto=false",
+    "core.hooksPath=/dev/null",
+    "commit.gpgSign=false",
+    "core.autocrlf=false",
+    "i18n.commitEncoding=utf-8",
+    "i18n.logOutputEncoding=utf-8",
+    "core.quotePath=false",
+    "advice.detachedHead=false",
+)
+LEAKING_VARIABLES = (
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_COMMON_DIR",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_PREFIX",
+    "GIT_NAMESPACE",
+    "GIT_CEILING_DIRECTORIES",
+)
+SHORT = 7
+LOCK_SECONDS = 3.0  # git holds a ref's lock for milliseconds
+
+
+def clean_environment() -> None:
+    """Forgets the git variables of this process, which a hook or an alias may have set for another repository."""
+    for name in LEAKING_VARIABLES:
+        os.environ.pop(name, None)
+
+
+class Repository:
+    """The user's repository, or one worktree of it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._git = git.Git(str(root))
+
+    def run(self, *arguments: str, author: str = "search", stdin: str | None = None) -> str:
+        """One git command's output, without the last newline. Raises GitError with git's own words."""
+        if stdin is not None:
+            return self.pipe(stdin.encode(), *arguments, author=author).decode().rstrip("\n")
+        with self._told(arguments):
+            command = ["git", *self._settings, *arguments]
+            return str(self._git.execute(command, env=self._environment(author), strip_newline_in_stdout=True))
+
+    def pipe(self, data: bytes, *arguments: str, author: str = "search") -> bytes:
+        """What one git command makes of data. Raises as run does."""
+        with self._told(arguments):
+            command = ["git", *self._settings, *arguments]
+            process = self._git.execute(command, env=self._environment(author), as_process=True, istream=-1)
+            output, errors = process.communicate(data)
+            if process.returncode:
+                raise git.GitCommandError(command, process.returncode, errors)
+            return bytes(output)
+
+    _settings = tuple(part for setting in SETTINGS for part in ("-c", setting))
+
+    @staticmethod
+    def _environment(author: str) -> dict[str, str]:
+        identity = {"NAME": f"autoresearch {author}", "EMAIL": "autoresearch@localhost"}
+        environment = {f"GIT_{who}_{key}": value for who in ("AUTHOR", "COMMITTER") for key, value in identity.items()}
+        return environment | {"GIT_TERMINAL_PROMPT": "0"}
+
+    @staticmethod
+    @contextmanager
+    def _told(arguments: tuple[str, ...]) -> Iterator[None]:
+        """Turns what GitPython raises into GitError."""
+        try:
+            yield
+        except git.GitCommandNotFound as error:
+            raise GitError("git is not installed, or not on the PATH") from error
+        except git.GitCommandError as error:
+            words = " ".join(str(error.stderr or error).split())
+            raise GitError(f"git {' '.join(arguments[:3])}: {words}") from error
+
+    # --- reading ---
+
+    def commit_of(self, name: str) -> str | None:
+        """The full hash of the commit that a ref or hash names, or None."""
+        try:
+            return self.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+        except GitError:
+            return None
+
+    def file_at(self, commit: str, path: str) -> str:
+        """A file's text at a commit."""
+        return self.run("show", f"{commit}:{path}") + "\n"
+
+    def refs(self, prefix: str) -> dict[str, str]:
+        """Full names of the refs below a prefix, and what they point to."""
+        lines = self.run("for-each-ref", "--format=%(refname) %(objectname)", prefix).splitlines()
+        return {name: commit for name, _, commit in (line.partition(" ") for line in lines)}
+
+    def changed_files(self, *paths: str) -> list[str]:
+        """Those of the paths with changes that are not committed."""
+        lines = self.run("status", "--porcelain", "--untracked-files=all", "--", *paths).splitlines()
+        return [line[3:] for line in lines]
+
+    def difference(self, old: str, new: str, path: str) -> str:
+        """What changed in a file from one commit to another, as a patch."""
+        return self.run("diff", "--no-color", "--no-ext-diff", old, new, "--", path)
+
+    def parents_of(self, commit: str) -> list[str]:
+        return self.run("rev-list", "--parents", "--max-count=1", commit).split()[1:]
+
+    def message_of(self, commit: str) -> str:
+        return self.run("show", "--no-patch", "--format=%B", commit).strip()
+
+    # --- edits without a worktree ---
+
+    def commit_edit(self, parent: str, path: str, text: str, message: str, author: str) -> str:
+        """A commit that differs from its parent in one file at the top; its hash. No ref names it yet."""
+        blob = self.run("hash-object", "-w", "--stdin", stdin=text)
+        entries = self.run("ls-tree", parent).splitlines()
+        others = [entry for entry in entries if entry.partition("\t")[2] != path]
+        tree = self.run("mktree", stdin="\n".join([*others, f"100644 blob {blob}\t{path}"]) + "\n")
+        return self.run("commit-tree", tree, "-p", parent, "-F", "-", stdin=message, author=author)
+
+    def empty_commit(self, message: str) -> str:
+        """A commit without files or parents; its hash. No ref names it yet."""
+        return self.run("commit-tree", self.run("mktree", stdin=""), "-F", "-", stdin=message)
+
+    def merged(self, base: str, ours: str, theirs: str) -> str | None:
+        """The text `ours` with what changed from `base` to `theirs`; None where the two conflict."""
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [Path(folder, name) for name in ("ours", "base", "theirs")]
+            for path, text in zip(paths, (ours, base, theirs), strict=True):
+                path.write_text(text)
+            try:
+                return self.run("merge-file", "-p", "--quiet", *map(str, paths)) + "\n"
+            except GitError:
+                return None
+
+    # --- refs and the journal ---
+
+    def set_ref(self, name: str, commit: str) -> None:
+        """Points a ref, by its full name, to a commit."""
+        self.run("update-ref", "-m", "autoresearch", name, commit)
+
+    def delete_ref(self, name: str) -> None:
+        self.run("update-ref", "-d", name)
+
+    def remove_abandoned_locks(self, *patterns: str) -> None:
+        """Removes what a killed git left locked; without, nothing could move these refs again.
+
+        patterns: of lock files, as globs below git's folder; only of refs that nobody else writes now. A git that
+        still runs is given LOCK_SECONDS to end.
+        """
+        for lock in (lock for pattern in patterns for lock in self.common_folder().glob(pattern)):
+            with suppress(FileNotFoundError):
+                time.sleep(max(0.0, min(LOCK_SECONDS, lock.stat().st_mtime + LOCK_SECONDS - time.time())))
+                lock.unlink()
+
+    def common_folder(self) -> Path:
+        """git's own folder, which all worktrees share."""
+        return Path(self.run("rev-parse", "--path-format=absolute", "--git-common-dir"))
+
+    def append_record(self, ref: str, record: dict[str, Any]) -> None:
+        """Adds one record to a journal: a chain of commits without files, each message ending with one line of JSON.
+
+        The ref moves only from where this call saw it, so that two writers cannot both succeed.
+        """
+        tip = self.commit_of(ref)
+        tree = self.run("mktree", stdin="")
+        parent = ["-p", tip] if tip else []
+        title = " ".join(str(record[key]) for key in ("event", "experiment", "number", "status") if key in record)
+        message = f"{title}\n\n{json.dumps(record, ensure_ascii=False)}"
+        commit = self.run("commit-tree", tree, *parent, "-F", "-", stdin=message)
+        self.run("update-ref", ref, commit, tip or "0" * 40)
+
+    def read_records(self, ref: str) -> list[dict[str, Any]]:
+        """The journal's records, oldest first; none where there is no journal."""
+        if self.commit_of(ref) is None:
+            return []
+        text = self.run("log", "--first-parent", "--reverse", "--format=%B%x00", ref)
+        return [json.loads(part.strip().rpartition("\n")[2]) for part in text.split("\0") if part.strip()]
+
+    # --- worktrees ---
+
+    def export(self, commit: str, folder: Path) -> None:
+        """A folder with a commit's files, as a repository of its own with one commit; made anew."""
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        with tempfile.NamedTemporaryFile(suffix=".tar") as archive:
+            self.run("archive", "--format=tar", "-o", archive.name, commit)
+            with tarfile.open(archive.name) as files:
+                files.extractall(folder, filter="tar")
+        own = Repository(folder)
+        own.run("init", "--quiet", "--initial-branch", "main")
+        own.run("add", "--all", "--force")
+        own.run("commit", "--quiet", "--no-verify", "--allow-empty", "-m", f"incumbent {commit}")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Adding worktrees in parallel fails in git itself: one at a time, over all processes of the search."""
+        with (self.common_folder() / "autoresearch.lock").open("w") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+
+    def slot_worktree(self, path: Path, branch: str, commit: str) -> Repository:
+        """The worktree at path, on the branch, at the commit, clean of all else; made anew where it is missing."""
+        tree = Repository(path)
+        if not self._is_worktree(path):
+            with self.lock():
+                shutil.rmtree(path, ignore_errors=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self.run("worktree", "prune")
+                self.run("worktree", "add", "--force", "--detach", str(path), commit)
+        tree.reset(branch, commit)
+        return tree
+
+    def _is_worktree(self, path: Path) -> bool:
+        if not (path / ".git").is_file():
+            return False
+        try:
+            found = Repository(path).run("rev-parse", "--path-format=absolute", "--show-toplevel", "--git-common-dir")
+            mine = self.run("rev-parse", "--path-format=absolute", "--git-common-dir")
+        except GitError:
+            return False
+        top, common = found.splitlines()
+        return Path(top).resolve() == path.resolve() and Path(common).resolve() == Path(mine).resolve()
+
+    def reset(self, branch: str, commit: str) -> None:
+        """Puts this worktree on the branch at the commit and removes everything else, ignored files too."""
+        git_folder = Path(self.run("rev-parse", "--path-format=absolute", "--git-dir"))
+        for leftover in ("index.lock", "HEAD.lock"):
+            (git_folder / leftover).unlink(missing_ok=True)
+        self.run("symbolic-ref", "HEAD", f"refs/heads/{branch}")
+        self.run("reset", "--hard", "--quiet", commit)
+        self.run("clean", "-ffdxq")
+
+    def commit_file(self, path: str, text: str, message: str, author: str) -> str:
+        """Writes and commits one file in this worktree; the new commit's hash."""
+        (self.root / path).write_text(text)
+        self.run("add", "--", path)
+        self.run("commit", "--quiet", "--no-verify", "--cleanup=verbatim", "-F", "-", author=author, stdin=message)
+        head = self.commit_of("HEAD")
+        assert head is not None
+        return head
+
+
+def find_repository(folder: Path) -> Repository:
+    """The repository that holds a folder. Raises GitError where there is none or it has no commit."""
+    try:
+        repository = Repository(Path(Repository(folder).run("rev-parse", "--show-toplevel")))
+    except GitError as error:
+        raise GitError(f"{folder} is not in a git repository: clone the project, or run git init and commit") from error
+    if repository.commit_of("HEAD") is None:
+        raise GitError(f"{repository.root} has no commit yet: commit train.py and prepare.py first")
+    return repository

@@ -1,0 +1,131 @@
+"""Which GPUs this machine has, and what a card says while a trial runs; without importing torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from statistics import fmean
+from types import TracebackType
+from typing import Any
+
+LOGICAL_SLOTS = 4  # of --gpus auto on a machine without GPUs
+SAMPLE_SECONDS = 2.0
+MIB = 2**20
+THROTTLED = 0x8 | 0x20 | 0x40 | 0x80  # NVML's reasons: hardware slowdown, software thermal, hardware thermal, brake
+
+
+def visible_gpus() -> list[str]:
+    """The ids of the GPUs that this process may use, in CUDA_VISIBLE_DEVICES' order where it is set."""
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is not None:
+        return [part.strip() for part in listed.split(",") if part.strip() and part.strip() != "-1"] if _smi() else []
+    return _smi()
+
+
+def _smi() -> list[str]:
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return []
+    try:
+        found = subprocess.run(
+            [command, "--query-gpu=index", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return found.stdout.split()
+
+
+def is_model(card: dict[str, Any], asked: str) -> bool:
+    """Whether a card, by card_of, has this in its name, in any letter case; '' is in any."""
+    return asked.lower() in str(card["model"]).lower()
+
+
+def card_of(gpu: str) -> dict[str, Any]:
+    """model and memory_mb of a GPU; '' and None where nothing tells them."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        by_index = gpu.isdecimal()
+        handle = pynvml.nvmlDeviceGetHandleByIndex(int(gpu)) if by_index else pynvml.nvmlDeviceGetHandleByUUID(gpu)
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle).total / 2**20
+        return {"model": str(pynvml.nvmlDeviceGetName(handle)), "memory_mb": round(memory, 1)}
+    except Exception:  # no package, or a card that says less
+        return {"model": "", "memory_mb": None}
+
+
+class GpuWatch:
+    """Samples one GPU while a trial runs, where there is NVML; use as a context, then read `seen`.
+
+    name: the card's, or ''. seen: memory_before_mb, other_processes (on the card, before the trial), clock_mhz (mean),
+    power_w (mean), energy_j, throttled_share (of the samples); empty where there is no NVIDIA GPU or no NVML.
+    """
+
+    def __init__(self, gpu: str, nvml: Any = None) -> None:
+        self.gpu, self.nvml = gpu, nvml
+        self.name = ""
+        self.seen: dict[str, float] = {}
+        self._clocks: list[float] = []
+        self._powers: list[float] = []
+        self._throttled: list[bool] = []
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> GpuWatch:
+        try:
+            if self.nvml is None:
+                import pynvml
+
+                self.nvml = pynvml
+            self.nvml.nvmlInit()
+            handle = self._handle()
+            self.name = str(self.nvml.nvmlDeviceGetName(handle))
+            self.seen["memory_before_mb"] = round(self.nvml.nvmlDeviceGetMemoryInfo(handle).used / MIB, 1)
+            self.seen["other_processes"] = len(self.nvml.nvmlDeviceGetComputeRunningProcesses(handle))
+            self._energy = self._energy_of(handle)
+        except Exception:  # no driver, no card, no package, or one that says less: nothing to tell
+            return self
+        self._thread = threading.Thread(target=self._sample, args=(handle,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._over.set()
+        if self._thread is None:
+            return
+        self._thread.join()
+        for name, values in (("clock_mhz", self._clocks), ("power_w", self._powers)):
+            if values:
+                self.seen[name] = round(fmean(values), 1)
+        if self._throttled:
+            self.seen["throttled_share"] = round(fmean(self._throttled), 3)
+        after = self._energy_of(self._handle())
+        if self._energy is not None and after is not None:
+            self.seen["energy_j"] = round((after - self._energy) / 1000, 1)
+
+    def _handle(self) -> Any:
+        if self.gpu.isdecimal():
+            return self.nvml.nvmlDeviceGetHandleByIndex(int(self.gpu))
+        return self.nvml.nvmlDeviceGetHandleByUUID(self.gpu)
+
+    def _energy_of(self, handle: Any) -> float | None:
+        try:
+            return float(self.nvml.nvmlDeviceGetTotalEnergyConsumption(handle))  # millijoules since the driver began
+        except Exception:  # older cards do not count it
+            return None
+
+    def _sample(self, handle: Any) -> None:
+        while not self._over.wait(SAMPLE_SECONDS):
+            try:
+                self._clocks.append(self.nvml.nvmlDeviceGetClockInfo(handle, self.nvml.NVML_CLOCK_SM))
+                self._powers.append(self.nvml.nvmlDeviceGetPowerUsage(handle) / 1000)
+                reasons = self.nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)
+                self._throttled.append(bool(reasons & THROTTLED))
+            except Exception:  # a card that fell off the bus; the trial will say so itself
+                return

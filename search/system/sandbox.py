@@ -1,0 +1,78 @@
+"""What a trial may touch: decided here, enforced by landlock.py."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from search.system.landlock import version
+
+CONFINE = Path(__file__).with_name("landlock.py")
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/opt", "/nix/store", "/proc", "/sys")
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/shm")
+GPUS = ("/dev/nvidia*", "/dev/nvhost*", "/dev/nvmap", "/dev/dri", "/dev/kfd", "/dev/dxg", "/tmp/nvidia-mps")
+
+
+def is_available() -> bool:
+    """Whether this machine's kernel can confine trials."""
+    return version() > 0
+
+
+def confined(command: Sequence[str], read: Iterable[Path], write: Iterable[Path], secret: Iterable[Path]) -> list[str]:
+    """The command that runs a command confined to these files, the system's and the interpreter's.
+
+    secret: what is not granted even where it lies below a system folder.
+    """
+    hidden = [Path(os.path.realpath(path)) for path in secret]
+    system = [granted for path in system_paths(os.environ) for granted in without(path, hidden)]
+    gpus = [path for pattern in GPUS for path in glob.glob(pattern)]
+    rules = {"read": list(map(str, [*system, *read])), "write": [*map(str, write), *DEVICES, *gpus]}
+    return [sys.executable, "-I", "-S", str(CONFINE), json.dumps(rules), *command]
+
+
+def confined_agent(
+    command: Sequence[str], read: Iterable[Path], write: Iterable[Path], kept: Iterable[Path], secret: Iterable[Path]
+) -> list[str]:
+    """The command that runs an agent: with the network, without a GPU, and without what would make a score.
+
+    read: what it may read though it lies within what is secret. write: its own folders; it may also write to the home
+    folder and the one for temporary files, where tools keep their sessions. kept: what it must not change. secret: what
+    it must not read either.
+    """
+    hidden = [Path(os.path.realpath(path)) for path in secret]
+    closed = [*hidden, *(Path(os.path.realpath(path)) for path in kept)]
+    open_to_all = without(Path("/"), [*hidden, *(Path(path) for pattern in GPUS for path in glob.glob(pattern))])
+    own = [granted for path in (Path.home(), Path(tempfile.gettempdir())) for granted in without(path, closed)]
+    rules = {
+        "read": [str(path) for path in (*open_to_all, *read)],
+        "write": [*map(str, (*write, *own)), *DEVICES],
+        "network": True,
+    }
+    return [sys.executable, "-I", "-S", str(CONFINE), json.dumps(rules), *command]
+
+
+def system_paths(environment: Mapping[str, str]) -> list[Path]:
+    """What programs on this machine read: the system, the interpreter, libraries, pretrained weights."""
+    named = [*environment.get("LD_LIBRARY_PATH", "").split(os.pathsep), environment.get("CUDA_HOME", "")]
+    cache = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    weights = Path(environment.get("TORCH_HOME") or cache / "torch")
+    own = [sys.prefix, sys.base_prefix, *(path for path in named if path)]
+    return [*map(Path, SYSTEM), *map(Path, own), weights]
+
+
+def without(path: Path, hidden: Sequence[Path]) -> list[Path]:
+    """The path, or where something hidden lies within it, those of its entries that hold nothing hidden."""
+    real = Path(os.path.realpath(path))
+    if any(real == one or one in real.parents for one in hidden):
+        return []
+    if not any(real in one.parents for one in hidden):
+        return [path]
+    try:
+        return [granted for entry in sorted(real.iterdir()) for granted in without(entry, hidden)]
+    except OSError:
+        return []

@@ -1,0 +1,1 @@
+"""What is scored: the screening task's metrics, classes and degenerate models; the only package that names them."""

@@ -1,0 +1,1 @@
+"""One run of one train.py: started, limited, scored, sealed."""

@@ -1,0 +1,277 @@
+"""One trial in one slot: commit the change, train, score, leave an outcome file."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+import prepare
+from search.core.paths import Names, RunPaths, SlotPaths, TrialPaths
+from search.core.recipe import code_size, rewrite_recipe
+from search.core.types import Outcome, SearchError, Work, from_json, to_json
+from search.decide.speed import from_footer
+from search.system.git import SHORT, Repository
+from search.system.process import Limits
+from search.task.scoring import agrees
+from search.task.screening import rightly_told, screen
+from search.trial import integrity, sealed
+from search.trial.footer import traceback_of
+from search.trial.scorer import Labels
+from search.trial.training import Run, run_training
+
+START_UP_SECONDS = 300.0  # to the first training line
+SHORTEST_REST = 20.0  # seconds; a budget of seconds is not lost to a busy machine
+OVER_BUDGET = 1.1  # times the budget, and OVER_BUDGET_SECONDS: training for longer, by the worker's clock, is marked
+OVER_BUDGET_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class SlotSetup:
+    """What a slot needs to run trials: numbers and paths that never change during a search."""
+
+    repository: str
+    run: str
+    tag: str
+    base: str  # the commit whose files, but for train.py, every trial has
+    slot: int
+    gpu: str  # the id that CUDA_VISIBLE_DEVICES gets
+    dataset: str  # its folder; '' on a node that has its decoded cache alone
+    fingerprint: str
+    seal: str  # folder for what nobody sees while the search runs
+    max_train_seconds: float
+    threads: int
+    start_up_seconds: float = START_UP_SECONDS
+    confine: bool = True  # where the kernel can
+
+    @property
+    def limits(self) -> Limits:
+        rest = max(2 * self.max_train_seconds, SHORTEST_REST) if self.max_train_seconds else 2.0 * prepare.TIME_BUDGET
+        return Limits(self.start_up_seconds, rest)
+
+
+def run_trial(setup: SlotSetup, work: Work) -> Outcome:
+    """Runs one trial and returns its outcome, which then lies in the trial's folder too. Never raises for a trial
+    that fails: that is a crash with a reason. A trial that has an outcome already is not run again."""
+    slot = RunPaths(Path(setup.run)).slot(setup.slot)
+    paths = slot.trial(work.trial_id)
+    known = read_outcome(paths)
+    if known is not None:
+        return known
+    with _slot_lock(slot):
+        paths.root.mkdir(parents=True, exist_ok=True)
+        for left in slot.trials.glob("*/running.json"):  # by a trial whose worker was killed
+            left.unlink(missing_ok=True)
+        began = time.time()
+        commit = work.experiment.parent
+        try:
+            commit = _commit(setup, slot, work)
+            outcome = _train(setup, slot, paths, work, commit, began)
+        except Exception as error:  # whatever goes wrong in a slot ends this trial, not the search
+            outcome = _crash(setup, work, commit, began, f"{type(error).__name__}: {error}")
+        write_json(paths.outcome, to_json(outcome))
+        paths.running.unlink(missing_ok=True)
+        return outcome
+
+
+@contextmanager
+def _slot_lock(slot: SlotPaths) -> Iterator[None]:
+    """A worker that outlives its driver for a moment and its successor never use the worktree at once."""
+    slot.root.mkdir(parents=True, exist_ok=True)
+    with slot.lock.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _commit(setup: SlotSetup, slot: SlotPaths, work: Work) -> str:
+    """Resets the slot's worktree to the parent, commits the change, and keeps the commit reachable."""
+    names = Names(setup.tag)
+    repository = Repository(Path(setup.repository))
+    experiment = work.experiment
+    commit = work.commit or experiment.parent
+    tree = repository.slot_worktree(slot.tree, names.slot_branch(setup.slot), commit)
+    if experiment.changes and not work.commit:
+        source = (slot.tree / "train.py").read_text()
+        changed = rewrite_recipe(source, {change.axis: change.new for change in experiment.changes})
+        message = f"{experiment.description}\n\nExperiment: {experiment.number}\nTrial: {work.trial_id}\n"
+        commit = tree.commit_file("train.py", changed, message, names.slot_branch(setup.slot))
+    repository.set_ref(names.trial_ref(work.trial_id), commit)
+    return commit
+
+
+def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, commit: str, began: float) -> Outcome:
+    repository = Repository(Path(setup.repository))
+    base, files = integrity.files_of(repository, setup.base), integrity.files_of(repository, commit)
+    wanted = integrity.expected(base, files)
+    wrong = (
+        integrity.other_changes(base, files)
+        or integrity.changed(slot.tree, wanted)
+        or integrity.strays(slot.tree, wanted)
+    )
+    if wrong:
+        return _crash(setup, work, commit, began, f"not the search's own files before it ran: {', '.join(wrong[:5])}")
+    data = load_scored(setup)
+    view = prepare.view_of(data)
+    secret = [view.parent, Path(setup.seal), repository.common_folder(), Path(setup.run)]
+    secret += [Path(setup.dataset)] if setup.dataset else []
+    running: dict[str, object] = {
+        "began": began,
+        "training_since": None,
+        "slot": setup.slot,
+        "commit": commit[:SHORT],
+        "description": work.experiment.description,
+        "budget": setup.max_train_seconds,
+    }
+
+    def started(pid: int) -> None:
+        running["pid"] = pid
+        write_json(paths.running, running)
+
+    def training() -> None:
+        running["training_since"] = time.time()
+        write_json(paths.running, running)
+
+    run = Run(
+        tree=slot.tree,
+        view=view,
+        labels=Labels.of(data),
+        seed=work.seed,
+        seconds=setup.max_train_seconds,
+        scratch=paths.scratch,
+        log=paths.log,
+        gpu=setup.gpu,
+        threads=setup.threads,
+        limits=setup.limits,
+        secret=secret if setup.confine else None,
+    )
+    ran = run_training(run, started, training)
+    if ran.reason:
+        return _crash(setup, work, commit, began, ran.reason, traceback_of(ran.text), ran.footer)
+    submission, footer = ran.scorer.submission, ran.footer
+    assert submission is not None
+    if not agrees(submission.score, footer):
+        told = f"bin_acc {footer.get('bin_acc')}, mc_acc {footer.get('mc_acc')}"
+        given = f"bin_acc {submission.score.bin_acc:f}, mc_acc {submission.score.mc_acc:f}"
+        reason = f"the footer tells {told}; its predictions give {given}"
+        return _crash(setup, work, commit, began, reason, footer=footer)
+    sealed.store(Path(setup.seal), work.trial_id, submission.validation, submission.test)
+    right = rightly_told(submission.validation, run.labels.validation)
+    return replace(
+        _outcome(setup, work, commit, began, footer),
+        score=submission.score,
+        marks=marks_of(
+            ran.scorer.times, integrity.changed(slot.tree, wanted), ran.trained_seconds, setup.max_train_seconds
+        ),
+        metrics=screen(submission.validation, run.labels.validation),
+        correct=np.packbits(right).tobytes().hex(),
+        speed={
+            "start_up_seconds": round((ran.training or ran.began) - ran.began, 2),
+            "training_seconds": ran.trained_seconds and round(max(ran.trained_seconds, 0.0), 2),
+            "evaluation_seconds": _between(ran.scorer.evaluating, ran.scorer.submitted),
+            "probe": ran.scorer.probe and round(ran.scorer.probe, 1),
+            **from_footer(footer),
+            **ran.gpu_seen,
+        },
+        code_size=code_size(repository.file_at(commit, "train.py")),
+        machine=ran.gpu_name or footer.get("device", "cpu"),  # the card's own word where it has one
+    )
+
+
+def _between(began: float | None, ended: float | None) -> float | None:
+    return None if began is None or ended is None else round(ended - began, 2)
+
+
+def marks_of(times: int, changed: Sequence[str], trained: float | None, budget: float) -> tuple[str, ...]:
+    """What a trial did that none must do.
+
+    times: how often it asked to be scored. changed: files that it changed. trained: seconds of training by the worker's
+    clock, None where evaluate() did not say when it ended. budget: seconds; 0 for none.
+    """
+    found = []
+    if times > 1:
+        found.append(f"asked to be scored {times} times")
+    if changed:
+        found.append(f"changed {', '.join(changed[:5])} while it ran")
+    if trained is None:
+        found.append("did not say when its training ended")
+    elif budget and trained > budget * OVER_BUDGET + OVER_BUDGET_SECONDS:
+        found.append(f"trained for {trained:.0f} s, of {budget:g} s")
+    return tuple(found)
+
+
+def load_scored(setup: SlotSetup) -> prepare.Data:
+    """The data set that the search began with. Raises SearchError where it has changed since."""
+    data = prepare.load(setup.dataset) if setup.dataset else prepare.cached(setup.fingerprint)
+    if data is None:
+        raise SearchError(f"the decoded data set {prepare.cache_root() / setup.fingerprint} has gone")
+    if data.fingerprint != setup.fingerprint:
+        raise SearchError(f"the data set {setup.dataset} has changed since the search began")
+    return data
+
+
+def _outcome(setup: SlotSetup, work: Work, commit: str, began: float, footer: dict[str, str]) -> Outcome:
+    """What is known of a trial in any case; without a score."""
+    try:
+        memory = float(footer["peak_vram_mb"])
+    except (KeyError, ValueError):
+        memory = None
+    return Outcome(
+        trial=work.trial_id,
+        experiment=work.experiment.number,
+        seed=work.seed,
+        slot=setup.slot,
+        commit=commit,
+        score=None,
+        memory_mb=memory,
+        began=began,
+        ended=time.time(),
+        footer=footer,
+    )
+
+
+def _crash(
+    setup: SlotSetup,
+    work: Work,
+    commit: str,
+    began: float,
+    reason: str,
+    traceback: str = "",
+    footer: dict[str, str] | None = None,
+) -> Outcome:
+    outcome = _outcome(setup, work, commit, began, footer or {})
+    return replace(outcome, reason=" ".join(reason.split()), traceback=traceback)
+
+
+def running_guards(run: RunPaths) -> list[int]:
+    """The process ids of the guards that a search's running trials have told."""
+    found = []
+    for slot in run.slots():
+        for running in slot.trials.glob("*/running.json"):
+            with suppress(OSError, ValueError, KeyError):
+                found.append(int(json.loads(running.read_text())["pid"]))
+    return found
+
+
+def write_json(path: Path, record: object) -> None:
+    """Writes a file aside and moves it into place."""
+    aside = path.with_suffix(".partial")
+    with aside.open("w") as stream:
+        json.dump(record, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(aside, path)
+
+
+def read_outcome(paths: TrialPaths) -> Outcome | None:
+    """The outcome that a trial left, or None."""
+    try:
+        return from_json(Outcome, json.loads(paths.outcome.read_text()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

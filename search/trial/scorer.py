@@ -1,0 +1,126 @@
+"""The scorer's end of a trial's socket: takes the first probabilities, answers with their score, and notes the rest.
+
+It runs in the slot's worker, outside the worktree, and is the only one that has the labels.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+
+import prepare
+from search.core.types import Score
+from search.task.scoring import ScoringError
+
+LONGEST_LINE = 10_000  # bytes
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What only the scorer knows: the classes, (n,) each, of the validation and of the test photos."""
+
+    validation: np.ndarray
+    test: np.ndarray
+
+    @classmethod
+    def of(cls, data: prepare.Data) -> Labels:
+        return cls(data.labels[data.indices("validation")], data.labels[data.indices("test")])
+
+
+@dataclass(frozen=True)
+class Submission:
+    """Probabilities, float32 (n, 5) each, as a trial handed them over, and their score on validation."""
+
+    validation: np.ndarray
+    test: np.ndarray
+    score: Score
+
+
+class Scorer:
+    """Listens to one trial. Use as a context; `descriptor` is what the trial inherits.
+
+    After the context: submission, the first that could be scored; times, how often it was asked to score; evaluating
+    and submitted, when training ended by its own word and when it first asked, in the clock of time.monotonic(); probe,
+    of prepare.speed_probe; problem, why what came first could not be scored.
+    """
+
+    def __init__(self, labels: Labels) -> None:
+        self.labels = labels
+        self.submission: Submission | None = None
+        self.times = 0
+        self.evaluating: float | None = None
+        self.submitted: float | None = None
+        self.probe: float | None = None
+        self.problem = ""
+
+    def __enter__(self) -> Scorer:
+        self._mine, self._theirs = socket.socketpair()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._theirs.close()
+        with suppress(OSError):
+            self._mine.shutdown(socket.SHUT_RDWR)  # the trial has ended: nobody writes any more
+        self._thread.join()
+        self._mine.close()
+
+    @property
+    def descriptor(self) -> int:
+        return self._theirs.fileno()
+
+    def _serve(self) -> None:
+        with self._mine.makefile("rb") as stream:
+            while line := stream.readline(LONGEST_LINE):
+                try:
+                    answer = self._answer(json.loads(line), stream)
+                    self._mine.sendall(json.dumps(answer).encode() + b"\n")
+                except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+                    # Not what evaluate() sends. The bytes that follow cannot be told from a message: hang up.
+                    self.problem = self.problem or f"the scorer got no message of evaluate(): {error}"
+                    with suppress(OSError):
+                        self._mine.sendall(json.dumps({"error": self.problem}).encode() + b"\n")
+                        self._mine.shutdown(socket.SHUT_RDWR)
+                    return
+
+    def _answer(self, message: dict[str, Any], stream: BinaryIO) -> dict[str, Any]:
+        if message["event"] == "evaluating":
+            if self.evaluating is None:
+                self.evaluating, self.probe = time.monotonic(), float(message["probe"])
+            return {}
+        if message["event"] != "submit":
+            raise ValueError(message["event"])
+        self.times += 1
+        self.submitted = self.submitted or time.monotonic()
+        photos, classes = len(self.labels.validation) + len(self.labels.test), len(prepare.CLASSES)
+        if message["shape"] != [photos, classes] or message["bytes"] != photos * classes * 4:
+            raise ScoringProblem(f"probabilities of shape {message['shape']} instead of {[photos, classes]}")
+        payload = stream.read(photos * classes * 4)
+        if self.submission is None and not self.problem:
+            try:
+                self.submission = self._scored(np.frombuffer(payload, "<f4").reshape(photos, classes))
+            except ScoringError as error:
+                self.problem = str(error)
+        if self.submission is None:
+            return {"error": self.problem}
+        return {"mc_acc": self.submission.score.mc_acc, "bin_acc": self.submission.score.bin_acc}
+
+    def _scored(self, probabilities: np.ndarray) -> Submission:
+        if not np.isfinite(probabilities).all() or not np.allclose(probabilities.sum(1), 1, atol=1e-2):
+            raise ScoringError("what evaluate() handed over are no probabilities")
+        validation, test = np.split(probabilities.copy(), [len(self.labels.validation)])
+        scores = prepare.accuracies(validation, self.labels.validation)
+        return Submission(validation, test, Score(scores["bin_acc"], scores["mc_acc"]))
+
+
+class ScoringProblem(ValueError):
+    """A submission that is not one."""

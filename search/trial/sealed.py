@@ -1,0 +1,50 @@
+"""What nobody sees while a search runs: the probabilities that trials gave, outside the repository.
+
+With the labels of the test photos, which the scorer alone has, they make the test scores; search.audit opens them once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from search.core.paths import state_root
+from search.core.types import Settings
+
+
+def folder_of(settings: Settings) -> Path:
+    """Where a search's lie."""
+    return state_root() / "sealed" / id_of(settings)
+
+
+def id_of(settings: Settings) -> str:
+    """A search's name among all searches of all repositories."""
+    return hashlib.sha256(f"{settings.tag} {settings.base} {settings.created!r}".encode()).hexdigest()[:24]
+
+
+def store(folder: Path, trial: str, validation: np.ndarray, test: np.ndarray) -> None:
+    """Keeps a trial's probabilities, float32 (n, 5) each."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    aside = folder / f"{trial}.partial.npz"
+    with aside.open("wb") as stream:
+        np.savez(stream, validation=validation, test=test)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(aside, folder / f"{trial}.npz")
+
+
+def read(folder: Path, trial: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """(validation, test) probabilities of a trial; None where they are gone."""
+    try:
+        with np.load(folder / f"{trial}.npz", allow_pickle=False) as saved:
+            return saved["validation"], saved["test"]
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def forget(folder: Path, trial: str) -> None:
+    """Removes a trial's probabilities, once they lie elsewhere."""
+    (folder / f"{trial}.npz").unlink(missing_ok=True)
