@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from search.core.paths import RunPaths
+from search.core.paths import SearchPaths
 from search.core.types import SearchError
 from search.records.results_tsv import render, write_in_place
 from search.report.history import History
@@ -25,7 +25,7 @@ def newest_search() -> Path:
 
 def files_of(search: Path) -> list[Path]:
     """The slots' files of a search's folder. Raises SearchError where it has none."""
-    files = RunPaths(search).slot_results()
+    files = SearchPaths(search).slot_results()
     if not files:
         raise SearchError(f"{search}: no gpuN/results.tsv there; name a search's folder, or results.tsv files")
     return files

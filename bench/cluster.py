@@ -46,7 +46,13 @@ START_SECONDS = 90.0
 AT_ONCE = 2  # nodes that start together: Ray gives each half a minute, and two cores are soon busy
 SEARCH_SECONDS = 600.0
 GIGABIT = 125e6  # bytes a second
-PARTS = {"driver": "search.launch", "depot": "ray::Depot", "desk": "ray::Desk", "gcs": "gcs_server", "raylet": "raylet"}
+PARTS = {
+    "driver": "search.launch",
+    "exchange": "ray::ArtifactExchange",
+    "desk": "ray::Desk",
+    "gcs": "gcs_server",
+    "raylet": "raylet",
+}
 TICKS = os.sysconf("SC_CLK_TCK")
 SPACE = '[width]\nkind = "int"\nlow = 1\nhigh = 1000000\nscale = "log"\nstep = 100\n'
 WAITING = '''"""Waits, and then submits guesses."""

@@ -21,7 +21,7 @@ from statistics import fmean
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from search.decide import posterior
-from search.decide.posterior import Next, Side
+from search.decide.posterior import Contender, Next
 
 BASELINE_SEEDS = 4  # one for each slot
 CURVE = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)  # probabilities after the first seed that are worth a second
@@ -87,34 +87,34 @@ def with_races(world: World, seed: int, confirm_seeds: int) -> Replay:
     """Challengers race the incumbent, as search/posterior.py has it."""
     luck = Luck(world, seed)
     truths = {0: 0.0}
-    sides = {0: Side(0, None, tuple(luck.score(0.0, n) for n in range(BASELINE_SEEDS)))}
+    contenders = {0: Contender(0, None, tuple(luck.score(0.0, n) for n in range(BASELINE_SEEDS)))}
     incumbents, standing = [0], [0]  # all that ever were; those not replaced by their predecessor
     trials, confirmations, kept, better = BASELINE_SEEDS, 0, 0, 0
 
     def measure(number: int) -> None:
         nonlocal trials, confirmations
-        side = sides[number]
-        score = luck.score(truths[number], len(side.scores))
-        sides[number] = replace(side, scores=(*side.scores, score))
+        contender = contenders[number]
+        score = luck.score(truths[number], len(contender.scores))
+        contenders[number] = replace(contender, scores=(*contender.scores, score))
         trials, confirmations = trials + 1, confirmations + 1
 
     while trials < world.trials:
         number, incumbent = len(truths), standing[-1]
         truths[number] = truths[incumbent] + luck.effect()
-        sides[number] = Side(number, incumbent, (luck.score(truths[number], 0),))
+        contenders[number] = Contender(number, incumbent, (luck.score(truths[number], 0),))
         trials += 1
         need = Next.DROP
         while True:
-            known = [side for side in sides.values() if side.number != number]
+            known = [contender for contender in contenders.values() if contender.number != number]
             model = posterior.fit(known, incumbents, world.noise)
-            need = posterior.next_of(sides[number], sides[incumbent], model, confirm_seeds)
+            need = posterior.next_of(contenders[number], contenders[incumbent], model, confirm_seeds)
             if need in (Next.DROP, Next.DECIDE) or trials >= world.trials:
                 break
             measure(incumbent if need is Next.INCUMBENT else number)
-            if len(standing) > 1 and sides[incumbent].mean < sides[standing[-2]].mean:
+            if len(standing) > 1 and contenders[incumbent].mean < contenders[standing[-2]].mean:
                 standing.pop()
                 incumbent = standing[-1]
-        if need is Next.DECIDE and sides[number].mean > sides[incumbent].mean:
+        if need is Next.DECIDE and contenders[number].mean > contenders[incumbent].mean:
             kept, better = kept + 1, better + (truths[number] > truths[incumbent])
             incumbents.append(number)
             standing.append(number)

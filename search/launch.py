@@ -15,7 +15,7 @@ from search.cli.preflight import Ready, ready_to_begin, ready_to_go_on
 from search.core.paths import PROJECT
 from search.core.types import SearchError, UsageError
 from search.driver.coordinator import Coordinator
-from search.driver.proposals import Workshop
+from search.driver.proposals import ProposalManager
 from search.driver.signals import Signals
 from search.system.git import clean_environment, find_repository
 from search.system.process import end_guards, wait_for_guards, watch_over_this_process
@@ -70,7 +70,7 @@ def run(
 
     tag = ready.settings.tag
     code, failure = 0, ""
-    workshop: Workshop | None = None
+    proposals: ProposalManager | None = None
     fleet: Fleet | None = None
     reporter = Reporter(coordinator, follow_logs=options.logs, to_stderr=options.json)
     watcher = watch_over_this_process()
@@ -91,10 +91,10 @@ def run(
             say("trials are not confined, as --unconfined asks; docs/trust.md says what is open then")
         elif not is_available():
             say("trials are not confined: this kernel has no Landlock (Linux 5.13 or newer); see docs/trust.md")
-        workshop = Workshop(coordinator, options.plan, ready.places(options.unconfined), signals.end)
+        proposals = ProposalManager(coordinator, options.plan, ready.places(options.unconfined), signals.end)
         setup = ready.slot_setup(options.unconfined)
         fleet = Fleet(coordinator, setup, ready.most, options.gpu_model, joined=bool(options.address))
-        tickets = Tickets(coordinator, fleet, signals.held, workshop.poll)
+        tickets = Tickets(coordinator, fleet, signals.held, proposals.poll)
         with reporter:
             run_search(tickets, coordinator.paths.ray)
     except KeyboardInterrupt:
@@ -104,9 +104,9 @@ def run(
         code, failure = 1, str(error)
     finally:
         signals.asked = True  # from here on nothing is cut short
-        if workshop is not None:
+        if proposals is not None:
             try:
-                workshop.close()
+                proposals.close()
             except (SearchError, OSError) as error:  # the disk may be what ended the search
                 print(f"search.launch: the last proposals could not be recorded: {error}", file=sys.stderr)
         end_slots()

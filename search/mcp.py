@@ -15,7 +15,7 @@ from pydantic import Field
 
 from search.cli import control
 from search.core.types import SearchError
-from search.records.requests import Wish
+from search.records.requests import Operation
 from search.system.git import clean_environment
 
 INSTRUCTIONS = (
@@ -75,19 +75,19 @@ def propose(
 
 def pause(tag: Tag = "") -> dict[str, Any]:
     """No new trial begins until `resume`; those that run go on."""
-    return control.ask(Wish.PAUSE, tag or None)
+    return control.ask(Operation.PAUSE, tag or None)
 
 
 def resume(tag: Tag = "") -> dict[str, Any]:
     """A paused search begins trials again."""
-    return control.ask(Wish.RESUME, tag or None)
+    return control.ask(Operation.RESUME, tag or None)
 
 
 def stop(
     tag: Tag = "", now: Annotated[bool, Field(description="end the running trials too; they run again later")] = False
 ) -> dict[str, Any]:
     """Ends the search, once its running trials are recorded."""
-    return control.ask(Wish.STOP_NOW if now else Wish.STOP, tag or None)
+    return control.ask(Operation.STOP_NOW if now else Operation.STOP, tag or None)
 
 
 TOOLS: tuple[Verb, ...] = (status, summary, show, incumbent, propose, pause, resume, stop)

@@ -6,7 +6,7 @@ import sys
 
 from search.cli import command
 from search.cli.control import ask
-from search.records.requests import Wish
+from search.records.requests import Operation
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -15,7 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     told = "{tag}: paused; python -m search.resume --tag {tag}".format_map
-    return command.run("pause", options, lambda: ask(Wish.PAUSE, options.tag), told)
+    return command.run("pause", options, lambda: ask(Operation.PAUSE, options.tag), told)
 
 
 if __name__ == "__main__":

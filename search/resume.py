@@ -6,7 +6,7 @@ import sys
 
 from search.cli import command
 from search.cli.control import ask
-from search.records.requests import Wish
+from search.records.requests import Operation
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -14,7 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
         "resume", "A paused search begins trials again. One that has ended: python -m search.launch --resume TAG."
     )
     options = parser.parse_args(arguments)
-    return command.run("resume", options, lambda: ask(Wish.RESUME, options.tag), "{tag}: goes on".format_map)
+    return command.run("resume", options, lambda: ask(Operation.RESUME, options.tag), "{tag}: goes on".format_map)
 
 
 if __name__ == "__main__":

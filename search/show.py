@@ -29,7 +29,7 @@ def told(found: dict[str, Any]) -> str:
     for trial in found.get("trials", []):
         result = score_told(trial["score"]) if trial["score"] else f"crash: {trial['crash']}"
         lines.append(f"{trial['trial']} on gpu{trial['slot']}: {result}  {trial['log']}")
-        lines += [f"  marked: {mark}" for mark in trial["marks"]]
+        lines += [f"  marked: {mark}" for mark in trial["violations"]]
     if found.get("diff"):
         lines += ["", found["diff"]]
     if found.get("log_tail"):

@@ -6,7 +6,7 @@ import sys
 
 from search.cli import command
 from search.cli.control import ask
-from search.records.requests import Wish
+from search.records.requests import Operation
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,9 +17,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--now", action="store_true", help="end the trials too, as Ctrl-C does; they run again later")
     options = parser.parse_args(arguments)
-    wish = Wish.STOP_NOW if options.now else Wish.STOP
+    operation = Operation.STOP_NOW if options.now else Operation.STOP
     told = "{tag}: ends; python -m search.status {tag}".format_map
-    return command.run("stop", options, lambda: ask(wish, options.tag), told)
+    return command.run("stop", options, lambda: ask(operation, options.tag), told)
 
 
 if __name__ == "__main__":

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from search.agent.agents import one_line
-from search.agent.turn import Desk, Edited, checked
-from search.agent.validate import Ground, Refused
+from search.agent.turn import Edited, ProposalContext, checked
+from search.agent.validate import EditBase, Refused
 from search.core.types import Proposal
 from search.trial import integrity
 from search.trial.integrity import EDITED
 
 
-def take_in(commit: str, author: str, idea: str, ground: Ground, desk: Desk) -> Proposal:
+def proposal_from(commit: str, author: str, idea: str, edit_base: EditBase, context: ProposalContext) -> Proposal:
     """The proposal that a commit becomes, or the reason why it cannot be one."""
-    repository = desk.repository
+    repository = context.repository
     title = (repository.message_of(commit).splitlines() or [""])[0]
     named = one_line(idea or title)
-    made = Proposal(0, author, named, ground.commit, origin=commit)
+    made = Proposal(0, author, named, edit_base.commit, origin=commit)
     try:
         parents = repository.parents_of(commit)
         if len(parents) != 1:
@@ -27,13 +27,13 @@ def take_in(commit: str, author: str, idea: str, ground: Ground, desk: Desk) -> 
         if EDITED not in after or before.get(EDITED) == after[EDITED]:
             raise Refused(f"{commit[:7]} does not change train.py, or removes it")
         base, theirs = (repository.file_at(one, EDITED) for one in (parents[0], commit))
-        source = theirs if base == ground.source else repository.merged(base, ground.source, theirs)
+        source = theirs if base == edit_base.source else repository.merged(base, edit_base.source, theirs)
         if source is None:
             raise Refused(
-                f"{commit[:7]} conflicts with the incumbent's train.py ({ground.commit[:7]}): make it again on that"
+                f"{commit[:7]} conflicts with the incumbent's train.py ({edit_base.commit[:7]}): make it again on that"
             )
-        return checked(made, source, ground, desk, f"handed-in/{commit[:12]}")
+        return checked(made, source, edit_base, context, f"handed-in/{commit[:12]}")
     except Edited as error:
         return error.proposal
     except Refused as error:
-        return Proposal(0, author, named, ground.commit, refused=str(error), origin=commit)
+        return Proposal(0, author, named, edit_base.commit, refused=str(error), origin=commit)

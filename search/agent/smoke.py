@@ -18,7 +18,7 @@ from search.system.git import Repository
 from search.system.process import Limits
 from search.trial.footer import traceback_of
 from search.trial.scorer import Labels
-from search.trial.training import Run, run_training
+from search.trial.training import TrainingJob, run_training
 
 PHOTOS = {"train": 48, "validation": 12, "test": 12}
 SECONDS = 4.0  # of training
@@ -87,7 +87,7 @@ def fault(setup: SmokeSetup, commit: str, name: str, started: Callable[[int], No
     """
     tree = setup.folder / name / "tree"
     setup.repository.export(commit, tree)
-    run = Run(
+    run = TrainingJob(
         tree=tree,
         view=setup.view,
         labels=draw_photos(setup),

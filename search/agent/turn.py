@@ -15,7 +15,7 @@ from pathlib import Path
 from search.agent.agents import Agent, Said, idea_of, whole
 from search.agent.builtin.choose import Tried, choose
 from search.agent.smoke import SmokeSetup, fault
-from search.agent.validate import LARGEST_FILE, Ground, Refused, vetted
+from search.agent.validate import LARGEST_FILE, EditBase, Refused, validated
 from search.core.recipe import values_of
 from search.core.types import Cost, Proposal
 from search.report.costs import total_of
@@ -44,7 +44,7 @@ one_smoke_at_a_time = threading.Semaphore(1)
 
 
 @dataclass(frozen=True)
-class Desk:
+class ProposalContext:
     """What edits are checked with. started: gets the process ids of guards. ended: nobody waits any more."""
 
     repository: Repository
@@ -65,7 +65,7 @@ class Assignment:
 
     name: str
     turn: int
-    ground: Ground
+    edit_base: EditBase
     brief: str
     summary: str
     seconds: float
@@ -74,26 +74,26 @@ class Assignment:
     secret: tuple[Path, ...] | None = None
 
 
-def ask(agent: Agent, task: Assignment, desk: Desk) -> Proposal:
+def ask(agent: Agent, task: Assignment, context: ProposalContext) -> Proposal:
     """What comes of asking an agent: a proposal that passed every check, or the reason why there is none."""
-    tree = desk.folder / task.name / "tree"
-    desk.repository.export(task.ground.commit, tree)
+    tree = context.folder / task.name / "tree"
+    context.repository.export(task.edit_base.commit, tree)
     try:
-        return _asked(agent, task, desk, tree)
+        return _asked(agent, task, context, tree)
     finally:
         shutil.rmtree(tree, ignore_errors=True)
 
 
-def _asked(agent: Agent, task: Assignment, desk: Desk, tree: Path) -> Proposal:
+def _asked(agent: Agent, task: Assignment, context: ProposalContext, tree: Path) -> Proposal:
     (tree / "analysis_summary.json").write_text(task.summary)
-    made = Proposal(0, agent.name, "", task.ground.commit, turn=task.turn)
+    made = Proposal(0, agent.name, "", task.edit_base.commit, turn=task.turn)
     said: list[Said] = []
     thinking, reason = 0.0, ""
     for attempt in range(1, ATTEMPTS + 1):
         prompt = task.brief if attempt == 1 else handed_back(reason)
         began = time.monotonic()
         left = None if task.dollars is None else max(task.dollars - (made.cost.dollars or 0.0), 0.01)
-        failed, answered = call(agent, task, desk, prompt, attempt, task.seconds - thinking, left)
+        failed, answered = call(agent, task, context, prompt, attempt, task.seconds - thinking, left)
         thinking += time.monotonic() - began
         if is_file_of(tree / EDITED, LARGEST_FILE):  # what is refused before it is a commit can still be looked at
             shutil.copyfile(tree / EDITED, tree.parent / f"edit{attempt}.py")
@@ -102,8 +102,8 @@ def _asked(agent: Agent, task: Assignment, desk: Desk, tree: Path) -> Proposal:
         if failed:
             return replace(made, refused=failed)
         try:
-            source = edited_source(agent, task, desk.repository, tree)
-            return checked(replace(made, refused=""), source, task.ground, desk, f"{task.name}/smoke{attempt}")
+            source = edited_source(agent, task, context.repository, tree)
+            return checked(replace(made, refused=""), source, task.edit_base, context, f"{task.name}/smoke{attempt}")
         except Edited as error:
             made, reason = error.proposal, error.proposal.refused
         except Refused as error:
@@ -111,7 +111,7 @@ def _asked(agent: Agent, task: Assignment, desk: Desk, tree: Path) -> Proposal:
             made = replace(made, refused=reason)
             if attempt == 1 and isinstance(error, NothingDone):
                 return made
-        if desk.ended() or thinking >= task.seconds or spent_up(task, made):
+        if context.ended() or thinking >= task.seconds or spent_up(task, made):
             break
     return replace(made, refused=f"{made.refused.splitlines()[0]} (handed back {len(said) - 1} times)")
 
@@ -158,10 +158,16 @@ def is_passed_on(name: str) -> bool:
 
 
 def call(
-    agent: Agent, task: Assignment, desk: Desk, prompt: str, attempt: int, seconds: float, dollars: float | None
+    agent: Agent,
+    task: Assignment,
+    context: ProposalContext,
+    prompt: str,
+    attempt: int,
+    seconds: float,
+    dollars: float | None,
 ) -> tuple[str, Said]:
     """(why the call failed, or '', what the agent said)."""
-    folder = desk.folder / task.name
+    folder = context.folder / task.name
     tree, brief, log = folder / "tree", folder / "tree" / BRIEF, folder / f"agent{attempt}.log"
     brief.write_text(prompt if attempt == 1 else f"{task.brief}\n\n{prompt}")
     given = folder / f"prompt{attempt}.md"
@@ -180,13 +186,13 @@ def call(
     if is_confined:
         for home in agent.homes:
             (Path.home() / home).mkdir(parents=True, exist_ok=True)
-        read, write = [desk.smoke.view, given], [tree, temporary, own, log]  # the log: some open /dev/stderr
+        read, write = [context.smoke.view, given], [tree, temporary, own, log]  # the log: some open /dev/stderr
         command = confined_agent(command, read, write, task.kept, task.secret or ())
     environment = {name: value for name, value in os.environ.items() if is_passed_on(name)}
     environment |= {"TMPDIR": str(temporary), "AUTORESEARCH_BRIEF": str(brief), **HIDDEN_GPUS}
     environment |= agent.variables(environment, str(own))
     limits = Limits(max(seconds, 1.0), None, LARGEST_OUTPUT)
-    ended = run_limited(command, tree, environment, log, limits, desk.started)
+    ended = run_limited(command, tree, environment, log, limits, context.started)
     shutil.rmtree(temporary, ignore_errors=True)
     output = end_of(log, LARGEST_OUTPUT)
     said = agent.said(output, own)
@@ -210,7 +216,9 @@ def edited_source(agent: Agent, task: Assignment, repository: Repository, tree: 
         path.unlink()
         raise Refused(f"train.py is a link, or has more than {LARGEST_FILE} bytes, and is taken away")
     source = path.read_text(errors="replace") if path.is_file() else ""
-    wanted = {name: file for name, file in integrity.files_of(repository, task.ground.commit).items() if name != EDITED}
+    wanted = {
+        name: file for name, file in integrity.files_of(repository, task.edit_base.commit).items() if name != EDITED
+    }
     patterns = (*OWN, *agent.leaves)
     others = integrity.changed(tree, wanted)
     others += [
@@ -219,40 +227,40 @@ def edited_source(agent: Agent, task: Assignment, repository: Repository, tree: 
         if name != EDITED and not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
     ]
     if others:
-        repository.export(task.ground.commit, tree)
+        repository.export(task.edit_base.commit, tree)
         path.write_text(source)
         (tree / "analysis_summary.json").write_text(task.summary)
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
         raise Refused(f"files other than train.py were changed, and are put back: {', '.join(others[:5])}{more}")
     if not source:
         raise Refused("train.py is gone")
-    if source == task.ground.source:
+    if source == task.edit_base.source:
         raise NothingDone("train.py was left as it was")
     return source
 
 
-def checked(made: Proposal, source: str, ground: Ground, desk: Desk, name: str) -> Proposal:
+def checked(made: Proposal, source: str, edit_base: EditBase, context: ProposalContext, name: str) -> Proposal:
     """The proposal with its commit, once its edit has trained for a few seconds. Raises Refused, or Edited."""
-    found = vetted(source, ground)
+    found = validated(source, edit_base)
     idea = made.idea or "an edit without a name"
-    message = f"{idea}\n\nProposal of {made.author}, on {ground.commit}\n"
-    commit = desk.repository.commit_edit(ground.commit, EDITED, source, message, made.author)
+    message = f"{idea}\n\nProposal of {made.author}, on {edit_base.commit}\n"
+    commit = context.repository.commit_edit(edit_base.commit, EDITED, source, message, made.author)
     made = replace(made, idea=idea, commit=commit, identity=found)
     with one_smoke_at_a_time:
-        wrong = "the search ended" if desk.ended() else fault(desk.smoke, commit, name, desk.started)
+        wrong = "the search ended" if context.ended() else fault(context.smoke, commit, name, context.started)
     if wrong:
         raise Edited(replace(made, refused=wrong))
     return made
 
 
-def choose_and_check(task: Assignment, desk: Desk, tried: Sequence[Tried], seed: str) -> Proposal:
+def choose_and_check(task: Assignment, context: ProposalContext, tried: Sequence[Tried], seed: str) -> Proposal:
     """The built-in agent's proposal: an edit of the catalogue that trains."""
     began, rng = time.monotonic(), random.Random(seed)
     passed_over: set[str] = set()
-    made = Proposal(0, "builtin", "", task.ground.commit, turn=task.turn)
-    known = set(task.ground.identities)
+    made = Proposal(0, "builtin", "", task.edit_base.commit, turn=task.turn)
+    known = set(task.edit_base.identities)
     for attempt in range(1, ATTEMPTS + 1):
-        chosen = choose(task.ground.source, values_of(task.ground.source), tried, known, passed_over, rng)
+        chosen = choose(task.edit_base.source, values_of(task.edit_base.source), tried, known, passed_over, rng)
         if chosen is None:
             made = replace(made, refused=made.refused or NOTHING_LEFT)
             break
@@ -260,13 +268,13 @@ def choose_and_check(task: Assignment, desk: Desk, tried: Sequence[Tried], seed:
         passed_over.add(one.name)
         made = replace(made, idea=one.idea, edit=one.name, refused="", commit="", identity="")
         try:
-            made = checked(made, source, task.ground, desk, f"{task.name}/smoke{attempt}")
+            made = checked(made, source, task.edit_base, context, f"{task.name}/smoke{attempt}")
             break
         except Edited as error:
             made = error.proposal
         except Refused as error:
             made = replace(made, refused=str(error))
-        if desk.ended():
+        if context.ended():
             break
     seconds = round(time.monotonic() - began, 1)
     return replace(made, cost=Cost(seconds, len(passed_over) or 1, None, 0, 0, 0.0))

@@ -18,7 +18,7 @@ class Refused(SearchError):
 
 
 @dataclass(frozen=True)
-class Ground:
+class EditBase:
     """What edits are made from: the incumbent's train.py and its axes. identities: what was tried or refused before, by
     recipe.identity, with a name for each."""
 
@@ -28,23 +28,23 @@ class Ground:
     identities: Mapping[str, str]
 
 
-def vetted(source: str, ground: Ground) -> str:
+def validated(source: str, edit_base: EditBase) -> str:
     """The identity of an edited train.py. Raises Refused where it cannot be tried or says nothing new."""
     if len(source) > LARGEST_FILE:
         raise Refused(f"train.py has {len(source)} characters; {LARGEST_FILE} at most")
     try:
         fields, found = read_recipe(source), identity_of(source)
-        adapted(ground.space, read_recipe(ground.source), fields)
+        adapted(edit_base.space, read_recipe(edit_base.source), fields)
     except SearchError as error:
         raise Refused(str(error)) from error
-    if found == identity_of(ground.source):
+    if found == identity_of(edit_base.source):
         raise Refused("nothing but formatting and comments was changed in train.py")
-    if code_id(source) == code_id(ground.source):  # Optuna's own ground: within its axes
-        outside = [axis for axis in ground.space.axes if not axis.allows(fields[axis.name].value)]
+    if code_id(source) == code_id(edit_base.source):  # Optuna's own edit_base: within its axes
+        outside = [axis for axis in edit_base.space.axes if not axis.allows(fields[axis.name].value)]
         if outside:
             value = fields[outside[0].name].value
             raise Refused(f"{outside[0].name} is {value!r}, outside its axis, and nothing else of the code is changed")
-    twin = ground.identities.get(found)
+    twin = edit_base.identities.get(found)
     if twin is not None:
         raise Refused(f"the same as {twin}, up to formatting and comments: it is known how that went")
     return found

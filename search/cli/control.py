@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from search.agent.validate import LARGEST_FILE
-from search.core.paths import PROJECT, Names, RunPaths
+from search.core.paths import PROJECT, Names, SearchPaths
 from search.core.recipe import read_recipe
 from search.core.state import State
 from search.core.types import Decision, Experiment, Outcome, Proposal, SearchError, UsageError
 from search.records.journal import load_state, searches
-from search.records.requests import Request, Wish, send
+from search.records.requests import Operation, Request, send
 from search.report.snapshot import is_running, snapshot
 from search.system.git import Repository, find_repository
 
@@ -39,8 +39,8 @@ def tag_of(repository: Repository, tag: str | None) -> str:
     return found
 
 
-def paths_of(repository: Repository, tag: str) -> RunPaths:
-    return RunPaths(repository.root / "runs" / tag)
+def paths_of(repository: Repository, tag: str) -> SearchPaths:
+    return SearchPaths(repository.root / "runs" / tag)
 
 
 def status(tag: str | None = None) -> dict[str, Any]:
@@ -70,10 +70,10 @@ def incumbent(tag: str | None = None) -> dict[str, Any]:
     best = state.incumbent
     return {
         "tag": tag,
-        "commit": state.centre,
+        "commit": state.incumbent_commit,
         "description": best.description if best else "baseline, not decided yet",
         "score": asdict(best.score) if best and best.score else None,
-        "train_py": repository.file_at(state.centre, "train.py"),
+        "train_py": repository.file_at(state.incumbent_commit, "train.py"),
     }
 
 
@@ -89,15 +89,15 @@ def running_search(repository: Repository, tag: str | None) -> str:
     return tag
 
 
-def ask(wish: Wish, tag: str | None = None) -> dict[str, Any]:
+def ask(operation: Operation, tag: str | None = None) -> dict[str, Any]:
     """Pauses, resumes or stops a running search, and returns when its driver has taken that in."""
     repository = repository_here()
     tag = running_search(repository, tag)
-    request = send(repository, Names(tag), wish)
+    request = send(repository, Names(tag), operation)
     if not _taken(repository, tag, request):
         repository.delete_ref(request.ref)
         raise SearchError(f"{tag} did not take it in within {TAKEN_SECONDS:.0f} s; python -m search.status {tag}")
-    return {"tag": tag, "asked": str(wish), "taken": True}
+    return {"tag": tag, "asked": str(operation), "taken": True}
 
 
 def _taken(repository: Repository, tag: str, request: Request) -> bool:
@@ -106,7 +106,7 @@ def _taken(repository: Repository, tag: str, request: Request) -> bool:
         if repository.commit_of(request.ref) is None:
             return True
         if not is_running(paths_of(repository, tag)):
-            return request.wish in (Wish.STOP, Wish.STOP_NOW)
+            return request.operation in (Operation.STOP, Operation.STOP_NOW)
         time.sleep(POLL_SECONDS)
     return False
 
@@ -121,7 +121,7 @@ def propose(
     repository = repository_here()
     tag = tag_of(repository, tag)
     state = load_state(repository, tag)
-    parent = repository.commit_of(base) if base else state.centre
+    parent = repository.commit_of(base) if base else state.incumbent_commit
     if parent is None:
         raise UsageError(f"--base {base}: no such commit here")
     if not idea.strip():
@@ -135,7 +135,7 @@ def propose(
     if source == repository.file_at(parent, "train.py"):
         raise UsageError(f"the train.py is that of {parent[:7]}: nothing to try; edit it, or name another --base")
     running = is_running(paths_of(repository, tag))
-    request = send(repository, Names(tag), Wish.PROPOSE, (parent, source, " ".join(idea.split())))
+    request = send(repository, Names(tag), Operation.PROPOSE, (parent, source, " ".join(idea.split())))
     told = {"tag": tag, "request": request.commit, "running": running, "status": "checking" if running else "queued"}
     deadline = time.monotonic() + wait_seconds
     while running and time.monotonic() < deadline:
@@ -238,7 +238,7 @@ def experiment_shown(experiment: Experiment, decision: Decision | None, commit: 
     }
 
 
-def trial_shown(outcome: Outcome, paths: RunPaths) -> dict[str, Any]:
+def trial_shown(outcome: Outcome, paths: SearchPaths) -> dict[str, Any]:
     return {
         "trial": outcome.trial,
         "seed": outcome.seed,
@@ -246,7 +246,7 @@ def trial_shown(outcome: Outcome, paths: RunPaths) -> dict[str, Any]:
         "score": asdict(outcome.score) if outcome.score else None,
         "crash": outcome.reason,
         "traceback": outcome.traceback,
-        "marks": list(outcome.marks),
+        "violations": list(outcome.violations),
         "metrics": outcome.metrics,
         "footer": outcome.footer,
         "speed": outcome.speed,

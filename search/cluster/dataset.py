@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import prepare
-from search.cluster.exchange import Depot
+from search.cluster.exchange import ArtifactExchange
 from search.core.types import SearchError
 
 BATCH_BYTES = 32 * 2**20  # fetched at a time
 
 
 def find_or_fetch(
-    dataset: str, fingerprint: str, aside: Path, depot: Depot, is_over: Callable[[], bool] = lambda: False
+    dataset: str, fingerprint: str, aside: Path, exchange: ArtifactExchange, is_over: Callable[[], bool] = lambda: False
 ) -> str:
     """Makes this node's decoded cache hold the data set; its folder here, or '' where only the cache is.
 
@@ -33,7 +33,7 @@ def find_or_fetch(
         if prepare.cached(fingerprint) is not None:
             return ""
         try:
-            fetch(aside, depot, is_over)
+            fetch(aside, exchange, is_over)
             found = prepare.load(aside).fingerprint
         except prepare.DataError as error:
             shutil.rmtree(aside, ignore_errors=True)
@@ -56,13 +56,13 @@ def _is_here(dataset: Path, fingerprint: str) -> bool:
         return False
 
 
-def fetch(folder: Path, depot: Depot, is_over: Callable[[], bool]) -> None:
+def fetch(folder: Path, exchange: ArtifactExchange, is_over: Callable[[], bool]) -> None:
     """Copies the data set's files from the driver's machine. Raises SearchError where it is over before its end."""
-    wanted = [(path, size) for path, size in depot.photos() if not _has(folder / path, size)]
+    wanted = [(path, size) for path, size in exchange.images() if not _has(folder / path, size)]
     for batch in batches(wanted):
         if is_over():
             raise SearchError("the search has ended")
-        for path, content in zip(batch, depot.photo_bytes(batch), strict=True):
+        for path, content in zip(batch, exchange.image_bytes(batch), strict=True):
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             partial = target.with_name(f".{target.name}.partial")

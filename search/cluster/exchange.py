@@ -19,7 +19,7 @@ import numpy as np
 
 import prepare
 from search.cluster import git_packs
-from search.core.paths import Names, RunPaths
+from search.core.paths import Names, SearchPaths
 from search.core.types import SearchError
 from search.system.git import Repository
 from search.trial import sealed
@@ -39,7 +39,7 @@ class Shared:
 
 
 @dataclass(frozen=True)
-class Parcel:
+class ResultPayload:
     """What a trial leaves. outcome: by types.to_json. commits: a pack of what is new. log: what its log gained after
     log_from bytes, by zlib. validation, test: its probabilities, float32 (n, 5); None where it gave none."""
 
@@ -56,13 +56,13 @@ class Parcel:
         return len(json.dumps(self.outcome)) + len(self.commits) + len(self.log) + sum(arrays)
 
 
-class Depot:
+class ArtifactExchange:
     """Every method may be called again after a call that was cut short, and from several threads at once."""
 
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
         self.repository = Repository(Path(shared.repository))
-        self.names, self.run = Names(shared.tag), RunPaths(Path(shared.run))
+        self.names, self.run = Names(shared.tag), SearchPaths(Path(shared.run))
         self.sent = self.received = self.trials = 0
         self._counting = threading.Lock()
 
@@ -115,26 +115,26 @@ class Depot:
             stream.seek(start)
             stream.write(zlib.decompress(compressed))
 
-    def deliver(self, parcel: Parcel) -> None:
+    def deliver(self, payload: ResultPayload) -> None:
         """Takes in all that a trial left."""
-        told = parcel.outcome
+        told = payload.outcome
         paths = self.run.slot(told["slot"]).trial(told["trial"])
         if paths.outcome.exists():
             return
         paths.root.mkdir(parents=True, exist_ok=True)
-        git_packs.unpack(self.repository, parcel.commits)
+        git_packs.unpack(self.repository, payload.commits)
         self.repository.set_ref(self.names.trial_ref(told["trial"]), told["commit"])
         self.repository.set_ref(f"refs/heads/{self.names.slot_branch(told['slot'])}", told["commit"])
-        if parcel.validation is not None and parcel.test is not None:
-            sealed.store(Path(self.shared.seal), told["trial"], parcel.validation, parcel.test)
-        self._add_to_log(paths.log, parcel.log_from, parcel.log)
+        if payload.validation is not None and payload.test is not None:
+            sealed.store(Path(self.shared.seal), told["trial"], payload.validation, payload.test)
+        self._add_to_log(paths.log, payload.log_from, payload.log)
         write_json(paths.outcome, told)
         paths.running.unlink(missing_ok=True)
-        self._count(received=parcel.bytes, trials=1)
+        self._count(received=payload.bytes, trials=1)
 
     # --- the data set ---
 
-    def photos(self) -> list[tuple[str, int]]:
+    def images(self) -> list[tuple[str, int]]:
         """(path below the data set, bytes) of every file that the data set consists of."""
         return self._photos
 
@@ -145,7 +145,7 @@ class Depot:
         files += [name for name in ("groups.csv", "manifest.json") if (dataset / name).exists()]
         return [(path, (dataset / path).stat().st_size) for path in files]
 
-    def photo_bytes(self, paths: list[str]) -> list[bytes]:
+    def image_bytes(self, paths: list[str]) -> list[bytes]:
         """The files' contents. Raises SearchError for a path that is none of the data set's."""
         dataset = Path(self.shared.dataset)
         others = set(paths) - {path for path, _ in self._photos}

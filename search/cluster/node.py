@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.core.paths import RunPaths, state_root
+from search.core.paths import SearchPaths, state_root
 from search.system.gpus import card_of, visible_gpus
 
 
@@ -51,8 +51,8 @@ class SearchFolder:
         return self.root / "repository.git"
 
     @property
-    def run(self) -> RunPaths:
-        return RunPaths(self.root / "run")
+    def run(self) -> SearchPaths:
+        return SearchPaths(self.root / "run")
 
     @property
     def sealed(self) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 
 from search.cluster.compatibility import versions_here
 from search.cluster.dataset import find_or_fetch
-from search.cluster.exchange import Depot
+from search.cluster.exchange import ArtifactExchange
 from search.cluster.node import SearchFolder, cards, node_folder, node_name
 from search.cluster.preemption import notice
 from search.cluster.remote_trial import begin, deliver, forget, left_here, setup_at
@@ -44,12 +44,12 @@ def report(logical: int, folder: Path | None = None) -> Report:
     return Report(name, platform.node(), cards(logical), versions_here(), is_available())
 
 
-class Keeper:
+class NodeManager:
     """One for each node other than the driver's. setup: a slot's, with the driver's machine's paths."""
 
-    def __init__(self, search: str, setup: SlotSetup, logical: int, depot: Depot) -> None:
+    def __init__(self, search: str, setup: SlotSetup, logical: int, exchange: ArtifactExchange) -> None:
         clean_environment()
-        self.setup, self.logical, self.depot = setup, logical, depot
+        self.setup, self.logical, self.exchange = setup, logical, exchange
         self.home = node_folder()
         self.folder = SearchFolder.of(self.home, search)
         self.busy = threading.Lock()
@@ -68,7 +68,7 @@ class Keeper:
         setup, delivered = setup_at(self.folder, self.setup, ""), []
         for outcome in left_here(self.folder):
             if outcome.trial in trials:
-                deliver(setup, outcome, self.setup.base, self.depot)
+                deliver(setup, outcome, self.setup.base, self.exchange)
                 delivered.append(outcome.trial)
             else:
                 forget(setup, outcome)
@@ -77,9 +77,9 @@ class Keeper:
     def get_ready(self) -> str:
         """Makes the repository and the data set; where the data set is, or '' for in the cache. Raises SearchError."""
         with self.busy:
-            begin(self.folder, self.setup.base, self.depot)
+            begin(self.folder, self.setup.base, self.exchange)
             is_over = self.folder.ending.exists
-            return find_or_fetch(self.setup.dataset, self.setup.fingerprint, self.folder.photos, self.depot, is_over)
+            return find_or_fetch(self.setup.dataset, self.setup.fingerprint, self.folder.photos, self.exchange, is_over)
 
     def notice(self) -> str:
         """By notice.notice; also what shows that this node lives."""

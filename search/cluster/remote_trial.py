@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from search.cluster import git_packs
-from search.cluster.exchange import Depot, Parcel
+from search.cluster.exchange import ArtifactExchange, ResultPayload
 from search.cluster.node import SearchFolder
 from search.core.paths import Names, TrialPaths
 from search.core.types import Outcome, SearchError, Work, to_json
@@ -20,9 +20,9 @@ from search.system.git import Repository
 from search.trial import sealed
 from search.trial.run import SlotSetup, read_outcome, run_trial
 
-MIRROR_SECONDS = 5.0  # the depot is one process: a thousand slots are two hundred messages a second
+MIRROR_SECONDS = 5.0  # the exchange is one process: a thousand slots are two hundred messages a second
 MOST_MIRRORED = 2**20  # bytes of a log at a time
-KNOWN_COMMITS = 16  # told to the depot: enough that what comes is small, few enough that asking is
+KNOWN_COMMITS = 16  # told to the exchange: enough that what comes is small, few enough that asking is
 
 
 def setup_at(folder: SearchFolder, setup: SlotSetup, dataset: str) -> SlotSetup:
@@ -37,43 +37,43 @@ def folder_of(setup: SlotSetup) -> SearchFolder:
     return SearchFolder(Path(setup.run).parent)
 
 
-def begin(folder: SearchFolder, base: str, depot: Depot) -> None:
+def begin(folder: SearchFolder, base: str, exchange: ArtifactExchange) -> None:
     """Makes the search's repository on this node, where it is not there; frees it of what a killed git has locked."""
     if not git_packs.is_begun(folder.repository, base):
-        git_packs.begin_bare(folder.repository, base, depot.base())
+        git_packs.begin_bare(folder.repository, base, exchange.base())
     Repository(folder.repository).remove_abandoned_locks("refs/**/*.lock", "packed-refs.lock", "config.lock")
 
 
-def run_away(setup: SlotSetup, work: Work, depot: Depot) -> Outcome:
+def run_remotely(setup: SlotSetup, work: Work, exchange: ArtifactExchange) -> Outcome:
     """Runs one trial by trial.run_trial and delivers it. setup: by setup_at."""
     folder = folder_of(setup)
     wanted = work.commit or work.experiment.parent
-    fetch(Repository(folder.repository), setup, wanted, depot)
+    fetch(Repository(folder.repository), setup, wanted, exchange)
     paths = folder.run.slot(setup.slot).trial(work.trial_id)
-    with Mirror(setup.slot, work.trial_id, paths, depot) as mirror:
+    with Mirror(setup.slot, work.trial_id, paths, exchange) as mirror:
         outcome = run_trial(setup, work)
     if folder.ending.exists():
         raise SearchError("the search is ending")  # this trial was ended with it, or is begun again when it goes on
-    deliver(setup, outcome, wanted, depot, mirror.log_from)
+    deliver(setup, outcome, wanted, exchange, mirror.log_from)
     return outcome
 
 
-def fetch(repository: Repository, setup: SlotSetup, commit: str, depot: Depot) -> None:
+def fetch(repository: Repository, setup: SlotSetup, commit: str, exchange: ArtifactExchange) -> None:
     """Makes a commit with its files be here. Only the ref says that all of it is: a commit comes before its files."""
     ref = f"refs/autoresearch-node/have/{commit}"
     with repository.lock():  # another slot of this node may want the same
         if commit != setup.base and repository.commit_of(ref) is None:
-            git_packs.unpack(repository, depot.commits(commit, _known(repository, setup.tag)))
+            git_packs.unpack(repository, exchange.commits(commit, _known(repository, setup.tag)))
             repository.set_ref(ref, commit)
 
 
-def deliver(setup: SlotSetup, outcome: Outcome, before: str, depot: Depot, log_from: int = 0) -> None:
-    """Sends what a trial left, then forgets it here. before: a commit that the depot has. log_from: bytes of its log
+def deliver(setup: SlotSetup, outcome: Outcome, before: str, exchange: ArtifactExchange, log_from: int = 0) -> None:
+    """Sends what a trial left, then forgets it here. before: a commit that the exchange has. log_from: bytes of its log
     that it has."""
     paths = folder_of(setup).run.slot(outcome.slot).trial(outcome.trial)
     predictions = sealed.read(Path(setup.seal), outcome.trial)
-    depot.deliver(
-        Parcel(
+    exchange.deliver(
+        ResultPayload(
             to_json(outcome),
             git_packs.pack(Repository(Path(setup.repository)), outcome.commit, [before]),
             log_from,
@@ -114,13 +114,13 @@ def _gained(log: Path, start: int, most: int = -1) -> bytes:
 class Mirror:
     """Shows a trial's progress on the driver's machine while it runs, in a thread of its own; use as a context.
 
-    Best effort: what does not arrive is in the parcel. log_from: bytes of the log that have arrived.
+    Best effort: what does not arrive is in the payload. log_from: bytes of the log that have arrived.
     """
 
     slot: int
     trial: str
     paths: TrialPaths
-    depot: Depot
+    exchange: ArtifactExchange
     log_from: int = 0
 
     def __enter__(self) -> Mirror:
@@ -140,7 +140,7 @@ class Mirror:
                 running = json.loads(self.paths.running.read_text())
                 gained = _gained(self.paths.log, self.log_from, MOST_MIRRORED)
                 if gained or running != shown:
-                    self.depot.mirror(self.slot, self.trial, running, self.log_from, zlib.compress(gained))
+                    self.exchange.mirror(self.slot, self.trial, running, self.log_from, zlib.compress(gained))
                     shown, self.log_from = running, self.log_from + len(gained)
             except Exception:  # it has not begun, or the driver's machine is out of reach for a moment
                 continue

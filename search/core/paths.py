@@ -67,7 +67,7 @@ class Names:
 
 
 @dataclass(frozen=True)
-class RunPaths:
+class SearchPaths:
     """Files of a search: runs/<tag>/… in the repository; none of them is in git."""
 
     root: Path

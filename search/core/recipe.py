@@ -150,7 +150,7 @@ def identity_of(source: str) -> str:
     return identity(code_id(source), values_of(source))
 
 
-def readings(source: str) -> dict[str, str]:
+def usages(source: str) -> dict[str, str]:
     """Recipe field -> hash of every statement that reads it: while that is the same, the field means the same."""
     found: dict[str, list[str]] = defaultdict(list)
     names = set(values_of(source))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from search.core.axes import adapted
-from search.core.recipe import Field, code_id, identity, read_recipe, readings
+from search.core.recipe import Field, code_id, identity, read_recipe, usages
 from search.core.space import Point, Space, parse_space
 from search.core.types import Experiment, Settings, Value
 
 
 class Commits:
-    """source_at: a commit's train.py. Parents are told by `begin_from`; the base has none."""
+    """source_at: a commit's train.py. Parents are told by `edited_from`; the base has none."""
 
     def __init__(self, settings: Settings, source_at: Callable[[str], str]) -> None:
         self.base = settings.base
@@ -21,9 +21,9 @@ class Commits:
         self._parents: dict[str, str] = {}
         self._fields: dict[str, dict[str, Field]] = {}
         self._codes: dict[str, str] = {}
-        self._readings: dict[str, dict[str, str]] = {}
+        self._usages: dict[str, dict[str, str]] = {}
 
-    def begin_from(self, commit: str, parent: str) -> None:
+    def edited_from(self, commit: str, parent: str) -> None:
         """Tells the commit that another one edits."""
         if commit not in (parent, self.base):
             self._parents[commit] = parent
@@ -43,12 +43,12 @@ class Commits:
             self._codes[commit] = code_id(self.source_at(commit))
         return self._codes[commit]
 
-    def readings(self, commit: str) -> dict[str, str]:
-        """By recipe.readings; the same for all commits of one code."""
+    def usages(self, commit: str) -> dict[str, str]:
+        """By recipe.usages; the same for all commits of one code."""
         code = self.code(commit)
-        if code not in self._readings:
-            self._readings[code] = readings(self.source_at(commit))
-        return self._readings[code]
+        if code not in self._usages:
+            self._usages[code] = usages(self.source_at(commit))
+        return self._usages[code]
 
     def space(self, commit: str) -> Space:
         """The axes of a commit's code: the search's, adapted by every edit on the way from the base."""

@@ -22,7 +22,7 @@ from search.core.types import (
     to_json,
 )
 
-Run = tuple[int, int]  # experiment number, seed: measured at most once
+TrialKey = tuple[int, int]  # experiment number, seed: measured at most once
 
 
 @dataclass
@@ -31,13 +31,15 @@ class State:
 
     settings: Settings
     experiments: dict[int, Experiment] = field(default_factory=dict)
-    started: dict[Run, Work] = field(default_factory=dict)
-    outcomes: dict[Run, Outcome] = field(default_factory=dict)
+    started: dict[TrialKey, Work] = field(default_factory=dict)
+    outcomes: dict[TrialKey, Outcome] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
     crashes_in_a_row: int = 0  # of the latest trials, since the driver last began
     incumbent_crashed: bool = False  # within that row of crashes
     set_aside: set[str] = field(default_factory=set)  # trials to be run again, whatever they left
-    too_small: dict[Run, float] = field(default_factory=dict)  # runs -> memory_mb of a card that was not enough for it
+    too_small: dict[TrialKey, float] = field(
+        default_factory=dict
+    )  # runs -> memory_mb of a card that was not enough for it
     audit: dict[str, Any] | None = None  # what the test photos said, once they were opened
     turns: list[Turn] = field(default_factory=list)
     cut_short: set[int] = field(default_factory=set)  # turns that ended with their driver
@@ -74,7 +76,7 @@ class State:
         return [decision for decision in self.decisions if decision.status is Status.KEEP]
 
     @property
-    def centre(self) -> str:
+    def incumbent_commit(self) -> str:
         """The commit that new experiments start from."""
         return self.incumbent.commit if self.incumbent else self.settings.base
 

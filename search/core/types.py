@@ -128,7 +128,7 @@ class Outcome:
     ended: float = 0.0
     footer: dict[str, str] = field(default_factory=dict)
     traceback: str = ""
-    marks: tuple[str, ...] = ()  # what it did that a trial must not do; such an experiment is never kept
+    violations: tuple[str, ...] = ()  # what it did that a trial must not do; such an experiment is never kept
     metrics: dict[str, Any] = field(default_factory=dict)  # of screening.screen
     correct: str = ""  # which validation photos it told infected or not rightly: bits, packed, as hex
     speed: dict[str, Any] = field(default_factory=dict)  # of speed.measured
@@ -250,7 +250,7 @@ def from_json(kind: type[D], record: dict[str, Any]) -> D:
             values[name] = Score(**values[name])
     if "changes" in values:
         values["changes"] = tuple(Change(**change) for change in values["changes"])
-    for name in ("seeds", "incumbent_seeds", "marks"):
+    for name in ("seeds", "incumbent_seeds", "violations"):
         if name in values:
             values[name] = tuple(values[name])
     if isinstance(values.get("cost"), dict):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from search.core.state import State
 from search.core.types import Decision, Outcome, Status
 from search.decide.posterior import Next
-from search.decide.races import Contest, contest, equal_within_error, is_simpler, mean_of, overtaken, scored
+from search.decide.races import Race, equal_within_error, is_simpler, mean_of, overtaken, race_of, scored
 from search.decide.rules import judge, memory_note
 from search.decide.speed import is_gpu, unequal_note
 from search.task.screening import mean_metrics
@@ -31,7 +31,7 @@ def next_decision(state: State, now: float) -> Decision | None:
     for number in undecided:
         if state.seeds_in_flight(number):
             continue
-        race = contest(state, number)
+        race = race_of(state, number)
         if race.need in (Next.DECIDE, Next.DROP):
             return _of_a_race(state, race, now)
     return None
@@ -57,7 +57,7 @@ def _of_the_fallen(state: State, incumbent: Decision, before: Decision, now: flo
     return _made(state, incumbent.experiment, Status.DISCARD, reason, ours, now, before)
 
 
-def _of_a_race(state: State, race: Contest, now: float) -> Decision:
+def _of_a_race(state: State, race: Race, now: float) -> Decision:
     """What the rules say of a challenger whose race is over, by the means of what both sides have."""
     incumbent = state.incumbent
     assert incumbent is not None
@@ -94,7 +94,7 @@ def _made(
     ours: list[Outcome],
     now: float,
     incumbent: Decision | None = None,
-    race: Contest | None = None,
+    race: Race | None = None,
     simpler: bool = False,
 ) -> Decision:
     experiment = state.experiments[number]

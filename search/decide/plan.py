@@ -9,10 +9,10 @@ from enum import Enum, auto
 from search.core.recipe import identity
 from search.core.sources import Commits
 from search.core.space import Point
-from search.core.state import Run, State
+from search.core.state import State, TrialKey
 from search.core.types import Change, Decision, Experiment, Kind, Purpose, Work
 from search.decide.posterior import Next
-from search.decide.races import contests
+from search.decide.races import open_races
 
 MOST_CRASHES_IN_A_ROW = 8  # then the incumbent is measured again: does anything still run on this machine?
 
@@ -41,7 +41,7 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class Slots:
+class SlotContext:
     """The slot that asks for work, one of those present. machines: the kind of each slot that is known by now."""
 
     asking: int
@@ -51,11 +51,11 @@ class Slots:
 
 def next_work(
     state: State,
-    in_flight: Set[Run],
+    in_flight: Set[TrialKey],
     limit: Limit,
     commits: Commits,
     suggest: Callable[[int, str], Point | None],
-    slots: Slots,
+    slots: SlotContext,
 ) -> Work | Pause:
     """The next trial to start in the slot that asks.
 
@@ -93,15 +93,15 @@ def next_work(
     again = rebase(state, number, commits)
     if again is not None:
         return Work(again, state.settings.seed)
-    point = suggest(number, state.centre)
+    point = suggest(number, state.incumbent_commit)
     if point is not None:
-        changes = commits.space(state.centre).changes(commits.recipe(state.centre), point)
+        changes = commits.space(state.incumbent_commit).changes(commits.recipe(state.incumbent_commit), point)
         description = ", ".join(map(str, changes))
-        return Work(Experiment(number, Kind.SWEEP, state.centre, changes, description), state.settings.seed)
+        return Work(Experiment(number, Kind.SWEEP, state.incumbent_commit, changes, description), state.settings.seed)
     return measure_again(state, Purpose.AGAIN)
 
 
-def is_for_larger(state: State, run: Run, slots: Slots) -> bool:
+def is_for_larger(state: State, run: TrialKey, slots: SlotContext) -> bool:
     """Whether a run that ran out of memory on one card waits for a slot with a larger one than the asking slot's."""
     needed, here = state.too_small.get(run), state.memory_of(slots.asking)
     if needed is None or here is None or here > needed:
@@ -109,7 +109,7 @@ def is_for_larger(state: State, run: Run, slots: Slots) -> bool:
     return state.has_larger(needed, slots.present)
 
 
-def incumbent_is_for_larger(state: State, slots: Slots) -> bool:
+def incumbent_is_for_larger(state: State, slots: SlotContext) -> bool:
     """Whether what the incumbent needs does not fit the asking slot's card, so that nothing around it would, and other
     slots have larger ones."""
     here = state.memory_of(slots.asking)
@@ -127,9 +127,9 @@ def baseline_work(state: State, slot: int, present: Set[int]) -> Work | None:
     return None
 
 
-def race_work(state: State, slots: Slots) -> Work | None:
+def race_work(state: State, slots: SlotContext) -> Work | None:
     """A further seed for a race, on the kind of slot that it is run on; None where no race needs this slot now."""
-    for race in contests(state):
+    for race in open_races(state):
         is_other_kind = race.machine != slots.machines.get(slots.asking, race.machine)
         if is_other_kind and race.machine in slots.machines.values():
             continue  # a slot of its kind will ask
@@ -154,7 +154,7 @@ def measure_again(state: State, purpose: Purpose) -> Work:
     """Measures the incumbent with its next seed: for a race, or for want of anything else where a space is used up."""
     experiment = state.incumbent.experiment if state.incumbent else 0
     seed = state.next_seed(experiment)
-    return Work(state.experiments[experiment], seed, commit=state.centre, purpose=purpose)
+    return Work(state.experiments[experiment], seed, commit=state.incumbent_commit, purpose=purpose)
 
 
 def rebase(state: State, number: int, commits: Commits) -> Experiment | None:
@@ -211,7 +211,7 @@ def turn_is_due(state: State, per_round: int, limit: Limit) -> bool:
     return state.done // per_round > taken // per_round
 
 
-def after_many_crashes(state: State, in_flight: Set[Run]) -> Work | Pause:
+def after_many_crashes(state: State, in_flight: Set[TrialKey]) -> Work | Pause:
     """Is it the ideas or the machine? The incumbent, which did run once, tells."""
     assert state.incumbent is not None
     if any(number == state.incumbent.experiment for number, _ in in_flight):

@@ -5,7 +5,7 @@ history: an experiment's true score is that of the incumbent it began from plus 
 distribution that is estimated from all experiments (empirical Bayes: Efron and Morris, "Data analysis using Stein's
 estimator and its generalizations", 1975). So the incumbent's level is known from its own seeds, from all experiments
 around it, and from its predecessors: which corrects it for having been chosen. What is decided in the end is decided by
-the means of the seeds that both sides have (rules.py); the model only says where the next seed goes.
+the means of the seeds that both contenders have (rules.py); the model only says where the next seed goes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 WORTH_A_SECOND_SEED = 0.45  # probability of being better, after the first seed
 WORTH_ANOTHER_SEED = 0.5  # after each further one
-CONVINCING = 0.65  # where seeds and history differ about this, the side of which less is known is measured again
+CONVINCING = 0.65  # where seeds and history differ about this, the contender of which less is known is measured again
 SURE = 0.65  # the remaining seeds are run at once, on as many slots as are free
 MOST_SEEDS = 8  # of one experiment, for races
 EFFECT = -0.6  # what an experiment is expected to gain, in units of the noise, before there are any
@@ -32,7 +32,7 @@ OUTLIER = 3.0  # standard deviations beyond which an experiment says no more abo
 
 
 @dataclass(frozen=True)
-class Side:
+class Contender:
     """An experiment with a score for each seed that ran: bin_acc, in the order of its seeds.
 
     parent: the experiment, an incumbent then, that it began from; None for the baseline.
@@ -74,7 +74,7 @@ class Model:
         at = self.place[number]
         return Level(float(self.mean[at]), float(self.covariance[at, at]))
 
-    def lead(self, challenger: Side, incumbent: int) -> Level:
+    def lead(self, challenger: Contender, incumbent: int) -> Level:
         """By how much the challenger's true score is above the incumbent's. The challenger is not in the model."""
         before, held = np.zeros(len(self.mean)), np.zeros(len(self.mean))
         assert challenger.parent is not None
@@ -89,34 +89,34 @@ class Model:
             float(variance - 2 * shared + held @ self.covariance @ held - (variance - shared) ** 2 * weight),
         )
 
-    def probability(self, challenger: Side, incumbent: int) -> float:
+    def probability(self, challenger: Contender, incumbent: int) -> float:
         """That the challenger's true score is above the incumbent's."""
         lead = self.lead(challenger, incumbent)
         return 0.5 * math.erfc(-lead.mean / math.sqrt(2 * max(lead.variance, 1e-18)))
 
 
-def noise_of_runs(sides: Sequence[Side], guess: float) -> float:
+def noise_of_runs(contenders: Sequence[Contender], guess: float) -> float:
     """Standard deviation of one run over seeds, pooled over all experiments with several; guess counts a little."""
     squares, freedom = NOISE_WEIGHT * guess**2, NOISE_WEIGHT
-    for side in sides:
-        if len(side.scores) > 1:
-            squares += float(np.var(side.scores)) * len(side.scores)
-            freedom += len(side.scores) - 1
+    for contender in contenders:
+        if len(contender.scores) > 1:
+            squares += float(np.var(contender.scores)) * len(contender.scores)
+            freedom += len(contender.scores) - 1
     return max(math.sqrt(squares / freedom), 1e-6)
 
 
-def fit(sides: Sequence[Side], incumbents: Sequence[int], noise_guess: float) -> Model:
+def fit(contenders: Sequence[Contender], incumbents: Sequence[int], noise_guess: float) -> Model:
     """The model of a history.
 
-    sides: every decided experiment with a score, the baseline too. incumbents: numbers of all that are or were the
+    contenders: every decided experiment with a score, the baseline too. incumbents: numbers of all that are or were the
     incumbent. noise_guess: standard deviation of one run, before anything is known.
     """
-    noise = noise_of_runs(sides, noise_guess)
+    noise = noise_of_runs(contenders, noise_guess)
     place = {number: at for at, number in enumerate(incumbents, start=1)}
-    begun: dict[int, list[Side]] = {number: [] for number in incumbents}
-    for side in sides:
-        if side.parent in begun:
-            begun[side.parent].append(side)
+    begun: dict[int, list[Contender]] = {number: [] for number in incumbents}
+    for contender in contenders:
+        if contender.parent in begun:
+            begun[contender.parent].append(contender)
     spread = _effect_spread(list(begun.values()), noise)
     precision = np.zeros((len(place) + 1, len(place) + 1))
     pull = np.zeros(len(place) + 1)
@@ -129,40 +129,40 @@ def fit(sides: Sequence[Side], incumbents: Sequence[int], noise_guess: float) ->
         pull[:] += row * value / variance
 
     observe({0: 1.0}, EFFECT * noise, (EFFECT_DOUBT * noise) ** 2)
-    for side in sides:
-        if side.number in place:
-            observe({place[side.number]: 1.0}, side.mean, noise**2 / len(side.scores))
-            if side.parent is not None:
-                observe({place[side.number]: 1.0, place[side.parent]: -1.0, 0: -1.0}, 0.0, spread**2)
+    for contender in contenders:
+        if contender.number in place:
+            observe({place[contender.number]: 1.0}, contender.mean, noise**2 / len(contender.scores))
+            if contender.parent is not None:
+                observe({place[contender.number]: 1.0, place[contender.parent]: -1.0, 0: -1.0}, 0.0, spread**2)
     for number, all_begun in begun.items():
-        if tried := [side for side in all_begun if side.number not in place]:
+        if tried := [contender for contender in all_begun if contender.number not in place]:
             value, variance = _mean_around(tried, noise, spread)
             observe({place[number]: 1.0, 0: 1.0}, value, variance)
     covariance = np.linalg.inv(precision)
     return Model(noise, spread, covariance @ pull, covariance, place)
 
 
-def _clipped(tried: Sequence[Side], noise: float) -> np.ndarray:
+def _clipped(tried: Sequence[Contender], noise: float) -> np.ndarray:
     """The means of experiments around one incumbent; those far out count as less far: a collapse says no more."""
-    means = np.array([side.mean for side in tried])
+    means = np.array([contender.mean for contender in tried])
     middle = float(np.median(means))
     reach = OUTLIER * max(1.4826 * float(np.median(np.abs(means - middle))), noise)
     return means.clip(middle - reach, middle + reach)
 
 
-def _mean_around(tried: Sequence[Side], noise: float, spread: float) -> tuple[float, float]:
+def _mean_around(tried: Sequence[Contender], noise: float, spread: float) -> tuple[float, float]:
     """The mean of the experiments around one incumbent, and the variance of that mean."""
-    weights = 1 / (spread**2 + noise**2 / np.array([len(side.scores) for side in tried]))
+    weights = 1 / (spread**2 + noise**2 / np.array([len(contender.scores) for contender in tried]))
     return float((weights * _clipped(tried, noise)).sum() / weights.sum()), float(1 / weights.sum())
 
 
-def _effect_spread(groups: Sequence[Sequence[Side]], noise: float) -> float:
+def _effect_spread(groups: Sequence[Sequence[Contender]], noise: float) -> float:
     """Standard deviation of the effects: what experiments around one incumbent spread by beyond the noise."""
     squares, freedom = SPREAD_WEIGHT * (LEAST_SPREAD * noise) ** 2, SPREAD_WEIGHT
     for tried in groups:
         if len(tried) > 1:
             means = _clipped(tried, noise)
-            share = noise**2 * fmean(1 / len(side.scores) for side in tried)
+            share = noise**2 * fmean(1 / len(contender.scores) for contender in tried)
             squares += float(((means - means.mean()) ** 2).sum()) - share * (len(tried) - 1)
             freedom += len(tried) - 1
     return max(math.sqrt(max(squares / freedom, 0.0)), LEAST_SPREAD * noise)
@@ -179,8 +179,8 @@ class Next(Enum):
 
 
 def next_of(
-    challenger: Side,
-    incumbent: Side,
+    challenger: Contender,
+    incumbent: Contender,
     model: Model,
     confirm_seeds: int,
     is_tie: bool = False,
@@ -203,7 +203,7 @@ def next_of(
     if seeds <= confirm_seeds:
         return Next.CHALLENGER_ALL if probability >= SURE else Next.CHALLENGER
     if (probability >= CONVINCING) != leads and not patient:
-        # What the seeds say and what the history says differ: the side of which less is known is measured again.
+        # What the seeds say and what the history says differ: the contender of which less is known is measured again.
         if seeds < min(len(incumbent.scores), MOST_SEEDS):
             return Next.CHALLENGER
         if len(incumbent.scores) < MOST_SEEDS:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from search.core.state import State
 from search.core.types import Decision, Outcome, Score
-from search.decide.posterior import MOST_SEEDS, Model, Next, Side, fit, next_of, noise_of_runs
+from search.decide.posterior import MOST_SEEDS, Contender, Model, Next, fit, next_of, noise_of_runs
 from search.task.screening import is_degenerate
 
 EVALUATION_TIMES = 3.0  # times the baseline's seconds, and EVALUATION_SECONDS: evaluating for longer may be training
@@ -17,7 +17,7 @@ AWAY_SECONDS = 600.0  # a slot that is away for longer is not waited for
 
 
 @dataclass(frozen=True)
-class Contest:
+class Race:
     """One challenger beside the incumbent, on one kind of slot.
 
     need: what it waits for. probability: that it is better. estimate: of its true bin_acc. out: why it is out whatever
@@ -60,7 +60,7 @@ def noise_guess(state: State) -> float:
     return math.sqrt(share * (1 - share) / photos) if photos else 0.02
 
 
-def sides(state: State, machine: str | None, metric: str = "bin_acc") -> list[Side]:
+def contenders(state: State, machine: str | None, metric: str = "bin_acc") -> list[Contender]:
     """Every experiment with a score on this kind of slot, with one of its two metrics."""
     number_of = {decision.commit: decision.experiment for decision in reversed(state.kept)}
     scores: dict[int, list[tuple[int, float]]] = defaultdict(list)
@@ -71,7 +71,7 @@ def sides(state: State, machine: str | None, metric: str = "bin_acc") -> list[Si
     for number, experiment in state.experiments.items():
         if number in scores:
             parent = None if number == 0 else number_of.get(experiment.parent, 0)
-            found.append(Side(number, parent, tuple(score for _, score in sorted(scores[number]))))
+            found.append(Contender(number, parent, tuple(score for _, score in sorted(scores[number]))))
     return found
 
 
@@ -87,8 +87,8 @@ def machines_of(state: State) -> dict[int, str]:
 def model_of(state: State, machine: str | None) -> Model:
     """What the decided experiments tell."""
     verdicts = state.verdicts
-    known = [side for side in sides(state, machine) if side.number in verdicts]
-    present = {side.number for side in known}
+    known = [contender for contender in contenders(state, machine) if contender.number in verdicts]
+    present = {contender.number for contender in known}
     incumbents = dict.fromkeys(decision.experiment for decision in state.kept if decision.experiment in present)
     return fit(known, list(incumbents), noise_guess(state))
 
@@ -104,9 +104,9 @@ def out_of_race(state: State, experiment: int) -> str:
     late = next((o for o in outcomes if (o.speed.get("evaluation_seconds") or 0.0) > most), None)
     if late is not None and experiment != 0:
         return f"marked: took {late.speed['evaluation_seconds']:.0f} s to evaluate, {most:.0f} s is the most allowed"
-    marked = next((outcome for outcome in outcomes if outcome.marks), None)
+    marked = next((outcome for outcome in outcomes if outcome.violations), None)
     if marked is not None:
-        return f"marked: {marked.marks[0]}"
+        return f"marked: {marked.violations[0]}"
     if not state.settings.allow_degenerate and mostly_degenerate(outcomes):
         return "degenerate"
     return ""
@@ -122,7 +122,7 @@ def is_simpler(challenger: list[Outcome], incumbent: list[Outcome]) -> bool:
     return bool(challenger and incumbent) and 0 < challenger[0].code_size < incumbent[0].code_size
 
 
-def contest(state: State, experiment: int, models: dict[str, Model] | None = None) -> Contest:
+def race_of(state: State, experiment: int, models: dict[str, Model] | None = None) -> Race:
     """The race of an undecided experiment with an outcome against the present incumbent.
 
     models: by kind of slot, filled as they are needed.
@@ -133,22 +133,22 @@ def contest(state: State, experiment: int, models: dict[str, Model] | None = Non
     challenger = scored(state, experiment)
     machine = challenger[0].machine if challenger else ""
     if out or not challenger:
-        return Contest(experiment, incumbent.experiment, machine, Next.DECIDE, None, None, out or "crashed")
+        return Race(experiment, incumbent.experiment, machine, Next.DECIDE, None, None, out or "crashed")
     held = scored(state, incumbent.experiment, machine)
     if machine and machine not in machines_of(state).values():
         gone = f"no {machine} slot is left to confirm it on"
-        return Contest(experiment, incumbent.experiment, machine, Next.DECIDE, None, None, gone)
+        return Race(experiment, incumbent.experiment, machine, Next.DECIDE, None, None, gone)
     if not held:
         # Seconds on another kind of slot are other seconds: first the incumbent is measured on this one.
-        return Contest(experiment, incumbent.experiment, machine, Next.INCUMBENT, None)
+        return Race(experiment, incumbent.experiment, machine, Next.INCUMBENT, None)
     models = {} if models is None else models
     if machine not in models:
         models[machine] = model_of(state, machine)
-    by_number = {side.number: side for side in sides(state, machine)}
+    by_number = {contender.number: contender for contender in contenders(state, machine)}
     one, other = by_number[experiment], by_number[incumbent.experiment]
     model = models[machine]
     if one.parent not in model.place:
-        one = Side(one.number, incumbent.experiment, one.scores)  # it never ran on this kind of slot
+        one = Contender(one.number, incumbent.experiment, one.scores)  # it never ran on this kind of slot
     tied = any(theirs.seed == challenger[0].seed and theirs.score == challenger[0].score for theirs in held)
     # A lead over a model that finds no infection is worth a look, and so is a simpler train.py that is as good.
     finds_more = mostly_degenerate(held) and one.mean > other.mean
@@ -157,10 +157,10 @@ def contest(state: State, experiment: int, models: dict[str, Model] | None = Non
     lacking = {outcome.seed for outcome in challenger} - {outcome.seed for outcome in held}
     is_short = bool(lacking) and len(held) < min(len(challenger), MOST_SEEDS)
     if is_short and state.settings.confirm_seeds and need is not Next.DROP:
-        need = Next.INCUMBENT  # both sides have the same seeds
+        need = Next.INCUMBENT  # both contenders have the same seeds
     chance = model.probability(one, other.number)
     estimate = model.level(other.number).mean + model.lead(one, other.number).mean
-    return Contest(experiment, incumbent.experiment, machine, need, round(chance, 4), round(estimate, 6))
+    return Race(experiment, incumbent.experiment, machine, need, round(chance, 4), round(estimate, 6))
 
 
 def equal_within_error(state: State, experiment: int, machine: str | None = None) -> bool:
@@ -182,7 +182,7 @@ def equal_within_error(state: State, experiment: int, machine: str | None = None
 
 def standard_error(state: State, machine: str | None, metric: str, runs: list[int]) -> float:
     """Of the difference of two means over so many runs each."""
-    return noise_of_runs(sides(state, machine, metric), noise_guess(state)) * math.sqrt(sum(1 / n for n in runs))
+    return noise_of_runs(contenders(state, machine, metric), noise_guess(state)) * math.sqrt(sum(1 / n for n in runs))
 
 
 def overtaken(state: State) -> tuple[Decision, Decision] | None:
@@ -209,10 +209,10 @@ def equal_within_predecessor(state: State, incumbent: Decision, before: Decision
     return abs(one.bin_acc - other.bin_acc) <= standard_error(state, None, "bin_acc", [len(ours), len(theirs)])
 
 
-def contests(state: State) -> list[Contest]:
+def open_races(state: State) -> list[Race]:
     """Every open race, the likeliest winner first."""
     if state.incumbent is None:
         return []
     models: dict[str, Model] = {}
-    found = [contest(state, number, models) for number in state.undecided()]
+    found = [race_of(state, number, models) for number in state.undecided()]
     return sorted(found, key=lambda one: (-(one.probability or 0.0), one.challenger))

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.core.space import Axis, Point, Space, random_move
 from search.core.types import Value
-from search.decide.transfer import Told
+from search.decide.transfer import Observation
 
 LENGTHS = (0.15, 0.3, 0.6, 1.2, 3.0, 10.0)  # in units of an axis's range
 NOISES = (0.05, 0.15, 0.4, 1.0, 2.5)  # variance of the noise over that of the signal
@@ -100,9 +100,9 @@ def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -
 class AroundIncumbent(optuna.samplers.BaseSampler):
     """Suggests a point near `centre`; set centre, seen and experiment before each study.ask.
 
-    seen: keys of points that are never suggested again. borrowed: trials of the codes that this one is an edit of; how
+    seen: keys of points that are never suggested again. transferred: trials of the codes that this one is an edit of; how
     much they count, the model finds out, since each other code is a column of its own. experiment: its number; the
-    choice depends on it, the seed, the study and what is borrowed alone.
+    choice depends on it, the seed, the study and what is transferred alone.
     suggestion is None after an ask for which every point in reach, however wide, was seen.
     """
 
@@ -110,7 +110,7 @@ class AroundIncumbent(optuna.samplers.BaseSampler):
         self.space, self.seed = space, seed
         self.centre: Point = {}
         self.seen: set[tuple[Value, ...]] = set()
-        self.borrowed: list[Told] = []
+        self.transferred: list[Observation] = []
         self.suggestion: Point | None = None
         self.experiment: int | None = None
 
@@ -161,16 +161,16 @@ class AroundIncumbent(optuna.samplers.BaseSampler):
     def _best(self, candidates: list[Point], trials: Sequence[FrozenTrial], rng: random.Random) -> Point:
         told = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.FAIL) and t.params]
         told = told[-LARGEST_HISTORY:]
-        borrowed = self.borrowed[-(LARGEST_HISTORY - len(told)) :] if len(told) < LARGEST_HISTORY else []
+        transferred = self.transferred[-(LARGEST_HISTORY - len(told)) :] if len(told) < LARGEST_HISTORY else []
         values = [t.value for t in told if t.state is TrialState.COMPLETE and t.value is not None]
-        values += [one.value for one in borrowed]
+        values += [one.value for one in transferred]
         if len(set(values)) < 2 or rng.random() < RANDOM_SHARE:
             return rng.choice(candidates)
         worst = min(values)
-        codes = [one.code for one in borrowed]
+        codes = [one.code for one in transferred]
         others = sorted(set(codes))
-        x = self._features([*(one.point for one in borrowed), *(t.params for t in told)], codes, others)
-        y = np.array([*(one.value for one in borrowed), *(t.value if t.value is not None else worst for t in told)])
+        x = self._features([*(one.point for one in transferred), *(t.params for t in told)], codes, others)
+        y = np.array([*(one.value for one in transferred), *(t.value if t.value is not None else worst for t in told)])
         model = GaussianProcess(x, y)
         waiting = [t.params for t in trials if t.state is TrialState.RUNNING and t.params]
         if waiting:

@@ -11,7 +11,7 @@ from search.core.space import Point
 from search.core.state import State
 from search.core.types import Experiment, Kind, Outcome
 from search.decide.study import Study, value_of
-from search.decide.transfer import Told, carried
+from search.decide.transfer import Observation, transferred
 
 
 class Studies:
@@ -34,7 +34,7 @@ class Studies:
     def suggest(self, experiment: int, commit: str) -> Point | None:
         """The next point around a commit, or None where every point in reach was suggested before."""
         study = self._study_at(commit)
-        study.borrow(self._told_before(commit))
+        study.transfer(self._told_before(commit))
         return study.suggest(experiment, self.commits.recipe(commit))
 
     def begun(self, experiment: Experiment) -> None:
@@ -69,7 +69,7 @@ class Studies:
                 study.tell(number, self.commits.point(experiment), seed, score)
         return study
 
-    def _told_before(self, commit: str) -> list[Told]:
+    def _told_before(self, commit: str) -> list[Observation]:
         """What the trials of the codes that this commit's is an edit of tell about it."""
         step = self.commits.edit_before(commit)
         if step is None:
@@ -80,7 +80,7 @@ class Studies:
         for outcome in self.state.outcomes.values():
             experiment = self.state.experiments[outcome.experiment]
             if outcome.score is not None and self.commits.code_of(experiment) == code:
-                told.append(Told(self.commits.point(experiment), value_of(outcome.score), code))
+                told.append(Observation(self.commits.point(experiment), value_of(outcome.score), code))
         recipes = self.commits.recipe(before), self.commits.recipe(edited)
-        readings = self.commits.readings(before), self.commits.readings(edited)
-        return carried(told, *recipes, *readings, self.commits.space(commit))
+        usages = self.commits.usages(before), self.commits.usages(edited)
+        return transferred(told, *recipes, *usages, self.commits.space(commit))

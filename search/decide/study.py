@@ -9,7 +9,7 @@ import optuna
 from search.core.space import Point, Space
 from search.core.types import Score, Value
 from search.decide.sampler import AroundIncumbent, distributions
-from search.decide.transfer import Told
+from search.decide.transfer import Observation
 
 MC_WEIGHT = 0.01  # of mc_acc beside bin_acc in the value that Optuna sees: it breaks ties and little more
 
@@ -39,9 +39,9 @@ class Study:
         """Never suggests this point again."""
         self.sampler.seen.add(self.space.key(point))
 
-    def borrow(self, told: list[Told]) -> None:
-        """Takes what trials of the codes before this one tell, in place of what was borrowed before."""
-        self.sampler.borrowed = told
+    def transfer(self, told: list[Observation]) -> None:
+        """Takes what trials of the codes before this one tell, in place of what was transferred before."""
+        self.sampler.transferred = told
 
     def begin(self, experiment: int, point: Point) -> None:
         """Registers a point chosen before, as when a search is rebuilt: it is in flight from now on."""

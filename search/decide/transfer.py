@@ -10,7 +10,7 @@ from search.core.types import Value
 
 
 @dataclass(frozen=True)
-class Told:
+class Observation:
     """One trial's point and the value that Optuna saw, with the code it ran."""
 
     point: Point
@@ -18,27 +18,27 @@ class Told:
     code: str
 
 
-def carried(
-    told: Iterable[Told],
+def transferred(
+    told: Iterable[Observation],
     old: Mapping[str, Value],
     new: Mapping[str, Value],
-    old_readings: Mapping[str, str],
-    new_readings: Mapping[str, str],
+    old_usages: Mapping[str, str],
+    new_usages: Mapping[str, str],
     space: Space,
-) -> list[Told]:
+) -> list[Observation]:
     """The trials of a code before an edit, as points of the code after it.
 
     old, new: the recipes right before and right after the edit. A trial is a set of moves from `old`; the same moves
     are made from `new`. It is left out where it moved an axis that is gone, or that a changed statement reads, by
-    recipe.readings.
+    recipe.usages.
     """
     axes = {axis.name: axis for axis in space.axes}
     found = []
     for one in told:
         moved = [name for name, value in one.point.items() if name in old and value != old[name]]
-        if any(old_readings.get(name) != new_readings.get(name) for name in moved):
+        if any(old_usages.get(name) != new_usages.get(name) for name in moved):
             continue
         if any(name not in axes or not axes[name].allows(one.point[name]) for name in moved):
             continue
-        found.append(Told({**new, **{name: one.point[name] for name in moved}}, one.value, one.code))
+        found.append(Observation({**new, **{name: one.point[name] for name in moved}}, one.value, one.code))
     return found

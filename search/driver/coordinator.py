@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import IO, Any
 
-from search.core.paths import Names, RunPaths
+from search.core.paths import Names, SearchPaths
 from search.core.sources import Commits
-from search.core.state import Run, State, apply, rebuild, record_of, start_record
+from search.core.state import State, TrialKey, apply, rebuild, record_of, start_record
 from search.core.types import (
     Decision,
     Outcome,
@@ -23,7 +23,7 @@ from search.core.types import (
     Work,
 )
 from search.decide.decision import next_decision
-from search.decide.plan import Limit, Pause, Slots, next_work
+from search.decide.plan import Limit, Pause, SlotContext, next_work
 from search.decide.races import machines_of
 from search.decide.speed import calibration, is_gpu, slow_note
 from search.decide.studies import Studies
@@ -52,9 +52,9 @@ class Coordinator:
 
     def __init__(self, repository: Repository, tag: str, tell: Callable[[str], None] = print) -> None:
         self.repository, self.names, self.tell = repository, Names(tag), tell
-        self.paths = RunPaths(repository.root / "runs" / tag)
+        self.paths = SearchPaths(repository.root / "runs" / tag)
         self.files = RunFiles(self.paths)
-        self.in_flight: set[Run] = set()
+        self.in_flight: set[TrialKey] = set()
         self.expected: set[int] = set()  # slots that are coming up
         self.limit = Limit()
         self.rerun_slow = False  # run a trial again, once, whose slot was slow
@@ -108,9 +108,9 @@ class Coordinator:
         self.commits = Commits(self.settings, lambda commit: self.repository.file_at(commit, "train.py"))
         for experiment in self.state.experiments.values():
             if experiment.commit:
-                self.commits.begin_from(experiment.commit, experiment.parent)
+                self.commits.edited_from(experiment.commit, experiment.parent)
         for decision in self.state.decisions:
-            self.commits.begin_from(decision.commit, self.state.experiments[decision.experiment].parent)
+            self.commits.edited_from(decision.commit, self.state.experiments[decision.experiment].parent)
         self.studies = Studies(self.state, self.commits, self.paths.study, records)
         self._write_branches()
         self.files.write_all(self.state)
@@ -175,7 +175,7 @@ class Coordinator:
             self.limit,
             self.commits,
             self.studies.suggest,
-            Slots(slot, self.state.present | self.expected | {slot}, machines_of(self.state)),
+            SlotContext(slot, self.state.present | self.expected | {slot}, machines_of(self.state)),
         )
         if work is Pause.BROKEN:
             last = list(self.state.outcomes.values())[-1]
@@ -189,7 +189,7 @@ class Coordinator:
         if work.experiment.number not in self.state.experiments:
             self._journal(record_of("experiment", work.experiment))
             if work.experiment.commit:
-                self.commits.begin_from(work.experiment.commit, work.experiment.parent)
+                self.commits.edited_from(work.experiment.commit, work.experiment.parent)
             self.studies.begun(work.experiment)
         self._journal(start_record(work))
         self.in_flight.add((work.experiment.number, work.seed))
@@ -247,7 +247,7 @@ class Coordinator:
 
     def begin_turn(self, agent: str, asked: int) -> Turn:
         """Asks the agent; journalled, so that a round has one turn."""
-        turn = Turn(len(self.state.turns) + 1, agent, asked, self.state.done, self.state.centre, time.time())
+        turn = Turn(len(self.state.turns) + 1, agent, asked, self.state.done, self.state.incumbent_commit, time.time())
         self._journal(record_of("turn", turn))
         return turn
 
@@ -279,7 +279,7 @@ class Coordinator:
 
     def _outside_its_axes(self, proposal: Proposal) -> str:
         """Why its recipe cannot be searched around; '' where it can. A code has the axes of the first edit to it."""
-        self.commits.begin_from(proposal.commit, proposal.parent)
+        self.commits.edited_from(proposal.commit, proposal.parent)
         recipe = self.commits.recipe(proposal.commit)
         outside = [axis.name for axis in self.commits.space(proposal.commit).axes if not axis.allows(recipe[axis.name])]
         return f"{outside[0]} is {recipe[outside[0]]!r}, outside the axis that this code has" if outside else ""
@@ -300,7 +300,7 @@ class Coordinator:
         while (decision := next_decision(self.state, time.time())) is not None:
             again = decision.experiment in self.state.verdicts
             self._journal(record_of("decision", decision))
-            self.commits.begin_from(decision.commit, self.state.experiments[decision.experiment].parent)
+            self.commits.edited_from(decision.commit, self.state.experiments[decision.experiment].parent)
             self._write_branches()
             if again:  # its row changes
                 self.files.rewrite(self.state)
@@ -328,7 +328,7 @@ class Coordinator:
     def _write_branches(self) -> None:
         """Points the incumbent's branch and the frontier's refs where the decisions say."""
         wanted = {self.names.frontier_ref(step): kept.commit for step, kept in enumerate(self.state.kept)}
-        wanted[self.names.incumbent_ref] = self.state.centre
+        wanted[self.names.incumbent_ref] = self.state.incumbent_commit
         present = self.repository.refs(self.names.incumbent_ref) | self.repository.refs(self.names.refs + "/frontier")
         for ref, commit in wanted.items():
             if present.get(ref) != commit:
@@ -339,9 +339,9 @@ class Coordinator:
         for slot in self.paths.slots():
             branch = self.names.slot_branch(slot.number)
             if slot.tree.exists():
-                self.repository.slot_worktree(slot.tree, branch, self.state.centre)
+                self.repository.slot_worktree(slot.tree, branch, self.state.incumbent_commit)
             elif self.repository.commit_of(f"refs/heads/{branch}") is not None:  # its worktree is on another machine
-                self.repository.set_ref(f"refs/heads/{branch}", self.state.centre)
+                self.repository.set_ref(f"refs/heads/{branch}", self.state.incumbent_commit)
 
     def lost_work(self, work: Work, slot: int, reason: str) -> Outcome:
         """The crash of a trial whose worker died, unless it left an outcome."""

@@ -14,12 +14,12 @@ from typing import Any
 import ray
 
 from search.cluster.compatibility import differences
-from search.cluster.exchange import Depot, Shared
+from search.cluster.exchange import ArtifactExchange, Shared
 from search.cluster.node import cards
-from search.cluster.node_manager import Keeper, Report, report
+from search.cluster.node_manager import NodeManager, Report, report
 from search.core.types import SearchError, Work
 from search.driver.coordinator import Coordinator
-from search.driver.nodes import Member, Phase, RemoteDepot, pinned_to
+from search.driver.nodes import Member, Phase, RemoteExchange, pinned_to
 from search.system.gpus import is_model
 from search.trial.run import SlotSetup
 from search.trial.sealed import id_of
@@ -28,9 +28,9 @@ LOOK_SECONDS = 1.0
 NOTICE_SECONDS = 5.0
 EXPECTED_SECONDS = 60.0  # a GPU that was found is a slot within, or another job has it
 SETTLED_SECONDS = 120.0  # a node that does not say what it is in this time is not waited for
-DOUBT_SECONDS = 90.0  # Ray takes up to a minute to find that a node is out of reach
+SUSPICION_SECONDS = 90.0  # Ray takes up to a minute to find that a node is out of reach
 LAST_GASP_SECONDS = 3.0  # what a dead raylet leaves behind may still answer for a moment
-AGAIN = "again"  # in place of an answer: its keeper is to be started again
+AGAIN = "again"  # in place of an answer: its node_manager is to be started again
 AGAIN_SECONDS = 10.0
 MOST_TRIES = 3
 MOST_FAILURES = 2
@@ -41,7 +41,7 @@ MOST_LOST = 3  # a trial that lost so many nodes may be what they die of
 
 
 @dataclass
-class Doubt:
+class SuspectedFailure:
     """A trial whose worker has gone: with its node, or alone?"""
 
     work: Work
@@ -62,9 +62,9 @@ class Fleet:
         self.joined = joined
         self.home = ray.get_runtime_context().get_node_id()
         self.members: dict[str, Member] = {}
-        self.doubts: list[Doubt] = []
+        self.suspected: list[SuspectedFailure] = []
         self.reserved: dict[tuple[str, str], tuple[int, float]] = {}  # node and GPU -> number, until when expected
-        self._depot: Any = None
+        self._exchange: Any = None
         self._looked = 0.0
         self._began = time.monotonic()
         self._settled = self._enrolled = False
@@ -117,7 +117,7 @@ class Fleet:
         if member is None:
             return None
         shares = max(len(member.report.cards), 1) if member.report else 1
-        return {"home": member.keeper is None, "dataset": member.dataset, "shares": shares}
+        return {"home": member.node_manager is None, "dataset": member.dataset, "shares": shares}
 
     def _number_of(self, node: str, gpu: str) -> int:
         if (node, gpu) in self.reserved:
@@ -148,7 +148,7 @@ class Fleet:
                 self._greet(ray_id, node)
         for ray_id in [ray_id for ray_id in self.members if ray_id not in alive]:
             self._gone(self.members.pop(ray_id))
-        self._settle_doubts()
+        self._settle_suspicions()
         self._number()
         self._expect()
         refused = sorted((m.host, m.reason) for m in self.members.values() if m.phase is Phase.REFUSED)
@@ -171,29 +171,29 @@ class Fleet:
                 member.report = replace(member.report, cards=ray.get(seen.remote(member.logical)))
             self._check_model(member, member.report)
             return
-        self._start_keeper(member)
+        self._start_node_manager(member)
 
-    def _start_keeper(self, member: Member) -> None:
-        keeper: Any = ray.remote(num_cpus=0, max_concurrency=4)(Keeper)  # type: ignore[call-overload]
-        placed = keeper.options(scheduling_strategy=pinned_to(member.ray_id), runtime_env=SEES_GPUS)
+    def _start_node_manager(self, member: Member) -> None:
+        node_manager: Any = ray.remote(num_cpus=0, max_concurrency=4)(NodeManager)  # type: ignore[call-overload]
+        placed = node_manager.options(scheduling_strategy=pinned_to(member.ray_id), runtime_env=SEES_GPUS)
         search = id_of(self.coordinator.settings)
-        member.keeper = placed.remote(search, self.setup, member.logical, RemoteDepot(self._depot_handle()))
+        member.node_manager = placed.remote(search, self.setup, member.logical, RemoteExchange(self._exchange_handle()))
         member.phase = Phase.ARRIVING
         self._ask(member, "arrive", lambda told: self._hear(member, told))
 
     def _ask(self, member: Member, method: str, then: Callable[[Any], None], *arguments: Any) -> None:
-        member.waits_for, member.then = getattr(member.keeper, method).remote(*arguments), then
+        member.waits_for, member.then = getattr(member.node_manager, method).remote(*arguments), then
         member.asked = time.monotonic()
 
     def _go_on(self, member: Member) -> None:
         waited = time.monotonic() - member.asked
         if member.waits_for is None:
-            if member.keeper and member.phase is Phase.READY and waited > NOTICE_SECONDS:
+            if member.node_manager and member.phase is Phase.READY and waited > NOTICE_SECONDS:
                 self._ask(member, "notice", lambda told: self._heed(member, told))
             return
         if member.waits_for == AGAIN:
             if waited > AGAIN_SECONDS:
-                self._start_keeper(member)
+                self._start_node_manager(member)
             return
         if not ray.wait([member.waits_for], timeout=0)[0]:
             return
@@ -204,9 +204,9 @@ class Fleet:
             if member.phase is not Phase.READY:  # that it could not tell of a notice is no reason
                 self._refuse(member, f"{type(error.cause).__name__}: {error.cause}")
             return
-        except ray.exceptions.RayError:  # its keeper has died; whether its node has, ray.nodes() will tell
+        except ray.exceptions.RayError:  # its node_manager has died; whether its node has, ray.nodes() will tell
             if member.tries >= MOST_TRIES:
-                self._refuse(member, "the search's keeper there dies again and again")
+                self._refuse(member, "the search's node_manager there dies again and again")
             elif member.phase is not Phase.REFUSED:
                 member.tries, member.waits_for, member.asked = member.tries + 1, AGAIN, time.monotonic()
             return
@@ -305,32 +305,32 @@ class Fleet:
 
     # --- trials whose worker has gone ---
 
-    def doubt(self, work: Work, slot: int, ray_id: str) -> None:
+    def suspect(self, work: Work, slot: int, ray_id: str) -> None:
         """A trial's worker has died: alone, then it is a crash; or with its node, then the trial is run again."""
         member = self.members.get(ray_id)
         if ray_id == self.home:
             self.coordinator.record(self.coordinator.lost_work(work, slot, "its slot's worker died"))
-        elif member is None or member.keeper is None:
+        elif member is None or member.node_manager is None:
             self._lost(work, slot)
         else:
-            self.doubts.append(Doubt(work, slot, ray_id))
+            self.suspected.append(SuspectedFailure(work, slot, ray_id))
 
-    def _settle_doubts(self) -> None:
-        for doubt in list(self.doubts):
+    def _settle_suspicions(self) -> None:
+        for doubt in list(self.suspected):
             member, waited = self.members.get(doubt.ray_id), time.monotonic() - doubt.since
             if member and doubt.ping is None and waited > LAST_GASP_SECONDS:
-                doubt.ping = member.keeper.notice.remote()
+                doubt.ping = member.node_manager.notice.remote()
             answers = self._answers(doubt.ping) if member else False
-            if answers is False or waited > DOUBT_SECONDS:
-                self.doubts.remove(doubt)
+            if answers is False or waited > SUSPICION_SECONDS:
+                self.suspected.remove(doubt)
                 self._lost(doubt.work, doubt.slot)
             elif answers:
-                self.doubts.remove(doubt)
+                self.suspected.remove(doubt)
                 self.coordinator.record(self.coordinator.lost_work(doubt.work, doubt.slot, "its slot's worker died"))
 
     @staticmethod
     def _answers(ping: Any) -> bool | None:
-        """Whether a keeper has answered; None: not yet."""
+        """Whether a node_manager has answered; None: not yet."""
         if ping is None or not ray.wait([ping], timeout=0)[0]:
             return None
         try:
@@ -364,28 +364,28 @@ class Fleet:
         else:
             self.coordinator.lost_with_its_node(work, slot)
 
-    # --- the depot, and the end ---
+    # --- the exchange, and the end ---
 
-    def _depot_handle(self) -> Any:
+    def _exchange_handle(self) -> Any:
         """Started with the first node that needs it, on the driver's machine."""
-        if self._depot is None:
+        if self._exchange is None:
             options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": 8}
-            actor: Any = ray.remote(**options)(Depot)  # type: ignore[call-overload]
+            actor: Any = ray.remote(**options)(ArtifactExchange)  # type: ignore[call-overload]
             setup = self.setup
             shared = Shared(setup.repository, setup.run, setup.tag, setup.base, setup.seal, setup.dataset)
-            self._depot = actor.options(scheduling_strategy=pinned_to(self.home)).remote(shared)
-        return self._depot
+            self._exchange = actor.options(scheduling_strategy=pinned_to(self.home)).remote(shared)
+        return self._exchange
 
     @property
-    def depot(self) -> RemoteDepot:
-        return RemoteDepot(self._depot_handle())
+    def exchange(self) -> RemoteExchange:
+        return RemoteExchange(self._exchange_handle())
 
     def traffic(self) -> dict[str, int]:
-        """By Depot.traffic; empty where no other node ever came."""
-        if self._depot is None:
+        """By ArtifactExchange.traffic; empty where no other node ever came."""
+        if self._exchange is None:
             return {}
         try:
-            return dict(ray.get(self._depot.traffic.remote(), timeout=5))
+            return dict(ray.get(self._exchange.traffic.remote(), timeout=5))
         except ray.exceptions.RayError:
             return {}
 
@@ -394,7 +394,7 @@ class Fleet:
         slots' actors have been ended."""
         try:
             wanted = [work.trial_id for work in self.coordinator.state.unfinished()]
-            asked = [member.keeper.end.remote(wanted) for member in self.members.values() if member.keeper]
+            asked = [member.node_manager.end.remote(wanted) for member in self.members.values() if member.node_manager]
             if asked:
                 ray.wait(asked, num_returns=len(asked), timeout=patience)
         except ray.exceptions.RayError:  # Ray has ended; what lies there is removed when the nodes join again

@@ -23,20 +23,20 @@ class Phase(Enum):
 
 @dataclass
 class Member:
-    """One node. ray_id: until Ray ends there; report.name: for life. keeper: None on the driver's own machine."""
+    """One node. ray_id: until Ray ends there; report.name: for life. node_manager: None on the driver's own machine."""
 
     ray_id: str
     host: str
     logical: int  # GPUs that Ray counts
-    keeper: Any = None
+    node_manager: Any = None
     phase: Phase = Phase.ARRIVING
     report: Report | None = None
     dataset: str = ""
     reason: str = ""  # why it is refused
-    waits_for: Any = None  # what was asked of its keeper
+    waits_for: Any = None  # what was asked of its node_manager
     then: Callable[[Any], None] = lambda answer: None
     asked: float = 0.0
-    tries: int = 1  # at starting its keeper
+    tries: int = 1  # at starting its node_manager
     failures: int = 0  # trials in a row that could not begin or be delivered there
 
     def card(self, gpu: str) -> dict[str, Any]:
@@ -46,8 +46,8 @@ class Member:
         return next((card for card in cards if card["gpu"] == gpu), unknown)
 
 
-class RemoteDepot:
-    """Calls a depot that is an actor as if it were here."""
+class RemoteExchange:
+    """Calls a exchange that is an actor as if it were here."""
 
     def __init__(self, handle: Any) -> None:
         self.handle = handle
@@ -58,7 +58,7 @@ class RemoteDepot:
         return lambda *arguments: ray.get(getattr(self.handle, method).remote(*arguments))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return RemoteDepot, (self.handle,)
+        return RemoteExchange, (self.handle,)
 
 
 def pinned_to(ray_id: str) -> NodeAffinitySchedulingStrategy:

@@ -17,14 +17,14 @@ from typing import Any
 from search.agent.agents import Agent, AgentPlan
 from search.agent.brief import facts_of, hints_of, written
 from search.agent.builtin.choose import Tried
-from search.agent.inbox import take_in
+from search.agent.inbox import proposal_from
 from search.agent.smoke import Places, SmokeSetup, draw_photos
-from search.agent.turn import NEVER_BEGAN, NOTHING_LEFT, Assignment, Desk, ask, choose_and_check
-from search.agent.validate import Ground
+from search.agent.turn import NEVER_BEGAN, NOTHING_LEFT, Assignment, ProposalContext, ask, choose_and_check
+from search.agent.validate import EditBase
 from search.core.types import GitError, Proposal, SearchError, Status, Turn
 from search.decide.plan import turn_is_due, unmerged
 from search.driver.coordinator import Coordinator
-from search.records.requests import Wish, handed_in, pending
+from search.records.requests import Operation, handed_in, pending
 from search.report.frontier import noise_of
 from search.system.git import Repository
 from search.system.process import end_guards, end_of
@@ -34,7 +34,7 @@ MOST_AT_ONCE = 4  # edits handed in that are checked at a time
 LARGEST_NOTES = 20_000  # bytes
 
 
-class Workshop:
+class ProposalManager:
     """plan: None: no agent is asked. on_stop: called once when somebody asks the search to stop at once."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Workshop:
         folder = coordinator.paths.agent
         own = Repository(self.repository.root)
         smoke = SmokeSetup(own, folder / "smoke", places.dataset, places.threads, places.secret)
-        self.desk = Desk(own, smoke, folder, self._guards.add, self._ended.is_set)
+        self.context = ProposalContext(own, smoke, folder, self._guards.add, self._ended.is_set)
 
     # --- in the driver's thread ---
 
@@ -98,33 +98,35 @@ class Workshop:
     def _heed_requests(self) -> None:
         known = {proposal.origin for proposal in self.coordinator.state.proposals}
         for request in pending(self.repository, self.names):
-            if request.wish is Wish.PROPOSE:
+            if request.operation is Operation.PROPOSE:
                 if request.commit in known:  # a driver died before it could delete the ref
                     self.repository.delete_ref(request.ref)
                 elif self._has_room(request.ref):
-                    self._start(request.ref, take_in, request.commit, "inbox", "", self._ground(), self.desk)
+                    self._start(
+                        request.ref, proposal_from, request.commit, "inbox", "", self._edit_base(), self.context
+                    )
                 continue
             if request.time >= self.began:  # what was asked of a driver that is gone is void
-                if request.wish is Wish.PAUSE:
+                if request.operation is Operation.PAUSE:
                     self.coordinator.pause(True)
-                elif request.wish is Wish.RESUME:
+                elif request.operation is Operation.RESUME:
                     self.coordinator.pause(False)
                 else:
                     self.coordinator.stopping = True
             self.repository.delete_ref(request.ref)
-            if request.wish is Wish.STOP_NOW and request.time >= self.began:
+            if request.operation is Operation.STOP_NOW and request.time >= self.began:
                 self.on_stop()
 
     def _begin_handed_in(self) -> None:
         known = {proposal.origin for proposal in self.coordinator.state.proposals}
         for commit in handed_in(self.repository, self.names, self.coordinator.settings.base):
             if commit not in known and self._has_room(commit):
-                self._start(commit, take_in, commit, "inbox", "", self._ground(), self.desk)
+                self._start(commit, proposal_from, commit, "inbox", "", self._edit_base(), self.context)
         for decision in unmerged(self.coordinator.state, self.coordinator.commits):
             if self._has_room(decision.commit):
                 idea = f"{decision.description} (as kept before, on top of what it beat)"
-                beaten = self._ground(decision.incumbent)
-                self._start(decision.commit, take_in, decision.commit, "merge", idea, beaten, self.desk)
+                beaten = self._edit_base(decision.incumbent)
+                self._start(decision.commit, proposal_from, decision.commit, "merge", idea, beaten, self.context)
 
     def _has_room(self, about: str) -> bool:
         checks = [name for name in self._jobs if not name.startswith("turn")]
@@ -134,7 +136,7 @@ class Workshop:
     def _can_be_asked(self) -> bool:
         assert self.plan is not None
         if self.plan.agent is None:  # it is asked again once the incumbent is another
-            left = (self.coordinator.state.centre, NOTHING_LEFT)
+            left = (self.coordinator.state.incumbent_commit, NOTHING_LEFT)
             return all((one.parent, one.refused) != left for one in self.coordinator.state.proposals)
         if self.plan.dollars is None:
             return True
@@ -162,24 +164,24 @@ class Workshop:
             self._told.add(line)
             self.coordinator.tell(line)
 
-    def _ground(self, commit: str = "") -> Ground:
+    def _edit_base(self, commit: str = "") -> EditBase:
         """What edits are made from: a commit, the incumbent where none is named."""
-        centre, commits = commit or self.coordinator.state.centre, self.coordinator.commits
-        return Ground(centre, commits.source_at(centre), commits.space(centre), self.coordinator.identities())
+        centre, commits = commit or self.coordinator.state.incumbent_commit, self.coordinator.commits
+        return EditBase(centre, commits.source_at(centre), commits.space(centre), self.coordinator.identities())
 
     def _begin_turn(self, plan: AgentPlan) -> None:
         turn = self.coordinator.begin_turn(plan.name, plan.proposals)
-        ground = self._ground()
+        edit_base = self._edit_base()
         if plan.agent is None:
             tried = self._tried()
             for place in range(plan.proposals):
-                task = self._assignment(turn, place, ground, plan)
+                task = self._assignment(turn, place, edit_base, plan)
                 seed = f"{self.coordinator.settings.seed} {turn.number} {place}"
-                self._start(task.name, choose_and_check, task, self.desk, tried, seed)
+                self._start(task.name, choose_and_check, task, self.context, tried, seed)
             return
-        brief = self._brief(ground)
+        brief = self._brief(edit_base)
         for place in range(plan.proposals):
-            task = self._assignment(turn, place, ground, plan)
+            task = self._assignment(turn, place, edit_base, plan)
             self._start(task.name, self._ask, plan.agent, task, brief)
 
     def _tried(self) -> list[Tried]:
@@ -192,7 +194,7 @@ class Workshop:
                 found.append(Tried(proposal.edit, decision is not None and decision.status is Status.KEEP))
         return found
 
-    def _assignment(self, turn: Turn, place: int, ground: Ground, plan: AgentPlan) -> Assignment:
+    def _assignment(self, turn: Turn, place: int, edit_base: EditBase, plan: AgentPlan) -> Assignment:
         left = None
         if plan.dollars is not None:
             spent = sum(one.cost.dollars or 0.0 for one in self.coordinator.state.proposals)
@@ -200,7 +202,7 @@ class Workshop:
         name = f"turn{turn.number:04d}-{place}"
         kept = (self.repository.root,)
         summary, secret = self._summary(), self.places.secret
-        return Assignment(name, turn.number, ground, "", summary, plan.seconds, left, kept, secret)
+        return Assignment(name, turn.number, edit_base, "", summary, plan.seconds, left, kept, secret)
 
     def _summary(self) -> str:
         """analysis_summary.json, which another thread moves into place whole; '{}' where there is none."""
@@ -215,33 +217,33 @@ class Workshop:
         except (ValueError, TypeError):  # somebody edited it
             return {}
 
-    def _brief(self, ground: Ground) -> Callable[[], str]:
+    def _brief(self, edit_base: EditBase) -> Callable[[], str]:
         """Writes the brief, in the thread that needs it, of what is known now."""
         state, paths = self.coordinator.state, self.coordinator.paths
         scores = [outcome.score.bin_acc for outcome in state.outcomes_of(0) if outcome.score]
-        axes = [axis.name for axis in ground.space.axes]
+        axes = [axis.name for axis in edit_base.space.axes]
         facts = facts_of(state, noise_of(scores), axes, hints_of(self._summary_values()))
         notes = end_of(paths.notes, LARGEST_NOTES)
         named = {
             "python": sys.executable,
-            "photos": str(self.desk.smoke.view),
+            "photos": str(self.context.smoke.view),
             "The rules in full": "program.md",
             "Everything that is known so far": "analysis_summary.json",
         }
 
         def write() -> str:
             def difference(old: str, new: str) -> str:
-                return self.desk.repository.difference(old, new, "train.py")
+                return self.context.repository.difference(old, new, "train.py")
 
-            return written(facts, rules_of(self.desk.repository, ground.commit), notes, difference, named)
+            return written(facts, rules_of(self.context.repository, edit_base.commit), notes, difference, named)
 
         return write
 
     # --- in threads ---
 
     def _ask(self, agent: Agent, task: Assignment, brief: Callable[[], str]) -> Proposal:
-        draw_photos(self.desk.smoke)  # the brief names them
-        return ask(agent, replace(task, brief=brief()), self.desk)
+        draw_photos(self.context.smoke)  # the brief names them
+        return ask(agent, replace(task, brief=brief()), self.context)
 
     def _start(self, about: str, work: Callable[..., Proposal], *given: object) -> None:
         def run() -> None:
@@ -265,7 +267,7 @@ def _failed(error: Exception, given: Sequence[object]) -> Proposal:
     task = next((one for one in given if isinstance(one, Assignment)), None)
     agent = next((one.name for one in given if isinstance(one, Agent)), "builtin" if task else "inbox")
     origin = "" if task else str(given[0])
-    parent = task.ground.commit if task else next(one.commit for one in given if isinstance(one, Ground))
+    parent = task.edit_base.commit if task else next(one.commit for one in given if isinstance(one, EditBase))
     reason = f"it could not be asked or checked: {words}"
     return Proposal(0, agent, "", parent, refused=reason, turn=task.turn if task else None, origin=origin)
 

@@ -1,4 +1,4 @@
-"""A slot: the actor that has one GPU, and the desk at which it asks for its number and its work."""
+"""A slot: the actor that has one GPU, and the dispatcher at which it asks for its number and its work."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import ray
 from ray import tune
 
 from search.cluster.node import SearchFolder, node_folder
-from search.cluster.remote_trial import run_away, setup_at
+from search.cluster.remote_trial import run_remotely, setup_at
 from search.core.types import Experiment, SearchError, Work, from_json
-from search.driver.nodes import RemoteDepot
+from search.driver.nodes import RemoteExchange
 from search.system.git import clean_environment
 from search.trial.run import run_trial
 
 CPUS_PER_TRIAL = 0.01  # a slot is a GPU; whole CPUs would leave slots idle on a small machine, silently
-NEW = "slot "  # before what a slot is called at the desk until it has a number
+NEW = "slot "  # before what a slot is called at the dispatcher until it has a number
 NO_WORK: dict[str, Any] = {}
 NOT_USED = -1
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
-class Desk:
+class Dispatcher:
     """Where slots wait for their number, and then for their work. It keeps nothing that matters: after a restart the
     slots ask again."""
 
@@ -53,7 +53,7 @@ class Desk:
             self.waiting.pop(who)[1].set_result(answer)
 
 
-class Slot(tune.Trainable):
+class SlotActor(tune.Trainable):
     """The actor of one slot. A ticket is the slot's for as long as it lives, and each trial is one step of it.
 
     A ticket for each trial would let Tune hand a slot's ticket to another one, and end the actor that is just starting
@@ -72,16 +72,16 @@ class Slot(tune.Trainable):
         ids = [str(gpu) for gpu in ray.get_gpu_ids()]
         self.gpu = ids[0] if ids else "0"
         self.ray_id = ray.get_runtime_context().get_node_id()
-        self.tag, self.desk = config["setup"].tag, config["desk"]
-        self.depot: Any = RemoteDepot(config["depot"])  # the handle alone can be copied, as Tune does
+        self.tag, self.dispatcher = config["setup"].tag, config["dispatcher"]
+        self.exchange: Any = RemoteExchange(config["exchange"])  # the handle alone can be copied, as Tune does
         self.search, self.of_driver = config["search"], config["setup"]
-        self.number: int = ray.get(self.desk.number.remote(self.trial_id, self.ray_id, self.gpu))
+        self.number: int = ray.get(self.dispatcher.number.remote(self.trial_id, self.ray_id, self.gpu))
 
     def step(self) -> dict[str, Any]:
         """One trial: `ended` where it left an outcome at home, `failed` where it could not begin or be delivered."""
         if self.number == NOT_USED:
             return {"done": True}
-        answer = ray.get(self.desk.ask.remote(self.trial_id, self.number, self.ray_id))
+        answer = ray.get(self.dispatcher.ask.remote(self.trial_id, self.number, self.ray_id))
         if answer == NO_WORK:
             return {"done": True}
         work = Work(**(answer["work"] | {"experiment": from_json(Experiment, answer["work"]["experiment"])}))
@@ -92,7 +92,9 @@ class Slot(tune.Trainable):
             run_trial(setup, work)
             return {"done": False, "ended": True}
         try:
-            run_away(setup_at(SearchFolder.of(node_folder(), self.search), setup, place["dataset"]), work, self.depot)
+            run_remotely(
+                setup_at(SearchFolder.of(node_folder(), self.search), setup, place["dataset"]), work, self.exchange
+            )
         except (SearchError, OSError) as error:
             return {"done": False, "failed": f"{type(error).__name__}: {error}"}
         return {"done": False, "ended": True}

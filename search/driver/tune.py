@@ -1,7 +1,7 @@
 """Ray Tune's part: a Searcher that hands out empty tickets to slots, which ask for their work (search/slots.py).
 
 Tune alone decides which actor runs a ticket, and only the actor knows which GPU it has. So a ticket says nothing: the
-slot that got it asks at the desk, and the driver, at every turn of Tune's loop, answers those that have asked.
+slot that got it asks at the dispatcher, and the driver, at every turn of Tune's loop, answers those that have asked.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from search.decide.plan import Pause
 from search.driver.coordinator import Coordinator
 from search.driver.fleet import Fleet
 from search.driver.nodes import pinned_to
-from search.driver.slot_actor import NEW, NO_WORK, NOT_USED, Desk, Slot
+from search.driver.slot_actor import NEW, NO_WORK, NOT_USED, Dispatcher, SlotActor
 from search.trial.sealed import id_of
 
 
@@ -42,7 +42,7 @@ class Tickets(Searcher):
     ) -> None:
         super().__init__(metric="done", mode="max")
         self.coordinator, self.fleet = coordinator, fleet
-        self.desk = Desk.options(scheduling_strategy=pinned_to(fleet.home)).remote()  # type: ignore[attr-defined]
+        self.dispatcher = Dispatcher.options(scheduling_strategy=pinned_to(fleet.home)).remote()  # type: ignore[attr-defined]
         self.search, self.tag = id_of(coordinator.settings), coordinator.names.tag
         self.open: dict[str, Work | None] = {}  # tickets handed out, with what their slot runs now
         self.slots: dict[str, tuple[int, str]] = {}  # of a ticket that has come up: its slot, and Ray's id of the node
@@ -65,8 +65,8 @@ class Tickets(Searcher):
         return {
             "setup": self.fleet.setup,
             "search": self.search,
-            "desk": self.desk,
-            "depot": self.fleet.depot.handle if self.fleet.joined else None,
+            "dispatcher": self.dispatcher,
+            "exchange": self.fleet.exchange.handle if self.fleet.joined else None,
             "excluded": self.fleet.excluded,
         }
 
@@ -80,17 +80,17 @@ class Tickets(Searcher):
 
     def answer_all(self) -> None:
         """Answers every slot that waits, where there is something for it."""
-        asking: dict[str, Any] = ray.get(self.desk.asking.remote())
+        asking: dict[str, Any] = ray.get(self.dispatcher.asking.remote())
         for who, (ray_id, gpu) in asking.items():
             if who.startswith(NEW):
                 answer = self._number_for(who.removeprefix(NEW), ray_id, gpu)
                 if answer is not None:
-                    ray.get(self.desk.answer.remote(who, answer))
+                    ray.get(self.dispatcher.answer.remote(who, answer))
         waiting = {who: about for who, about in asking.items() if not who.startswith(NEW)}
         for ticket, (slot, ray_id) in sorted(waiting.items(), key=lambda item: item[1]):
             told = self._answer_for(ticket, slot, ray_id)
             if told is not None:
-                ray.get(self.desk.answer.remote(ticket, told))
+                ray.get(self.dispatcher.answer.remote(ticket, told))
 
     def _number_for(self, ticket: str, ray_id: str, gpu: str) -> int | None:
         """None: it must wait."""
@@ -155,7 +155,7 @@ class Tickets(Searcher):
                 if slot not in {number for number, _ in self.slots.values()}:  # its node is not back already
                     self.coordinator.leave(slot, "its worker has gone" if error else "its node is not used any more")
                 if work is not None:
-                    self.fleet.doubt(work, slot, ray_id)
+                    self.fleet.suspect(work, slot, ray_id)
         except Exception as failure:  # as above
             self.failed = self.failed or failure
 
@@ -202,7 +202,7 @@ def run_search(tickets: Tickets, storage: Path) -> None:
     shutil.rmtree(storage, ignore_errors=True)
     storage.mkdir(parents=True)
     tuner = tune.Tuner(
-        Slot,
+        SlotActor,
         tune_config=tune.TuneConfig(
             search_alg=tickets,
             num_samples=-1,

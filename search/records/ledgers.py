@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from search.core.paths import RunPaths
+from search.core.paths import SearchPaths
 from search.core.state import State, record_of
 from search.core.types import Decision, Outcome, Proposal, Status, to_json
 from search.decide.races import mean_of, scored
@@ -20,7 +20,7 @@ from search.records.results_tsv import HEADER, Row, render, row_of, write_in_pla
 class RunFiles:
     """Writes what follows from the journal; the coordinator is its only user, and the only writer of these files."""
 
-    def __init__(self, paths: RunPaths) -> None:
+    def __init__(self, paths: SearchPaths) -> None:
         self.paths = paths
 
     def add_outcome(self, outcome: Outcome) -> None:
@@ -50,7 +50,7 @@ class RunFiles:
             write_in_place(path, text)
 
 
-def texts_of(state: State, paths: RunPaths) -> dict[Path, str]:
+def texts_of(state: State, paths: SearchPaths) -> dict[Path, str]:
     """What each ledger of a search must hold."""
     texts = {
         paths.settings: json.dumps(to_json(state.settings), indent=2) + "\n",

@@ -15,7 +15,7 @@ from search.core.paths import Names
 from search.system.git import Repository
 
 
-class Wish(StrEnum):
+class Operation(StrEnum):
     PROPOSE = "propose"
     PAUSE = "pause"
     RESUME = "resume"
@@ -25,26 +25,28 @@ class Wish(StrEnum):
 
 @dataclass(frozen=True)
 class Request:
-    """wish: what is wanted. commit: it holds the edit of a proposal, whose message's first line is the idea."""
+    """operation: what is wanted. commit: it holds the edit of a proposal, whose message's first line is the idea."""
 
-    wish: Wish
+    operation: Operation
     ref: str
     commit: str
     time: float
 
 
-def send(repository: Repository, names: Names, wish: Wish, edit: tuple[str, str, str] | None = None) -> Request:
+def send(
+    repository: Repository, names: Names, operation: Operation, edit: tuple[str, str, str] | None = None
+) -> Request:
     """Leaves a request. edit: of a proposal, the commit that it edits, the train.py, and the idea."""
     now = time.time()
-    record = json.dumps({"wish": str(wish), "time": now, "pid": os.getpid()})
+    record = json.dumps({"operation": str(operation), "time": now, "pid": os.getpid()})
     if edit is not None:
         parent, source, idea = edit
         commit = repository.commit_edit(parent, "train.py", source, f"{idea}\n\n{record}", "inbox")
     else:
-        commit = repository.empty_commit(f"request {wish}\n\n{record}")
+        commit = repository.empty_commit(f"request {operation}\n\n{record}")
     ref = f"{names.requests}/{time.time_ns():020d}-{os.getpid()}"
     repository.set_ref(ref, commit)
-    return Request(wish, ref, commit, now)
+    return Request(operation, ref, commit, now)
 
 
 def pending(repository: Repository, names: Names) -> list[Request]:
@@ -53,7 +55,7 @@ def pending(repository: Repository, names: Names) -> list[Request]:
     for ref, commit in sorted(repository.refs(names.requests).items()):
         try:
             record = json.loads(repository.message_of(commit).splitlines()[-1])
-            found.append(Request(Wish(record["wish"]), ref, commit, float(record["time"])))
+            found.append(Request(Operation(record["operation"]), ref, commit, float(record["time"])))
         except (ValueError, KeyError, IndexError, TypeError):
             repository.delete_ref(ref)  # not one of ours
     return found

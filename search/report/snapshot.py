@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from search.core.paths import RunPaths, SlotPaths
+from search.core.paths import SearchPaths, SlotPaths
 from search.core.state import State
 from search.core.types import Status
 from search.system.git import SHORT
@@ -16,7 +16,7 @@ LOSS = re.compile(r"loss[ =:]+([0-9.eE+-]+|nan|inf)")
 TAIL_BYTES = 4096
 
 
-def is_running(paths: RunPaths) -> bool:
+def is_running(paths: SearchPaths) -> bool:
     """Whether a driver holds the search's lock."""
     try:
         with paths.lock.open("r") as stream:
@@ -61,7 +61,7 @@ def slot_now(slot: SlotPaths, now: float) -> dict[str, Any]:
     return shown
 
 
-def snapshot(state: State, paths: RunPaths, running: bool, now: float) -> dict[str, Any]:
+def snapshot(state: State, paths: SearchPaths, running: bool, now: float) -> dict[str, Any]:
     """Everything that status tells, as JSON."""
     outcomes, decisions = list(state.outcomes.values()), list(state.verdicts.values())
     training = sum(float(outcome.footer.get("train_seconds", 0) or 0) for outcome in outcomes if not outcome.crashed)

@@ -39,7 +39,7 @@ def smallest_gain(of_photos: np.ndarray, bin_acc: float) -> float:
     return POWER * spread / math.sqrt(len(of_photos))
 
 
-class Side:
+class SideResult:
     """The incumbent, or the baseline, with what its seeds gave."""
 
     def __init__(self, state: State, decision: Decision, folder: Path, labels: Labels) -> None:
@@ -79,7 +79,9 @@ def opened(state: State, folder: Path, labels: Labels) -> dict[str, Any]:
     """
     if state.incumbent is None:
         raise SearchError("there is no baseline yet: nothing to open the test photos for")
-    incumbent, baseline = (Side(state, decision, folder, labels) for decision in (state.incumbent, state.frontier[0]))
+    incumbent, baseline = (
+        SideResult(state, decision, folder, labels) for decision in (state.incumbent, state.frontier[0])
+    )
     shared = sorted(set(incumbent.test) & set(baseline.test))
     if shared:
         values = np.array([incumbent.test[seed] - baseline.test[seed] for seed in shared])

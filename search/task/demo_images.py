@@ -83,7 +83,7 @@ def _photo(rng: np.random.Generator, label: int) -> Image.Image:
         4: (rng.uniform(0.3, 0.65), rng.uniform(0.17, 0.3)),
     }.get(label, (rng.uniform(0.0, 0.28), rng.uniform(0.05, 0.16)))
     blend((0.85, 0.25, 0.22), strength * spot(reach, 0.03))
-    if rng.random() < 0.15:  # a red patch elsewhere: plaster marks, clothing
+    if rng.random() < 0.15:  # a red patch elsewhere: plaster violations, clothing
         blend((0.8, 0.3, 0.3), 0.5 * spot(rng.uniform(0.05, 0.12), 0.02, tuple(rng.uniform(-0.4, 0.4, 2))))
     if label == 1 or (label in (0, 2) and rng.random() < 0.08):
         blend((0.40, 0.20, 0.10), 0.8 * spot(rng.uniform(0.04, 0.08), 0.01, tuple(rng.uniform(-0.05, 0.05, 2))))

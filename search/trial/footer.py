@@ -15,10 +15,10 @@ WAS_OUT_OF_MEMORY = "out of memory"  # a crash's reason begins with it
 def parse_footer(text: str) -> dict[str, str]:
     """The `key: value` lines after the last line `---`; empty where there is none."""
     lines = text.splitlines()
-    marks = [number for number, line in enumerate(lines) if line.strip() == "---"]
-    if not marks:
+    violations = [number for number, line in enumerate(lines) if line.strip() == "---"]
+    if not violations:
         return {}
-    pairs = (line.partition(":") for line in lines[marks[-1] + 1 :] if ":" in line)
+    pairs = (line.partition(":") for line in lines[violations[-1] + 1 :] if ":" in line)
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 

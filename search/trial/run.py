@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import prepare
-from search.core.paths import Names, RunPaths, SlotPaths, TrialPaths
+from search.core.paths import Names, SearchPaths, SlotPaths, TrialPaths
 from search.core.recipe import code_size, rewrite_recipe
 from search.core.types import Outcome, SearchError, Work, from_json, to_json
 from search.decide.speed import from_footer
@@ -25,7 +25,7 @@ from search.task.screening import rightly_told, screen
 from search.trial import integrity, sealed
 from search.trial.footer import traceback_of
 from search.trial.scorer import Labels
-from search.trial.training import Run, run_training
+from search.trial.training import TrainingJob, run_training
 
 START_UP_SECONDS = 300.0  # to the first training line
 SHORTEST_REST = 20.0  # seconds; a budget of seconds is not lost to a busy machine
@@ -60,7 +60,7 @@ class SlotSetup:
 def run_trial(setup: SlotSetup, work: Work) -> Outcome:
     """Runs one trial and returns its outcome, which then lies in the trial's folder too. Never raises for a trial
     that fails: that is a crash with a reason. A trial that has an outcome already is not run again."""
-    slot = RunPaths(Path(setup.run)).slot(setup.slot)
+    slot = SearchPaths(Path(setup.run)).slot(setup.slot)
     paths = slot.trial(work.trial_id)
     known = read_outcome(paths)
     if known is not None:
@@ -138,7 +138,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         running["training_since"] = time.time()
         write_json(paths.running, running)
 
-    run = Run(
+    run = TrainingJob(
         tree=slot.tree,
         view=view,
         labels=Labels.of(data),
@@ -166,7 +166,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
     return replace(
         _outcome(setup, work, commit, began, footer),
         score=submission.score,
-        marks=marks_of(
+        violations=violations_of(
             ran.scorer.times, integrity.changed(slot.tree, wanted), ran.trained_seconds, setup.max_train_seconds
         ),
         metrics=screen(submission.validation, run.labels.validation),
@@ -188,7 +188,7 @@ def _between(began: float | None, ended: float | None) -> float | None:
     return None if began is None or ended is None else round(ended - began, 2)
 
 
-def marks_of(times: int, changed: Sequence[str], trained: float | None, budget: float) -> tuple[str, ...]:
+def violations_of(times: int, changed: Sequence[str], trained: float | None, budget: float) -> tuple[str, ...]:
     """What a trial did that none must do.
 
     times: how often it asked to be scored. changed: files that it changed. trained: seconds of training by the worker's
@@ -249,7 +249,7 @@ def _crash(
     return replace(outcome, reason=" ".join(reason.split()), traceback=traceback)
 
 
-def running_guards(run: RunPaths) -> list[int]:
+def running_guards(run: SearchPaths) -> list[int]:
     """The process ids of the guards that a search's running trials have told."""
     found = []
     for slot in run.slots():

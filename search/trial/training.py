@@ -38,7 +38,7 @@ PASSED_ON = (
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingJob:
     """What a run needs.
 
     tree: the worktree. view: the data set that it is given. labels: those that it is scored by. scratch: its temporary
@@ -61,8 +61,8 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Ran:
-    """How a run ended. reason: why it is a crash; '' where it is none. Clock readings are of time.monotonic(); training
+class TrainingResult:
+    """How a run ended. reason: why it is a crash; '' where it is none. Clock usages are of time.monotonic(); training
     is None where no training line came."""
 
     reason: str
@@ -83,8 +83,10 @@ class Ran:
 
 
 def run_training(
-    run: Run, on_started: Callable[[int], None] = lambda pid: None, on_training: Callable[[], None] = lambda: None
-) -> Ran:
+    run: TrainingJob,
+    on_started: Callable[[int], None] = lambda pid: None,
+    on_training: Callable[[], None] = lambda: None,
+) -> TrainingResult:
     """Runs `python train.py` to its end or its limit; afterwards no process of it is alive.
 
     on_started gets the process id of its guard. on_training: at its first training line.
@@ -114,10 +116,10 @@ def run_training(
     reason = crash_reason(ended, text, footer)
     if not reason and scorer.submission is None:
         reason = scorer.problem or "evaluate() handed nothing to the scorer"
-    return Ran(reason, text, footer, scorer, clock["began"], clock.get("training"), watch.name, watch.seen)
+    return TrainingResult(reason, text, footer, scorer, clock["began"], clock.get("training"), watch.name, watch.seen)
 
 
-def child_environment(run: Run, scorer: int) -> dict[str, str]:
+def child_environment(run: TrainingJob, scorer: int) -> dict[str, str]:
     """The whole environment of a run: a short list of the user's variables, its GPU, and its own files."""
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     return environment | {

@@ -12,11 +12,11 @@ import pytest
 
 import prepare
 from search.agent.agents import Agent, plain
-from search.agent.inbox import take_in
+from search.agent.inbox import proposal_from
 from search.agent.presets import agent_of
 from search.agent.smoke import SmokeSetup, draw_photos
-from search.agent.turn import Assignment, Desk, ask, choose_and_check
-from search.agent.validate import Ground
+from search.agent.turn import Assignment, ProposalContext, ask, choose_and_check
+from search.agent.validate import EditBase
 from search.core.recipe import identity_of
 from search.core.space import parse_space
 from search.system.git import Repository
@@ -43,17 +43,19 @@ class Bench:
         secret = (demo, prepare.cache_root() / prepare.load(demo).fingerprint, self.root / ".git", self.root / "runs")
         self.secret = secret
         smoke = SmokeSetup(self.repository, run / "agent/smoke", demo, 1, secret)
-        self.desk = Desk(self.repository, smoke, run / "agent", self.guards.append)
+        self.context = ProposalContext(self.repository, smoke, run / "agent", self.guards.append)
         draw_photos(smoke)
 
-    def ground(self, **more):
+    def edit_base(self, **more):
         source = self.repository.file_at(self.base, "train.py")
-        return Ground(self.base, source, parse_space(FAST_SPACE, "fast.toml"), **{"identities": {}, **more})
+        return EditBase(self.base, source, parse_space(FAST_SPACE, "fast.toml"), **{"identities": {}, **more})
 
-    def task(self, seconds=60.0, ground=None, **more):
-        ground = ground or self.ground()
+    def task(self, seconds=60.0, edit_base=None, **more):
+        edit_base = edit_base or self.edit_base()
         more = {"secret": self.secret, **more}
-        return Assignment("turn0001-0", 1, ground, "# Brief\nwhat is wanted", "{}", seconds, kept=(self.root,), **more)
+        return Assignment(
+            "turn0001-0", 1, edit_base, "# Brief\nwhat is wanted", "{}", seconds, kept=(self.root,), **more
+        )
 
     def agent(self, body):
         script = self.root.parent / "agent.py"
@@ -61,7 +63,7 @@ class Bench:
         return Agent("tool", (sys.executable, str(script)), plain)
 
     def ask(self, body, **more):
-        return ask(self.agent(body), self.task(**more), self.desk)
+        return ask(self.agent(body), self.task(**more), self.context)
 
 
 @pytest.fixture
@@ -135,7 +137,7 @@ def test_a_failing_edit_is_handed_back_twice_with_its_reason(bench, name):
     made = bench.ask(f"open('/dev/stderr', 'w')\n{body}\nprint('IDEA: x')")
     assert words in made.refused and "(handed back 2 times)" in made.refused and "\n" not in made.refused
     assert made.cost.attempts == 3
-    prompts = [(bench.desk.folder / f"turn0001-0/prompt{n}.md").read_text() for n in (1, 2, 3)]
+    prompts = [(bench.context.folder / f"turn0001-0/prompt{n}.md").read_text() for n in (1, 2, 3)]
     assert prompts[0].startswith("# Brief") and words in prompts[1] and words in prompts[2]
     assert git(bench.root, "status", "--porcelain") == ""
 
@@ -164,9 +166,9 @@ def test_an_edit_that_was_handed_back_and_mended_passes(bench):
 
 def test_what_was_tried_before_is_refused_up_to_formatting(bench):
     made = bench.ask(GOOD)
-    ground = bench.ground(identities={made.identity: "experiment 7 (sharper logits)"})
+    edit_base = bench.edit_base(identities={made.identity: "experiment 7 (sharper logits)"})
     again = bench.ask(
-        GOOD.replace('5 *"', '5 *  "') + "open('train.py', 'a').write('\\n\\n# other words\\n')\n", ground=ground
+        GOOD.replace('5 *"', '5 *  "') + "open('train.py', 'a').write('\\n\\n# other words\\n')\n", edit_base=edit_base
     )
     assert "the same as experiment 7 (sharper logits)" in again.refused
 
@@ -175,11 +177,11 @@ def test_children_of_the_agent_end_with_it(bench):
     body = f"""
     import subprocess, sys
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
-    open({str(bench.desk.folder / "turn0001-0/own1/pid")!r}, "w").write(str(child.pid))
+    open({str(bench.context.folder / "turn0001-0/own1/pid")!r}, "w").write(str(child.pid))
     """
     made = bench.ask(body + textwrap.indent(GOOD, "    "))
     assert made.refused == ""
-    assert not is_alive(int((bench.desk.folder / "turn0001-0/own1/pid").read_text()))
+    assert not is_alive(int((bench.context.folder / "turn0001-0/own1/pid").read_text()))
 
 
 def test_it_can_be_ended_while_it_thinks(bench):
@@ -188,7 +190,7 @@ def test_it_can_be_ended_while_it_thinks(bench):
     def end(pid):
         threading.Timer(1.0, os.kill, (pid, 15)).start()
 
-    made = ask(bench.agent("import time; time.sleep(60)"), bench.task(), replace(bench.desk, started=end))
+    made = ask(bench.agent("import time; time.sleep(60)"), bench.task(), replace(bench.context, started=end))
     assert "the agent failed, exit code 143" in made.refused
     assert time.monotonic() - began < 20
 
@@ -224,7 +226,7 @@ def test_a_budget_is_passed_on_and_costs_are_added_up(bench):
     """
     agent = bench.agent(body)
     agent = replace(agent, command=(*agent.command, "--budget", "{dollars}"))
-    made = ask(agent, bench.task(dollars=1.0), bench.desk)
+    made = ask(agent, bench.task(dollars=1.0), bench.context)
     assert (made.cost.turns, made.cost.input_tokens, made.cost.output_tokens) == (6, 300, 30)
     assert made.cost.dollars == 0.875 and made.cost.attempts == 3  # half of what is left, each time
 
@@ -241,7 +243,7 @@ def test_an_agent_is_run_elsewhere_but_its_own_file_is_found(bench, monkeypatch)
     (bench.root.parent / "mine.py").write_text(GOOD)
     monkeypatch.chdir(bench.root.parent)
     agent = agent_of(f"{sys.executable} mine.py")
-    assert ask(agent, bench.task(), bench.desk).refused == ""
+    assert ask(agent, bench.task(), bench.context).refused == ""
 
 
 def commit_on(bench, text, path="train.py", message="by hand"):
@@ -258,8 +260,8 @@ def test_a_commit_that_is_handed_in_is_made_again_on_the_incumbent(bench):
     mine = commit_on(bench, FAST_TRAIN.replace("logits = 4 *", "logits = 5 *"))
     theirs = FAST_TRAIN.replace("lr: float = 0.01", "lr: float = 0.05")
     incumbent = bench.repository.commit_edit(bench.base, "train.py", theirs, "kept", "test")
-    ground = replace(bench.ground(), commit=incumbent, source=theirs)
-    made = take_in(mine, "inbox", "", ground, bench.desk)
+    edit_base = replace(bench.edit_base(), commit=incumbent, source=theirs)
+    made = proposal_from(mine, "inbox", "", edit_base, bench.context)
     assert (made.refused, made.idea, made.origin) == ("", "by hand", mine)
     merged = bench.repository.file_at(made.commit, "train.py")
     assert merged == theirs.replace("logits = 4 *", "logits = 5 *")
@@ -267,16 +269,19 @@ def test_a_commit_that_is_handed_in_is_made_again_on_the_incumbent(bench):
 
 
 def test_what_cannot_be_handed_in_is_told(bench):
-    ground = bench.ground()
+    edit_base = bench.edit_base()
     other = commit_on(bench, "x = 1\n", path="prepare.py")
-    assert "changes files other than train.py: prepare.py" in take_in(other, "inbox", "", ground, bench.desk).refused
-    assert "has 0 parents" in take_in(bench.base, "inbox", "", ground, bench.desk).refused
+    assert (
+        "changes files other than train.py: prepare.py"
+        in proposal_from(other, "inbox", "", edit_base, bench.context).refused
+    )
+    assert "has 0 parents" in proposal_from(bench.base, "inbox", "", edit_base, bench.context).refused
     mine = commit_on(bench, FAST_TRAIN.replace("logits = 4 *", "logits = 5 *"))
-    clash = replace(ground, source=FAST_TRAIN.replace("logits = 4 *", "logits = 6 *"))
-    assert "conflicts with the incumbent's train.py" in take_in(mine, "inbox", "", clash, bench.desk).refused
+    clash = replace(edit_base, source=FAST_TRAIN.replace("logits = 4 *", "logits = 6 *"))
+    assert "conflicts with the incumbent's train.py" in proposal_from(mine, "inbox", "", clash, bench.context).refused
 
 
 def test_the_catalogue_says_so_where_nothing_applies(bench):
-    made = choose_and_check(bench.task(), bench.desk, [], "0")
+    made = choose_and_check(bench.task(), bench.context, [], "0")
     assert "no edit of the catalogue applies" in made.refused
-    assert Path(bench.desk.folder).exists()
+    assert Path(bench.context.folder).exists()

@@ -8,11 +8,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 import prepare
-from search.cluster import git_packs, remote_trial
+from search.cluster import exchange, git_packs, remote_trial
 from search.cluster.dataset import batches, find_or_fetch
-from search.cluster.exchange import Depot, Shared
+from search.cluster.exchange import ArtifactExchange, Shared
 from search.cluster.node import SearchFolder, node_name
-from search.cluster.node_manager import Keeper
+from search.cluster.node_manager import NodeManager
 from search.cluster.preemption import NOTICE_FILE, notice
 from search.core.types import Change, Experiment, GitError, Kind, Score, SearchError, Status, Work
 from search.decide.plan import Pause
@@ -30,17 +30,17 @@ class Killed(BaseException):
 
 @pytest.fixture
 def home(fast_repository, demo):
-    """The driver's machine: its repository, a slot's setup there, and its depot."""
+    """The driver's machine: its repository, a slot's setup there, and its exchange."""
     setup = setup_of(fast_repository, demo)
     shared = Shared(setup.repository, setup.run, "t", setup.base, setup.seal, setup.dataset)
-    return setup, Depot(shared)
+    return setup, ArtifactExchange(shared)
 
 
 def node_of(home, folder):
     """A node that has the search's repository, with its slot's setup."""
-    setup, own_depot = home
+    setup, own_exchange = home
     place = SearchFolder(folder)
-    remote_trial.begin(place, setup.base, own_depot)
+    remote_trial.begin(place, setup.base, own_exchange)
     return remote_trial.setup_at(place, setup, setup.dataset)
 
 
@@ -73,8 +73,8 @@ def test_a_node_gets_what_it_lacks_and_no_more(home, tmp_path):
 
 
 def test_torn_packs_are_refused(home, tmp_path):
-    setup, own_depot = home
-    data = own_depot.base()
+    setup, own_exchange = home
+    data = own_exchange.base()
     with pytest.raises(GitError):
         git_packs.begin_bare(tmp_path / "there", setup.base, data[: len(data) // 2])
     assert not git_packs.is_begun(tmp_path / "there", setup.base)
@@ -85,11 +85,11 @@ def test_torn_packs_are_refused(home, tmp_path):
 
 
 def test_a_trial_elsewhere_leaves_at_home_what_one_at_home_leaves(home, tmp_path):
-    setup, own_depot = home
+    setup, own_exchange = home
     there = node_of(home, tmp_path / "node")
-    outcome = remote_trial.run_away(there, work_of(setup), own_depot)
+    outcome = remote_trial.run_remotely(there, work_of(setup), own_exchange)
     assert not outcome.crashed
-    paths = own_depot.run.slot(0).trial(outcome.trial)
+    paths = own_exchange.run.slot(0).trial(outcome.trial)
     assert read_outcome(paths) == outcome
     assert "step 1" in paths.log.read_text()
     repository = Repository(tmp_path / "project")
@@ -105,18 +105,24 @@ def test_a_trial_elsewhere_leaves_at_home_what_one_at_home_leaves(home, tmp_path
     assert not list((tmp_path / "node/sealed").glob("*.npz"))
 
 
-STEPS = ["packs.unpack", "Repository.set_ref", "sealed.store", "Depot._add_to_log", "write_json"]
+STEPS = ["packs.unpack", "Repository.set_ref", "sealed.store", "ArtifactExchange._add_to_log", "write_json"]
 
 
 @pytest.mark.parametrize("when", [pytest.param("before", marks=pytest.mark.full), "behind"])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_delivery_that_dies_anywhere_is_delivered_again_once(home, tmp_path, monkeypatch, step, when):
     """The driver's machine dies within deliver, at each of its steps; the node still has all, and sends it again."""
-    setup, own_depot = home
+    setup, own_exchange = home
     there = node_of(home, tmp_path / "node")
     outcome = run_trial(there, work_of(setup))
     owner, _, name = step.rpartition(".")
-    holder = {"packs": git_packs, "Repository": Repository, "sealed": sealed, "Depot": Depot, "": exchange}[owner]
+    holder = {
+        "packs": git_packs,
+        "Repository": Repository,
+        "sealed": sealed,
+        "ArtifactExchange": ArtifactExchange,
+        "": exchange,
+    }[owner]
     real = getattr(holder, name)
 
     def dies(*arguments, **named):
@@ -127,26 +133,26 @@ def test_a_delivery_that_dies_anywhere_is_delivered_again_once(home, tmp_path, m
     with monkeypatch.context() as patched:
         patched.setattr(holder, name, dies)
         with pytest.raises(Killed):
-            remote_trial.deliver(there, outcome, setup.base, own_depot)
-    finished = read_outcome(own_depot.run.slot(0).trial(outcome.trial)) is not None
+            remote_trial.deliver(there, outcome, setup.base, own_exchange)
+    finished = read_outcome(own_exchange.run.slot(0).trial(outcome.trial)) is not None
     assert finished == ((step, when) == ("write_json", "behind"))
     assert [left.trial for left in remote_trial.left_here(SearchFolder(tmp_path / "node"))] == [outcome.trial]
-    remote_trial.deliver(there, outcome, setup.base, own_depot)
-    assert read_outcome(own_depot.run.slot(0).trial(outcome.trial)) == outcome
-    assert own_depot.repository.commit_of("refs/autoresearch/t/trials/e0001-s0") == outcome.commit
-    assert own_depot.run.slot(0).trial(outcome.trial).log.read_text().count("step 1 |") == 1
+    remote_trial.deliver(there, outcome, setup.base, own_exchange)
+    assert read_outcome(own_exchange.run.slot(0).trial(outcome.trial)) == outcome
+    assert own_exchange.repository.commit_of("refs/autoresearch/t/trials/e0001-s0") == outcome.commit
+    assert own_exchange.run.slot(0).trial(outcome.trial).log.read_text().count("step 1 |") == 1
     assert remote_trial.left_here(SearchFolder(tmp_path / "node")) == []
 
 
 def test_progress_is_shown_at_home_without_a_process_id(home):
-    own_depot = home[1]
-    stale = own_depot.run.slot(0).trial("e0001-s0")
-    own_depot.mirror(0, "e0001-s0", {"pid": 1, "commit": "x"}, 0, remote_trial.zlib.compress(b"step 1\n"))
+    own_exchange = home[1]
+    stale = own_exchange.run.slot(0).trial("e0001-s0")
+    own_exchange.mirror(0, "e0001-s0", {"pid": 1, "commit": "x"}, 0, remote_trial.zlib.compress(b"step 1\n"))
     assert json.loads(stale.running.read_text()) == {"commit": "x"}
     for _ in range(2):  # a message that is sent again changes nothing
-        own_depot.mirror(0, "e0002-s0", {"pid": 1, "commit": "y"}, 0, remote_trial.zlib.compress(b"step 2\n"))
-    own_depot.mirror(0, "e0002-s0", {"pid": 1, "commit": "y"}, 7, remote_trial.zlib.compress(b"step 3\n"))
-    assert own_depot.run.slot(0).trial("e0002-s0").log.read_text() == "step 2\nstep 3\n"
+        own_exchange.mirror(0, "e0002-s0", {"pid": 1, "commit": "y"}, 0, remote_trial.zlib.compress(b"step 2\n"))
+    own_exchange.mirror(0, "e0002-s0", {"pid": 1, "commit": "y"}, 7, remote_trial.zlib.compress(b"step 3\n"))
+    assert own_exchange.run.slot(0).trial("e0002-s0").log.read_text() == "step 2\nstep 3\n"
     assert not stale.running.exists()  # its node was lost
 
 
@@ -168,27 +174,27 @@ def test_a_node_keeps_its_name(tmp_path):
 
 
 def test_the_data_set_comes_once_is_verified_and_its_photos_do_not_stay(home, tmp_path, monkeypatch):
-    setup, own_depot = home
+    setup, own_exchange = home
     monkeypatch.setenv("AUTORESEARCH_CACHE", str(tmp_path / "cache of the node"))
     asked = []
-    real = own_depot.photo_bytes
-    monkeypatch.setattr(own_depot, "photo_bytes", lambda paths: asked.append(paths) or real(paths))
+    real = own_exchange.image_bytes
+    monkeypatch.setattr(own_exchange, "image_bytes", lambda paths: asked.append(paths) or real(paths))
     aside = tmp_path / "aside"
-    assert find_or_fetch("/not/here", setup.fingerprint, aside, own_depot) == ""
+    assert find_or_fetch("/not/here", setup.fingerprint, aside, own_exchange) == ""
     assert prepare.cached(setup.fingerprint).fingerprint == setup.fingerprint
     assert not aside.exists()
-    assert find_or_fetch("/not/here", setup.fingerprint, aside, own_depot) == ""
+    assert find_or_fetch("/not/here", setup.fingerprint, aside, own_exchange) == ""
     assert len(asked) == 1
-    assert find_or_fetch(setup.dataset, setup.fingerprint, aside, own_depot) == setup.dataset  # at the same path
+    assert find_or_fetch(setup.dataset, setup.fingerprint, aside, own_exchange) == setup.dataset  # at the same path
     assert len(asked) == 1
 
 
 def test_a_fetch_that_died_goes_on_where_it_was(home, tmp_path, monkeypatch):
-    setup, own_depot = home
+    setup, own_exchange = home
     monkeypatch.setenv("AUTORESEARCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("search.cluster.dataset.BATCH_BYTES", 20_000)
     monkeypatch.setattr(batches, "__defaults__", (20_000,))
-    real, calls = own_depot.photo_bytes, []
+    real, calls = own_exchange.image_bytes, []
 
     def dies_at_the_third(paths):
         calls.append(paths)
@@ -196,50 +202,50 @@ def test_a_fetch_that_died_goes_on_where_it_was(home, tmp_path, monkeypatch):
             raise Killed
         return real(paths)
 
-    monkeypatch.setattr(own_depot, "photo_bytes", dies_at_the_third)
+    monkeypatch.setattr(own_exchange, "image_bytes", dies_at_the_third)
     with pytest.raises(Killed):
-        find_or_fetch("/not/here", setup.fingerprint, tmp_path / "aside", own_depot)
-    assert find_or_fetch("/not/here", setup.fingerprint, tmp_path / "aside", own_depot) == ""
+        find_or_fetch("/not/here", setup.fingerprint, tmp_path / "aside", own_exchange)
+    assert find_or_fetch("/not/here", setup.fingerprint, tmp_path / "aside", own_exchange) == ""
     came = [path for batch in calls[:2] + calls[3:] for path in batch]
-    assert len(came) == len(set(came)) == len(own_depot.photos())
+    assert len(came) == len(set(came)) == len(own_exchange.images())
 
 
 def test_another_data_set_is_not_taken_for_it(home, tmp_path, monkeypatch):
-    own_depot = home[1]
+    own_exchange = home[1]
     monkeypatch.setenv("AUTORESEARCH_CACHE", str(tmp_path / "cache"))
     other = tmp_path / "other"
     draw(other, 120)
     with pytest.raises(SearchError, match="the data set came as"):
-        find_or_fetch(str(other), "0" * 64, tmp_path / "aside", own_depot)
+        find_or_fetch(str(other), "0" * 64, tmp_path / "aside", own_exchange)
     with pytest.raises(SearchError, match="not files of the data set"):
-        own_depot.photo_bytes(["../secret"])
+        own_exchange.image_bytes(["../secret"])
 
 
-# --- keepers, notices, cards ----------------------------------------------------------------------------------------
+# --- node managers, notices, cards ----------------------------------------------------------------------------------------
 
 
-def keeper_of(home, tmp_path, monkeypatch):
+def node_manager_of(home, tmp_path, monkeypatch):
     monkeypatch.setenv("AUTORESEARCH_NODE", str(tmp_path / "node"))
-    setup, own_depot = home
-    return Keeper("search", setup, 2, own_depot)
+    setup, own_exchange = home
+    return NodeManager("search", setup, 2, own_exchange)
 
 
 def test_a_keeper_hands_over_what_is_wanted_and_leaves_the_node_as_it_was(home, tmp_path, monkeypatch):
-    setup, own_depot = home
-    keeper = keeper_of(home, tmp_path, monkeypatch)
-    told = keeper.arrive()
+    setup, own_exchange = home
+    node_manager = node_manager_of(home, tmp_path, monkeypatch)
+    told = node_manager.arrive()
     assert len(told.cards) == 2 and told.left == []
-    assert keeper.get_ready() == setup.dataset
-    there = remote_trial.setup_at(keeper.folder, setup, setup.dataset)
+    assert node_manager.get_ready() == setup.dataset
+    there = remote_trial.setup_at(node_manager.folder, setup, setup.dataset)
     outcomes = [run_trial(there, work_of(setup, number)) for number in (1, 2)]
-    again = Keeper("search", setup, 2, own_depot)  # Ray was started anew on this node
+    again = NodeManager("search", setup, 2, own_exchange)  # Ray was started anew on this node
     assert sorted(again.arrive().left) == ["e0001-s0", "e0002-s0"]
     assert again.hand_over(["e0002-s0", "e0099-s0"]) == ["e0002-s0"]
-    assert read_outcome(own_depot.run.slot(0).trial("e0002-s0")) == outcomes[1]
+    assert read_outcome(own_exchange.run.slot(0).trial("e0002-s0")) == outcomes[1]
     assert again.arrive().left == []
-    assert (keeper.folder.run.slot(0).tree / "train.py").exists()
+    assert (node_manager.folder.run.slot(0).tree / "train.py").exists()
     again.end([])
-    assert not keeper.folder.root.exists()
+    assert not node_manager.folder.root.exists()
     assert git(tmp_path / "project", "worktree", "list").count("\n") == 1
 
 

@@ -6,9 +6,9 @@ from search.agent.smoke import Places
 from search.core.types import Kind, Proposal, Status
 from search.decide.plan import Limit, turn_is_due
 from search.driver.coordinator import Coordinator
-from search.driver.proposals import Workshop
+from search.driver.proposals import ProposalManager
 from search.records.ledgers import RunFiles
-from search.records.requests import Wish, handed_in, pending, send
+from search.records.requests import Operation, handed_in, pending, send
 from search.system.git import Repository
 from search.trial.run import run_trial
 from tests.conftest import FAST_TRAIN, git, make_repository
@@ -40,8 +40,8 @@ def test_a_kept_edit_becomes_the_centre_with_its_own_axes(fast_repository, demo)
         coordinator.record(run_trial(setup, work))
         decision = coordinator.state.decisions[-1]
         assert (decision.status, decision.description) == (Status.KEEP, "better"), decision
-        assert decision.commit == coordinator.state.proposals[0].commit == coordinator.state.centre
-        assert [axis.name for axis in coordinator.commits.space(coordinator.state.centre).axes] == [
+        assert decision.commit == coordinator.state.proposals[0].commit == coordinator.state.incumbent_commit
+        assert [axis.name for axis in coordinator.commits.space(coordinator.state.incumbent_commit).axes] == [
             "lr", "width", "sharpness",
         ]  # fmt: skip
         run_all(coordinator, setup)
@@ -53,7 +53,9 @@ def test_a_kept_edit_becomes_the_centre_with_its_own_axes(fast_repository, demo)
     before = ledgers(fast_repository)
     with coordinator_of(fast_repository, limit=5) as again:
         assert ledgers(fast_repository) == before
-        assert again.commits.space(again.state.centre) == coordinator.commits.space(coordinator.state.centre)
+        assert again.commits.space(again.state.incumbent_commit) == coordinator.commits.space(
+            coordinator.state.incumbent_commit
+        )
         assert (
             git(fast_repository, "rev-parse", "refs/autoresearch/t/proposals/0001").strip()
             == again.state.proposals[0].commit
@@ -145,17 +147,17 @@ def test_requests_lie_in_git_until_they_are_taken(fast_repository, demo):
     here = Repository(fast_repository)
     with coordinator_of(fast_repository, demo, limit=0) as coordinator:
         names = coordinator.names
-        send(here, names, Wish.PAUSE)
+        send(here, names, Operation.PAUSE)
         base = here.commit_of("HEAD")
-        sent = send(here, names, Wish.PROPOSE, (base, BETTER, "better"))
+        sent = send(here, names, Operation.PROPOSE, (base, BETTER, "better"))
         git(fast_repository, "clean", "-qfdx", "-e", "runs")
         found = pending(here, names)
-        assert [one.wish for one in found] == [Wish.PAUSE, Wish.PROPOSE]
+        assert [one.operation for one in found] == [Operation.PAUSE, Operation.PROPOSE]
         assert here.file_at(sent.commit, "train.py") == BETTER
         here.set_ref(f"{names.requests}/zzz", base)  # not one of ours
         assert len(pending(here, names)) == 2
         here.delete_ref(sent.ref)
-        assert [one.wish for one in pending(here, names)] == [Wish.PAUSE]
+        assert [one.operation for one in pending(here, names)] == [Operation.PAUSE]
 
 
 def test_the_inbox_gives_what_the_search_does_not_have(tmp_path, demo):
@@ -165,7 +167,7 @@ def test_the_inbox_gives_what_the_search_does_not_have(tmp_path, demo):
         run_all(coordinator, setup_of(repository, demo))
         base, names = coordinator.settings.base, coordinator.names
         assert handed_in(here, names, base) == []
-        git(repository, "checkout", "-q", "-b", "autoresearch/t-inbox", coordinator.state.centre)
+        git(repository, "checkout", "-q", "-b", "autoresearch/t-inbox", coordinator.state.incumbent_commit)
         assert handed_in(here, names, base) == []
         for number in (5, 6):
             (repository / "train.py").write_text(FAST_TRAIN.replace("logits = 4 *", f"logits = {number} *"))
@@ -179,31 +181,31 @@ def test_a_request_that_was_taken_before_its_driver_died_is_only_forgotten(fast_
     here = Repository(fast_repository)
     with coordinator_of(fast_repository, demo, limit=0) as coordinator:
         run_all(coordinator, setup_of(fast_repository, demo))
-        sent = send(here, coordinator.names, Wish.PROPOSE, (here.commit_of("HEAD"), BETTER, "better"))
+        sent = send(here, coordinator.names, Operation.PROPOSE, (here.commit_of("HEAD"), BETTER, "better"))
         coordinator.take(proposal(fast_repository, BETTER, origin=sent.commit))
         places = Places(demo, 1, None)
-        workshop = Workshop(coordinator, None, places, lambda: None)
-        workshop.poll()
+        proposals = ProposalManager(coordinator, None, places, lambda: None)
+        proposals.poll()
         assert pending(here, coordinator.names) == [] and not coordinator.stopping
-        workshop.close()
+        proposals.close()
         assert len(coordinator.state.proposals) == 1
 
 
 def test_pauses_and_stops_are_heeded_and_old_ones_are_void(fast_repository, demo):
     here = Repository(fast_repository)
     with coordinator_of(fast_repository, demo, limit=0) as coordinator:
-        send(here, coordinator.names, Wish.PAUSE)
-        workshop = Workshop(coordinator, None, Places(demo, 1, None), lambda: None)
-        workshop.poll()
+        send(here, coordinator.names, Operation.PAUSE)
+        proposals = ProposalManager(coordinator, None, Places(demo, 1, None), lambda: None)
+        proposals.poll()
         assert coordinator.state.paused and not coordinator.stopping
-        send(here, coordinator.names, Wish.STOP)
+        send(here, coordinator.names, Operation.STOP)
     with coordinator_of(fast_repository, limit=0) as again:
         stopped = []
-        workshop = Workshop(again, None, Places(demo, 1, None), lambda: stopped.append(True))
-        workshop.poll()
+        proposals = ProposalManager(again, None, Places(demo, 1, None), lambda: stopped.append(True))
+        proposals.poll()
         assert not again.stopping and not again.state.paused
-        send(here, again.names, Wish.STOP_NOW)
-        workshop._looked = 0.0
-        workshop.poll()
+        send(here, again.names, Operation.STOP_NOW)
+        proposals._looked = 0.0
+        proposals.poll()
         assert again.stopping and stopped == [True]
         assert pending(here, again.names) == []

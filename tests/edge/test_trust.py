@@ -100,7 +100,7 @@ def places(tmp_path, demo):
 @pytest.fixture
 def honest(tmp_path, demo, places):
     outcome, _ = run_edit(tmp_path, demo, None, number=99)
-    assert outcome.score is not None and outcome.marks == ()
+    assert outcome.score is not None and outcome.violations == ()
     return outcome.score
 
 
@@ -220,11 +220,11 @@ CASES = {  # the edit, what is expected, and the defence whose removal lets it t
         edited(instead="probabilities = probabilities[:-1]\nSUBMIT"), "no message of evaluate()", None,
     ),
     "the labels that it was given": (edited(instead="know_all(data.labels[both])\nSUBMIT"), "worse", None),
-    "scored again, keeping the best": (edited(instead=AFTER_TWO), "asked to be scored 4 times", "marks_of"),
-    "training past the budget": (edited(before=TRAIN_LONG), "trained for", "marks_of"),
-    "a slow clock": (edited(before=SLOW_CLOCK + TRAIN_LONG), "trained for", "marks_of"),
+    "scored again, keeping the best": (edited(instead=AFTER_TWO), "asked to be scored 4 times", "violations_of"),
+    "training past the budget": (edited(before=TRAIN_LONG), "trained for", "violations_of"),
+    "a slow clock": (edited(before=SLOW_CLOCK + TRAIN_LONG), "trained for", "violations_of"),
     "not saying when training ended": (
-        edited().replace('scorer.ask({"event": "evaluating", "probe": 1.0})', ""), "did not say when", "marks_of",
+        edited().replace('scorer.ask({"event": "evaluating", "probe": 1.0})', ""), "did not say when", "violations_of",
     ),
     "another prepare.py": (
         edited(after="open('prepare.py', 'a').write('# more')\n"), "changed prepare.py while it ran", "changed",
@@ -239,7 +239,7 @@ SAMPLED_CASES = ("a footer that tells more", "scored again, keeping the best", "
 
 
 def went_through(outcome):
-    return outcome.score is not None and not outcome.marks
+    return outcome.score is not None and not outcome.violations
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_made_up_scores_and_stolen_time_are_found(tmp_path, demo, honest, monkey
     if words == "worse":
         assert outcome.score.bin_acc < honest.bin_acc
         return
-    assert words in " ".join([outcome.reason, *outcome.marks])
+    assert words in " ".join([outcome.reason, *outcome.violations])
     assert not went_through(outcome)
 
 
@@ -262,8 +262,8 @@ def test_without_its_defence_each_goes_through(tmp_path, demo, honest, monkeypat
     code, _, defence = CASES[name]
     if defence == "agrees":
         monkeypatch.setattr(run, "agrees", lambda *_: True)
-    elif defence == "marks_of":
-        monkeypatch.setattr(run, "marks_of", lambda *_: ())
+    elif defence == "violations_of":
+        monkeypatch.setattr(run, "violations_of", lambda *_: ())
     else:
         monkeypatch.setattr(integrity, "changed", lambda *_: [])
     outcome, _ = run_edit(tmp_path, demo, code, seconds=1.0)
@@ -283,7 +283,8 @@ def leaving(name, text):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "an untracked numpy.py" else pytest.mark.full) for name in LEFT]
+    "name",
+    [pytest.param(name, marks=[] if name == "an untracked numpy.py" else pytest.mark.full) for name in LEFT],
 )
 def test_what_a_trial_leaves_does_not_reach_the_next(tmp_path, demo, honest, name):
     first, _ = run_edit(tmp_path, demo, leaving(*LEFT[name]), number=1)
@@ -379,7 +380,8 @@ OPEN = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "a file in shared memory" else pytest.mark.full) for name in OPEN]
+    "name",
+    [pytest.param(name, marks=[] if name == "a file in shared memory" else pytest.mark.full) for name in OPEN],
 )
 def test_what_is_known_to_be_open_is_written_down(tmp_path, demo, honest, name):
     code, done = OPEN[name]

@@ -122,8 +122,8 @@ def test_a_real_agent_goes_through_its_turn(tmp_path, demo, installed, monkeypat
         agent = agent_of(ready(name, endpoint, tmp_path, monkeypatch))
         budget = 5.0 if agent.tells_dollars else None
         check_agent(agent, budget)
-        made = ask(agent, bench.task(seconds=180, dollars=budget), bench.desk)
-        logs = [path.read_text(errors="replace")[-3000:] for path in bench.desk.folder.glob("turn0001-0/agent*.log")]
+        made = ask(agent, bench.task(seconds=180, dollars=budget), bench.context)
+        logs = [path.read_text(errors="replace")[-3000:] for path in bench.context.folder.glob("turn0001-0/agent*.log")]
         assert made.refused == "", [made.refused, *logs, endpoint.requests[-1:]]
     assert (made.author, made.idea) == (name, "sharper logits")
     assert NEW in bench.repository.file_at(made.commit, "train.py")

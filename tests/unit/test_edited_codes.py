@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.core.axes import AxisError, adapted, declared
-from search.core.recipe import code_id, identity_of, read_recipe, readings, rewrite_recipe
+from search.core.recipe import code_id, identity_of, read_recipe, rewrite_recipe, usages
 from search.core.sources import Commits
 from search.core.space import parse_space
 from search.core.state import State, apply, record_of, start_record
 from search.core.types import Change, Experiment, Kind, Outcome, Score, Work
 from search.decide.studies import Studies
 from search.decide.study import Study
-from search.decide.transfer import Told, carried
+from search.decide.transfer import Observation, transferred
 from tests.conftest import FAST_SPACE, ROOT
 from tests.unit.test_search_choices import SETTINGS, train_of
 
@@ -95,22 +95,22 @@ def test_two_train_py_are_the_same_up_to_formatting_comments_and_docstrings():
 
 
 def test_a_field_means_the_same_while_the_statements_that_read_it_are_the_same():
-    before = readings(train_of(more=BODY))
-    inner = readings(train_of(more=BODY.replace("        step(recipe.lr)", "        other()\n        step(recipe.lr)")))
+    before = usages(train_of(more=BODY))
+    inner = usages(train_of(more=BODY.replace("        step(recipe.lr)", "        other()\n        step(recipe.lr)")))
     assert inner == before
-    header = readings(train_of(more=BODY.replace("recipe.lr > 0", "recipe.lr > 1")))
+    header = usages(train_of(more=BODY.replace("recipe.lr > 0", "recipe.lr > 1")))
     assert header["lr"] != before["lr"] and header["width"] == before["width"]
 
 
 @given(st.floats(0.001, 0.9), st.integers(1, 60))
 def test_moves_are_made_again_from_the_new_centre_unless_their_axis_changed(lr, width):
     old, new = {"lr": 0.01, "width": 8}, {"lr": 0.05, "width": 8, "depth": 2}
-    told = [Told({"lr": lr, "width": width}, 0.9, "a")]
+    told = [Observation({"lr": lr, "width": width}, 0.9, "a")]
     same = {"lr": "1", "width": "2"}
-    assert carried(told, old, new, same, same, SPACE) == [
-        Told({**new, **({"lr": lr} if lr != 0.01 else {}), "width": width}, 0.9, "a")
+    assert transferred(told, old, new, same, same, SPACE) == [
+        Observation({**new, **({"lr": lr} if lr != 0.01 else {}), "width": width}, 0.9, "a")
     ]
-    other = carried(told, old, new, same, {"lr": "9", "width": "2"}, SPACE)
+    other = transferred(told, old, new, same, {"lr": "9", "width": "2"}, SPACE)
     assert len(other) == (lr == 0.01)
 
 
@@ -122,7 +122,7 @@ def test_a_study_of_an_edited_code_learns_from_the_code_before():
     edited = Experiment(1, Kind.PROPOSAL, "base", (), "more", None, 1, "edit")
     apply(state, record_of("experiment", Experiment(0, Kind.BASELINE, "base")))
     apply(state, record_of("experiment", edited))
-    commits.begin_from("edit", "base")
+    commits.edited_from("edit", "base")
     records = []
     for number in range(2, 22):
         lr = 0.001 * 1.4**number

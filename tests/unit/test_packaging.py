@@ -74,22 +74,22 @@ IMPORTS = {
     },
     # more than one machine
     "cluster.versions": set(),
-    "cluster.photos": {"cluster.depot", "prepare", "types"},
+    "cluster.photos": {"cluster.exchange", "prepare", "types"},
     "cluster.packs": {"worktree"},
-    "cluster.members": {"cluster.keeper", "ray"},
+    "cluster.members": {"cluster.node_manager", "ray"},
     "cluster.notice": set(),
     "cluster.node": {"gpus", "paths"},
-    "cluster.keeper": {
-        "cluster.away", "cluster.depot", "cluster.node", "cluster.notice", "cluster.photos", "cluster.versions",
+    "cluster.node_manager": {
+        "cluster.away", "cluster.exchange", "cluster.node", "cluster.notice", "cluster.photos", "cluster.versions",
         "process", "sandbox", "trial", "worktree",
     },
     "cluster.fleet": {
-        "cluster.depot", "cluster.keeper", "cluster.members", "cluster.node", "cluster.versions", "coordinator",
+        "cluster.exchange", "cluster.node_manager", "cluster.members", "cluster.node", "cluster.versions", "coordinator",
         "gpus", "sealed", "trial", "types", "ray",
     },
-    "cluster.depot": {"cluster.packs", "paths", "prepare", "sealed", "trial", "types", "worktree", "numpy"},
+    "cluster.exchange": {"cluster.packs", "paths", "prepare", "sealed", "trial", "types", "worktree", "numpy"},
     "cluster.away": {
-        "cluster.depot", "cluster.node", "cluster.packs", "paths", "sealed", "trial", "types", "worktree",
+        "cluster.exchange", "cluster.node", "cluster.packs", "paths", "sealed", "trial", "types", "worktree",
     },
     # the command
     "arguments": {"agent.agents", "agent.presets", "gpus", "plan", "prepare", "race", "types"},
@@ -98,7 +98,7 @@ IMPORTS = {
         "types", "worktree",
     },
     "launch": {
-        "agent.workshop", "arguments", "cluster.fleet", "connection", "coordinator", "engine", "process", "report",
+        "agent.proposals", "arguments", "cluster.fleet", "connection", "coordinator", "engine", "process", "report",
         "sandbox", "setup", "signals", "trial", "types", "worktree",
     },
     # outside agents
@@ -128,7 +128,7 @@ IMPORTS = {
         "sandbox", "types", "worktree",
     },
     "agent.vetting": {"axes", "recipe", "space", "types"},
-    "agent.workshop": {
+    "agent.proposals": {
         "agent.agents", "agent.brief", "agent.builtin", "agent.handed_in", "agent.smoke", "agent.turn",
         "agent.vetting", "coordinator", "frontier", "plan", "process", "requests", "types", "worktree",
     },

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from search.agent.agents import idea_of, plain, records_of
 from search.agent.brief import LONGEST, facts_of, hints_of, written
 from search.agent.presets import PRESETS, agent_of, check_agent
-from search.agent.validate import Ground, Refused, vetted
+from search.agent.validate import EditBase, Refused, validated
 from search.cli.options import parser, plan_of, settle
 from search.core.recipe import identity_of
 from search.core.sources import Commits
@@ -158,11 +158,11 @@ def test_an_edit_kept_without_having_begun_from_what_it_beat_is_to_be_merged_onc
 def test_an_edit_that_cannot_be_tried_is_refused_in_words(source, words):
     known = {identity_of(train_of(more="tried = 1\n")): "experiment 4 (tried)"}
     with pytest.raises(Refused, match=words):
-        vetted(source, Ground("c", train_of(), SPACE, known))
+        validated(source, EditBase("c", train_of(), SPACE, known))
 
 
 def test_an_edit_that_says_something_new_passes():
-    assert vetted(train_of(more="new = 1\n"), Ground("c", train_of(), SPACE, {})) == identity_of(
+    assert validated(train_of(more="new = 1\n"), EditBase("c", train_of(), SPACE, {})) == identity_of(
         train_of(more="new = 1\n")
     )
 

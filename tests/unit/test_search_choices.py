@@ -6,7 +6,7 @@ from search.core.sources import Commits
 from search.core.space import parse_space
 from search.core.state import State, apply, rebuild, record_of, start_record
 from search.core.types import Decision, Outcome, Purpose, Score, Settings, Status
-from search.decide.plan import MOST_CRASHES_IN_A_ROW, Limit, Pause, Slots, next_work
+from search.decide.plan import MOST_CRASHES_IN_A_ROW, Limit, Pause, SlotContext, next_work
 from search.decide.study import Study
 from tests.conftest import FAST_SPACE
 
@@ -39,7 +39,7 @@ def decide(state, number, status, score):
 
 def ask(state, in_flight=(), limit=None, suggest=lambda n, r: {"lr": 0.02 + n, "width": 8}, slot=0, slots=2):
     commits = Commits(SETTINGS, lambda commit: train_of())
-    return next_work(state, set(in_flight), Limit(limit), commits, suggest, Slots(slot, set(range(slots)), {}))
+    return next_work(state, set(in_flight), Limit(limit), commits, suggest, SlotContext(slot, set(range(slots)), {}))
 
 
 def run_of(work):
