@@ -9,9 +9,10 @@ from pathlib import Path
 
 from search.core.paths import SearchPaths
 from search.core.types import SearchError
-from search.records.results_tsv import render, write_in_place
+from search.records.results_tsv import render
 from search.report.history import History
 from search.report.summary import merged_rows, summarise
+from search.system.files import write_text
 from search.system.git import Repository, clean_environment, find_repository
 
 
@@ -63,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         files = [path.absolute() for path in files]
         history = History(repository_of(files[0].parent) or repository_of(Path.cwd()))
         if search:
-            write_in_place(folder / "results.tsv", render(merged_rows(files, history)))
+            write_text(folder / "results.tsv", render(merged_rows(files, history)))
         analysis = summarise(files, folder, history)
     except (SearchError, OSError) as error:
         print(f"summarize_results.py: {error}", file=sys.stderr)

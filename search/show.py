@@ -7,13 +7,14 @@ from typing import Any
 
 from search.cli import command
 from search.cli.control import show
+from search.task.metrics import METRICS
 
 
-def score_told(score: dict[str, float]) -> str:
-    return f"bin_acc {score['bin_acc']:.6f}, mc_acc {score['mc_acc']:.6f}"
+def score_text(score: dict[str, float]) -> str:
+    return ", ".join(f"{metric.name} {score[metric.name]:.{metric.digits}f}" for metric in METRICS)
 
 
-def told(found: dict[str, Any]) -> str:
+def as_text(found: dict[str, Any]) -> str:
     """For people."""
     lines = []
     if "proposal" in found:
@@ -23,11 +24,11 @@ def told(found: dict[str, Any]) -> str:
     lines.append(f"{found['status']}" + (f": {found['reason']}" if found["reason"] else ""))
     for name in ("score", "incumbent_score"):
         if found.get(name):
-            lines.append(f"{name.replace('_', ' ')}: {score_told(found[name])}")
+            lines.append(f"{name.replace('_', ' ')}: {score_text(found[name])}")
     if found.get("metrics"):
         lines.append("metrics: " + ", ".join(f"{key} {value:.4f}" for key, value in found["metrics"].items()))
     for trial in found.get("trials", []):
-        result = score_told(trial["score"]) if trial["score"] else f"crash: {trial['crash']}"
+        result = score_text(trial["score"]) if trial["score"] else f"crash: {trial['crash']}"
         lines.append(f"{trial['trial']} on gpu{trial['slot']}: {result}  {trial['log']}")
         lines += [f"  marked: {mark}" for mark in trial["violations"]]
     if found.get("diff"):
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = command.parser("show", "Shows an experiment: its diff, its trials and metrics, the end of its log.")
     parser.add_argument("experiment", help="its number or commit; or a proposal, as p3")
     options = parser.parse_args(arguments)
-    return command.run("show", options, lambda: show(options.experiment, options.tag), told)
+    return command.run("show", options, lambda: show(options.experiment, options.tag), as_text)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.core.state import State
-from search.core.types import Decision, Kind, Outcome, Proposal, Status
+from search.core.types import Decision, Kind, Outcome, Proposal, Status, short
+from search.report.proposals import fate_of
+from search.task.metrics import ITEMS, PRIMARY, SECONDARY, SHOWN_RATES
 
 LONGEST = 24_000  # characters, some six thousand tokens
 LONGEST_DIFF = 1_800
@@ -16,7 +18,6 @@ LONGEST_NOTES = 3_000
 MOST_PROPOSALS = 14
 MOST_DIFFS = 6
 MOST_CRASHES = 3
-SHORT = 7
 CUT = "\n… (cut)"
 
 
@@ -28,9 +29,9 @@ class Facts:
     incumbent: Decision
     seeds: int
     noise: float | None
-    photos: int
+    images: int
     majority: float
-    seconds: float
+    max_train_seconds: float
     axes: tuple[str, ...]
     proposals: tuple[tuple[Proposal, Decision | None], ...]  # newest first
     near: tuple[Decision, ...]  # discarded or kept edits, nearest to the incumbent first
@@ -57,9 +58,9 @@ def facts_of(state: State, noise: float | None, axes: Sequence[str], hints: Sequ
         incumbent=incumbent,
         seeds=len([outcome for outcome in state.outcomes_of(incumbent.experiment) if outcome.score]),
         noise=noise,
-        photos=state.settings.validation_photos,
-        majority=state.settings.majority_bin_acc,
-        seconds=state.settings.max_train_seconds,
+        images=state.settings.validation_images,
+        majority=state.settings.majority_score,
+        max_train_seconds=state.settings.max_train_seconds,
         axes=tuple(axes),
         proposals=tuple(proposals),
         near=tuple([*sorted(edits, key=_rank), *sorted(sweeps, key=_rank)[:MOST_DIFFS]]),
@@ -71,7 +72,7 @@ def facts_of(state: State, noise: float | None, axes: Sequence[str], hints: Sequ
 
 def _rank(decision: Decision) -> tuple[float, float]:
     assert decision.score is not None
-    return (-decision.score.bin_acc, -decision.score.mc_acc)
+    return (-decision.score.primary, -decision.score.secondary)
 
 
 def _crash_of(state: State, decision: Decision) -> Outcome:
@@ -90,9 +91,9 @@ def written(facts: Facts, rules: str, notes: str, difference: Callable[[str, str
         ("Where the search stands", standing(facts, paths), 2_500),
         ("What the summary says", "\n".join(f"- {hint}" for hint in facts.hints), 2_000),
         ("What is wanted now", WANTED.format(python=paths["python"], photos=paths["photos"]), 2_000),
-        ("The last proposals, newest first, and what became of them", proposals_told(facts), 3_500),
-        ("Crashes", crashes_told(facts), 2_500),
-        ("Tried and not kept: do not propose these again", diffs_told(facts, difference), LONGEST),
+        ("The last proposals, newest first, and what became of them", proposals_section(facts), 3_500),
+        ("Crashes", crashes_section(facts), 2_500),
+        ("Tried and not kept: do not propose these again", diffs_section(facts, difference), LONGEST),
     ]
     text = f"# Brief: the search {facts.tag} wants one better idea for train.py\n"
     for title, body, most in sections:
@@ -116,22 +117,21 @@ Make one idea real, by editing `train.py` in this folder, and nothing else. It w
 def standing(facts: Facts, paths: dict[str, str]) -> str:
     score, metrics = facts.incumbent.score, facts.incumbent.metrics
     assert score is not None
-    rates = "".join(f", {name} {metrics[name]:.3f}" for name in RATES if name in metrics)
-    noise = f"Runs of one train.py with other seeds differ by {facts.noise:.4f} (standard deviation of bin_acc). "
-    photo = f"One of the {facts.photos} validation photos is worth {1 / max(facts.photos, 1):.4f}."
+    rates = "".join(f", {name} {metrics[name]:.3f}" for name in SHOWN_RATES if name in metrics)
+    noise = (
+        f"Runs of one train.py with other seeds differ by {facts.noise:.4f} (standard deviation of {PRIMARY.name}). "
+    )
+    photo = f"One of the {facts.images} validation {ITEMS} is worth {1 / max(facts.images, 1):.4f}."
     lines = [
-        f"- The incumbent, `{facts.incumbent.commit[:SHORT]}` ({facts.incumbent.description}), is the `train.py` here: "
-        f"bin_acc {score.bin_acc:.4f}, mc_acc {score.mc_acc:.4f}{rates}, over {facts.seeds} seeds.",
-        "- bin_acc (infected or not) comes first, mc_acc (five classes) second; always giving the majority's answer "
-        f"has bin_acc {facts.majority:.4f}.",
-        f"- A run trains for {facts.seconds:g} s. {noise if facts.noise else ''}{photo if facts.photos else ''}",
+        f"- The incumbent, `{short(facts.incumbent.commit)}` ({facts.incumbent.description}), is the `train.py` here: "
+        f"{PRIMARY.shown(score.primary)}, {SECONDARY.shown(score.secondary)}{rates}, over {facts.seeds} seeds.",
+        f"- {PRIMARY.name} ({PRIMARY.meaning}) comes first, {SECONDARY.name} ({SECONDARY.meaning}) second; always giving "
+        f"the majority's answer has {PRIMARY.shown(facts.majority)}.",
+        f"- A run trains for {facts.max_train_seconds:g} s. {noise if facts.noise else ''}{photo if facts.images else ''}",
         f"- Axes that Optuna moves: {', '.join(facts.axes)}.",
     ]
     lines += [f"- {what}: `{path}`" for what, path in paths.items() if what not in ("python", "photos")]
     return "\n".join(lines)
-
-
-RATES = ("sensitivity", "specificity")
 
 
 def hints_of(summary: Mapping[str, Any]) -> list[str]:
@@ -143,22 +143,17 @@ def hints_of(summary: Mapping[str, Any]) -> list[str]:
     return [*map(str, summary.get("next_hints", [])), *losing]
 
 
-def proposals_told(facts: Facts) -> str:
+def proposals_section(facts: Facts) -> str:
     return "\n".join(f"- {proposal_line(proposal, decision)}" for proposal, decision in facts.proposals)
 
 
 def proposal_line(proposal: Proposal, decision: Decision | None) -> str:
     """What became of a proposal, in one line."""
-    if proposal.refused:
-        fate = f"refused: {proposal.refused.splitlines()[0]}"
-    elif decision is None:
-        fate = "waits, or runs now"
-    else:
-        fate = f"{decision.status}: {decision.reason}" + (f" ({decision.note})" if decision.note else "")
-    return f"{proposal.idea or '(no idea named)'} [{proposal.author}]: {fate}"
+    note = f" ({decision.note})" if decision and decision.note else ""
+    return f"{proposal.idea or '(no idea named)'} [{proposal.author}]: {fate_of(proposal, decision).line}{note}"
 
 
-def crashes_told(facts: Facts) -> str:
+def crashes_section(facts: Facts) -> str:
     parts = []
     for decision, outcome in facts.crashes:
         told = outcome.traceback[-LONGEST_TRACEBACK:].strip()
@@ -166,14 +161,14 @@ def crashes_told(facts: Facts) -> str:
     return "\n".join(parts)
 
 
-def diffs_told(facts: Facts, difference: Callable[[str, str], str]) -> str:
+def diffs_section(facts: Facts, difference: Callable[[str, str], str]) -> str:
     """Near misses first. Diffs of the nearest; of the others one line each."""
     assert facts.incumbent.score is not None
     parts = []
     for place, decision in enumerate(facts.near):
         assert decision.score is not None
-        gap = decision.score.bin_acc - facts.incumbent.score.bin_acc
-        head = f"### {decision.description}\nbin_acc {gap:+.4f} to the incumbent; {decision.reason}"
+        gap = decision.score.primary - facts.incumbent.score.primary
+        head = f"### {decision.description}\n{PRIMARY.name} {gap:+.4f} to the incumbent; {decision.reason}"
         if place < MOST_DIFFS:
             patch = difference(facts.parents[decision.experiment], decision.commit)
             body = patch[patch.find("@@") :] if "@@" in patch else patch

@@ -92,7 +92,7 @@ def fault(setup: SmokeSetup, commit: str, name: str, started: Callable[[int], No
         view=setup.view,
         labels=draw_photos(setup),
         seed=0,
-        seconds=SECONDS,
+        max_train_seconds=SECONDS,
         scratch=setup.folder / name / "scratch",
         log=setup.folder / name / "smoke.log",
         gpu="",  # a running trial has it

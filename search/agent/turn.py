@@ -19,8 +19,9 @@ from search.agent.validate import LARGEST_FILE, EditBase, Refused, validated
 from search.core.recipe import values_of
 from search.core.types import Cost, Proposal
 from search.report.costs import total_of
+from search.system.files import end_of
 from search.system.git import LEAKING_VARIABLES, Repository
-from search.system.process import Limits, end_of, run_limited
+from search.system.process import Limits, run_limited
 from search.system.sandbox import confined_agent, is_available
 from search.trial import integrity
 from search.trial.integrity import EDITED

@@ -16,7 +16,7 @@ from search.agent.validate import LARGEST_FILE
 from search.core.paths import PROJECT, Names, SearchPaths
 from search.core.recipe import read_recipe
 from search.core.state import State
-from search.core.types import Decision, Experiment, Outcome, Proposal, SearchError, UsageError
+from search.core.types import Decision, Experiment, Outcome, Proposal, SearchError, UsageError, short
 from search.records.journal import load_state, searches
 from search.records.requests import Operation, Request, send
 from search.report.snapshot import is_running, snapshot
@@ -133,7 +133,7 @@ def propose(
     except SearchError as error:
         raise UsageError(f"the train.py cannot be tried: {error}") from error
     if source == repository.file_at(parent, "train.py"):
-        raise UsageError(f"the train.py is that of {parent[:7]}: nothing to try; edit it, or name another --base")
+        raise UsageError(f"the train.py is that of {short(parent)}: nothing to try; edit it, or name another --base")
     running = is_running(paths_of(repository, tag))
     request = send(repository, Names(tag), Operation.PROPOSE, (parent, source, " ".join(idea.split())))
     told = {"tag": tag, "request": request.commit, "running": running, "status": "checking" if running else "queued"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import prepare
 from search.cluster.exchange import ArtifactExchange
 from search.core.types import SearchError
+from search.system.files import write_aside
 
 BATCH_BYTES = 32 * 2**20  # fetched at a time
 
@@ -64,10 +64,7 @@ def fetch(folder: Path, exchange: ArtifactExchange, is_over: Callable[[], bool])
             raise SearchError("the search has ended")
         for path, content in zip(batch, exchange.image_bytes(batch), strict=True):
             target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(f".{target.name}.partial")
-            partial.write_bytes(content)
-            os.replace(partial, target)
+            write_aside(target, lambda stream, content=content: stream.write(content))  # type: ignore[misc]
 
 
 def _has(path: Path, size: int) -> bool:

@@ -7,7 +7,6 @@ sealed predictions and, last of all, its outcome file. So whatever dies when, it
 from __future__ import annotations
 
 import json
-import os
 import threading
 import zlib
 from dataclasses import dataclass
@@ -21,9 +20,9 @@ import prepare
 from search.cluster import git_packs
 from search.core.paths import Names, SearchPaths
 from search.core.types import SearchError
+from search.system.files import write_json
 from search.system.git import Repository
 from search.trial import sealed
-from search.trial.run import write_json
 
 
 @dataclass(frozen=True)
@@ -105,9 +104,7 @@ class ArtifactExchange:
         paths.root.mkdir(parents=True, exist_ok=True)
         self._add_to_log(paths.log, log_from, log)
         known = {name: value for name, value in running.items() if name != "pid"}  # of another machine's process
-        aside = paths.running.with_suffix(".partial")
-        aside.write_text(json.dumps(known))  # not synced to the disk: it is for a look, and comes again
-        os.replace(aside, paths.running)
+        write_json(paths.running, known, synced=False)  # it is for a look, and comes again
         self._count(received=len(log) + len(json.dumps(known)))
 
     def _add_to_log(self, path: Path, start: int, compressed: bytes) -> None:

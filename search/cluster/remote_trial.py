@@ -14,8 +14,10 @@ from typing import Any
 from search.cluster import git_packs
 from search.cluster.exchange import ArtifactExchange, ResultPayload
 from search.cluster.node import SearchFolder
+from search.core.codec import encode
 from search.core.paths import Names, TrialPaths
-from search.core.types import Outcome, SearchError, Work, to_json
+from search.core.types import Outcome, SearchError, Work
+from search.system.files import read_from
 from search.system.git import Repository
 from search.trial import sealed
 from search.trial.run import SlotSetup, read_outcome, run_trial
@@ -74,10 +76,10 @@ def deliver(setup: SlotSetup, outcome: Outcome, before: str, exchange: ArtifactE
     predictions = sealed.read(Path(setup.seal), outcome.trial)
     exchange.deliver(
         ResultPayload(
-            to_json(outcome),
+            encode(outcome),
             git_packs.pack(Repository(Path(setup.repository)), outcome.commit, [before]),
             log_from,
-            zlib.compress(_gained(paths.log, log_from)),
+            zlib.compress(read_from(paths.log, log_from)),
             *(predictions or (None, None)),
         )
     )
@@ -99,15 +101,6 @@ def _known(repository: Repository, tag: str) -> list[str]:
         "--format=%(objectname)",
         f"{Names(tag).refs}/trials",
     ).split()
-
-
-def _gained(log: Path, start: int, most: int = -1) -> bytes:
-    try:
-        with log.open("rb") as stream:
-            stream.seek(start)
-            return stream.read(most)
-    except OSError:
-        return b""
 
 
 @dataclass
@@ -138,7 +131,7 @@ class Mirror:
         while not self._over.wait(MIRROR_SECONDS):
             try:
                 running = json.loads(self.paths.running.read_text())
-                gained = _gained(self.paths.log, self.log_from, MOST_MIRRORED)
+                gained = read_from(self.paths.log, self.log_from, MOST_MIRRORED)
                 if gained or running != shown:
                     self.exchange.mirror(self.slot, self.trial, running, self.log_from, zlib.compress(gained))
                     shown, self.log_from = running, self.log_from + len(gained)

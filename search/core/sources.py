@@ -1,4 +1,7 @@
-"""What the train.py of a search's commits hold: recipe, code, axes. Remembered, since commits never change."""
+"""What the train.py of a search's commits hold: recipe, code, axes.
+
+Remembered, since commits never change. Pure but for the sources that it asks for.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ from collections.abc import Callable, Iterator
 from search.core.axes import adapted
 from search.core.recipe import Field, code_id, identity, read_recipe, usages
 from search.core.space import Point, Space, parse_space
+from search.core.state import State
 from search.core.types import Experiment, Settings, Value
 
 
-class Commits:
+class Sources:
     """source_at: a commit's train.py. Parents are told by `edited_from`; the base has none."""
 
     def __init__(self, settings: Settings, source_at: Callable[[str], str]) -> None:
@@ -21,6 +25,8 @@ class Commits:
         self._parents: dict[str, str] = {}
         self._fields: dict[str, dict[str, Field]] = {}
         self._codes: dict[str, str] = {}
+        self._tried: dict[str, str] = {}  # identity -> what to call it
+        self._tried_experiments = self._tried_proposals = 0
         self._usages: dict[str, dict[str, str]] = {}
 
     def edited_from(self, commit: str, parent: str) -> None:
@@ -86,3 +92,14 @@ class Commits:
     def identity(self, experiment: Experiment) -> str:
         """By recipe.identity: equal for two experiments that try the same."""
         return identity(self.code_of(experiment), self.point(experiment))
+
+    def tried(self, state: State) -> dict[str, str]:
+        """What a search has tried or refused so far, by recipe.identity, with what to call it."""
+        for proposal in state.proposals[self._tried_proposals :]:
+            if proposal.identity:
+                self._tried.setdefault(proposal.identity, f"proposal {proposal.number}")
+        for number in range(self._tried_experiments, len(state.experiments)):
+            experiment = state.experiments[number]
+            self._tried[self.identity(experiment)] = f"experiment {number} ({experiment.description})"
+        self._tried_proposals, self._tried_experiments = len(state.proposals), len(state.experiments)
+        return self._tried

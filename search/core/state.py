@@ -1,54 +1,119 @@
-"""The state of a search, rebuilt by applying the journal's records in order. No input or output."""
+"""The state of a search: what its events add up to, with an index for every question that is asked often.
+
+An answer costs the same after a hundred experiments and after a hundred thousand. No input or output.
+"""
 
 from __future__ import annotations
 
 import itertools
+from collections import Counter, deque
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import singledispatchmethod
 from typing import Any
 
+from search.core.events import (
+    AuditRecorded,
+    CardTooSmall,
+    Decided,
+    Event,
+    ExperimentPlanned,
+    PauseSet,
+    ProposalRecorded,
+    SearchBegun,
+    SessionBegun,
+    SlotJoined,
+    SlotLeft,
+    SlowTrial,
+    TrialEnded,
+    TrialLost,
+    TrialStarted,
+    TurnBegun,
+)
 from search.core.types import (
     Decision,
     Experiment,
+    InFlight,
+    Kind,
     Outcome,
     Proposal,
     Purpose,
     Settings,
     Slot,
     Status,
+    TrialKey,
     Turn,
     Work,
-    from_json,
-    to_json,
 )
 
-TrialKey = tuple[int, int]  # experiment number, seed: measured at most once
+PROBES_KEPT = 64  # of a slot's speed, the latest
 
 
 @dataclass
 class State:
-    """What has happened so far. outcomes and decisions are in the order in which they came."""
+    """What has happened so far. Only apply() changes it.
+
+    ended: the outcomes, in the order in which they came. trials: an experiment's, by seed. in_flight: what slots run
+    now; the one home of that fact. to_rerun: begun, without an outcome, and run by nobody. changed: experiments whose
+    outcomes or decision changed, in order, for whoever keeps an index of its own.
+    """
 
     settings: Settings
     experiments: dict[int, Experiment] = field(default_factory=dict)
-    started: dict[TrialKey, Work] = field(default_factory=dict)
     outcomes: dict[TrialKey, Outcome] = field(default_factory=dict)
+    ended: list[Outcome] = field(default_factory=list)
+    trials: dict[int, dict[int, Outcome]] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
+    verdicts: dict[int, Decision] = field(default_factory=dict)  # the latest on each, in the order of the first ones
+    frontier: list[Decision] = field(default_factory=list)  # incumbents that their predecessors did not replace
+    kept: list[Decision] = field(default_factory=list)  # every decision that made an incumbent
+    ever_incumbent: set[int] = field(default_factory=set)  # their experiments
+    counts: Counter[Status] = field(default_factory=Counter)  # of the verdicts
+    changed: list[int] = field(default_factory=list)
+
+    in_flight: dict[TrialKey, InFlight] = field(default_factory=dict)
+    slot_runs: dict[int, TrialKey] = field(default_factory=dict)  # the latest trial that a slot was handed
+    to_rerun: dict[TrialKey, Work] = field(default_factory=dict)
+    unstarted: dict[int, Experiment] = field(default_factory=dict)  # planned, without a trial
+    undecided_with_outcome: dict[int, None] = field(default_factory=dict)
+    started_seeds: dict[int, set[int]] = field(default_factory=dict)
+    attempts: Counter[TrialKey] = field(default_factory=Counter)
+    trained_seconds: float = 0.0  # of all trials, by their own word
+    first_began: float | None = None
+    last_ended: float = 0.0
+    slots_used: set[int] = field(default_factory=set)
+    noted: list[Decision] = field(default_factory=list)  # with a note
+    set_aside: set[str] = field(default_factory=set)  # trials to be run again, whatever they left
+    too_small: dict[TrialKey, float] = field(default_factory=dict)  # -> memory_mb of a card that was not enough
+    begun: int = 0  # experiments but for the baseline, and measurements for want of any
+    ended_again: int = 0  # of those measurements, how many have ended
+    losses: Counter[TrialKey] = field(default_factory=Counter)  # how often a trial was lost in this session
     crashes_in_a_row: int = 0  # of the latest trials, since the driver last began
     incumbent_crashed: bool = False  # within that row of crashes
-    set_aside: set[str] = field(default_factory=set)  # trials to be run again, whatever they left
-    too_small: dict[TrialKey, float] = field(
-        default_factory=dict
-    )  # runs -> memory_mb of a card that was not enough for it
-    audit: dict[str, Any] | None = None  # what the test photos said, once they were opened
+    longest_baseline_evaluation: float = 0.0  # seconds
+
     turns: list[Turn] = field(default_factory=list)
     cut_short: set[int] = field(default_factory=set)  # turns that ended with their driver
     proposals: list[Proposal] = field(default_factory=list)
-    paused: bool = False
+    proposals_of_turn: Counter[int] = field(default_factory=Counter)
+    waiting: dict[int, Proposal] = field(default_factory=dict)  # passed, and no experiment yet
+    by_origin: dict[str, Proposal] = field(default_factory=dict)
+    experiments_of_proposals: dict[int, int] = field(default_factory=dict)
+    rebased: set[int] = field(default_factory=set)  # experiments whose change was tried again on what they beat
+    dollars: float = 0.0  # that proposals have cost
+
     slots: dict[int, Slot] = field(default_factory=dict)  # all that there ever were
     present: set[int] = field(default_factory=set)  # those that the driver has now
     left_at: dict[int, float] = field(default_factory=dict)  # when those went that are not
-    now: float = 0.0  # of the latest record, in seconds since the epoch; or later, where somebody looked at the clock
+    machines: dict[int, str] = field(default_factory=dict)  # slot -> its kind, by its card or by its latest trial
+    probes: dict[int, deque[float]] = field(default_factory=dict)  # slot -> its latest speeds
+
+    paused: bool = False
+    audit: dict[str, Any] | None = None  # what the test images said, once they were opened
+    now: float = 0.0  # of the latest event, in seconds since the epoch; or later, if somebody looked at the clock
+
+    # --- answers ---
 
     @property
     def baseline_seeds(self) -> range:
@@ -56,64 +121,48 @@ class State:
         return range(self.settings.seed, self.settings.seed + self.settings.slots)
 
     @property
-    def verdicts(self) -> dict[int, Decision]:
-        """The latest decision on each experiment, in the order in which they were first decided."""
-        return {decision.experiment: decision for decision in self.decisions}
-
-    @property
-    def frontier(self) -> list[Decision]:
-        """The incumbents so far that were not replaced by their predecessors, in order of decision."""
-        return [decision for decision in self.verdicts.values() if decision.status is Status.KEEP]
-
-    @property
     def incumbent(self) -> Decision | None:
         """The last of the frontier, or None before the baseline is decided."""
-        return next(reversed(self.frontier), None)
-
-    @property
-    def kept(self) -> list[Decision]:
-        """Every decision that made an incumbent, in their order; also where it was replaced by its predecessor."""
-        return [decision for decision in self.decisions if decision.status is Status.KEEP]
+        return self.frontier[-1] if self.frontier else None
 
     @property
     def incumbent_commit(self) -> str:
         """The commit that new experiments start from."""
-        return self.incumbent.commit if self.incumbent else self.settings.base
+        return self.frontier[-1].commit if self.frontier else self.settings.base
+
+    @property
+    def next_experiment(self) -> int:
+        return len(self.experiments)
 
     def outcomes_of(self, experiment: int) -> list[Outcome]:
-        return [outcome for (number, _), outcome in self.outcomes.items() if number == experiment]
-
-    def unfinished(self) -> list[Work]:
-        """Work that was begun and has no outcome: in flight, or lost with a driver that died."""
-        return [work for run, work in self.started.items() if run not in self.outcomes]
-
-    def unstarted(self) -> list[Experiment]:
-        """Experiments of which no trial was begun: a driver died before it could begin the first."""
-        begun = {number for number, _ in self.started}
-        return [experiment for number, experiment in self.experiments.items() if number not in begun]
+        return list(self.trials.get(experiment, {}).values())
 
     def undecided(self) -> list[int]:
         """Experiments with an outcome and no decision, in order of their outcomes; the baseline waits for all seeds."""
-        decided = self.verdicts
-        numbers = dict.fromkeys(number for number, _ in self.outcomes if number not in decided)
-        if 0 not in decided:
-            return [0] if all((0, seed) in self.outcomes for seed in self.baseline_seeds) else []
-        return list(numbers)
+        if 0 not in self.verdicts:
+            of_baseline = self.trials.get(0, {})
+            return [0] if all(seed in of_baseline for seed in self.baseline_seeds) else []
+        return list(self.undecided_with_outcome)
 
     def seeds_in_flight(self, experiment: int) -> list[int]:
         """Seeds of an experiment that were begun and have no outcome yet."""
-        return [seed for number, seed in self.started if number == experiment and (number, seed) not in self.outcomes]
+        ended = self.trials.get(experiment, {})
+        return [seed for seed in self.started_seeds.get(experiment, ()) if seed not in ended]
 
     def next_seed(self, experiment: int) -> int:
         """The seed of an experiment's next trial: all experiments have the same ones, in the same order."""
-        begun = {seed for number, seed in self.started if number == experiment}
+        begun = self.started_seeds.get(experiment, ())
         return next(seed for seed in itertools.count(self.settings.seed) if seed not in begun)
+
+    def run_by(self, slot: int) -> Work | None:
+        """What a slot runs now."""
+        key = self.slot_runs.get(slot)
+        return self.in_flight[key].work if key in self.in_flight else None
 
     @property
     def done(self) -> int:
         """How many experiments are decided, the baseline not counted, and measurements made for want of any."""
-        again = sum(self.started[run].purpose is Purpose.AGAIN for run in self.outcomes if run in self.started)
-        return sum(number != 0 for number in self.verdicts) + again
+        return len(self.verdicts) - (0 in self.verdicts) + self.ended_again
 
     @property
     def open_turn(self) -> Turn | None:
@@ -121,123 +170,202 @@ class State:
         if not self.turns or self.turns[-1].number in self.cut_short:
             return None
         turn = self.turns[-1]
-        come = sum(proposal.turn == turn.number for proposal in self.proposals)
-        return turn if come < turn.asked else None
-
-    def waiting(self) -> list[Proposal]:
-        """Proposals that passed and are no experiment yet."""
-        begun = {experiment.proposal for experiment in self.experiments.values()}
-        return [one for one in self.proposals if not one.refused and one.number not in begun]
+        return turn if self.proposals_of_turn[turn.number] < turn.asked else None
 
     def experiment_of(self, proposal: int) -> Experiment | None:
         """The experiment that a proposal became."""
-        return next((one for one in self.experiments.values() if one.proposal == proposal), None)
+        number = self.experiments_of_proposals.get(proposal)
+        return None if number is None else self.experiments[number]
 
     def number_of(self, node: str, gpu: str, taken: Iterable[int] = ()) -> int:
-        """The number of the slot of this GPU: its own, where it was here before, else the next that is not taken."""
+        """The number of the slot of this GPU: its own, if it was here before, else the next that is not taken."""
         known = (slot.number for slot in self.slots.values() if (slot.node, slot.gpu) == (node, gpu))
         return next(known, max([*self.slots, *taken], default=-1) + 1)
 
     def memory_of(self, slot: int) -> float | None:
-        """Of a slot's card, in MB; None where it is not known, as of logical slots."""
+        """Of a slot's card, in MB; None if it is not known, as of logical slots."""
         return self.slots[slot].memory_mb if slot in self.slots else None
 
     def has_larger(self, memory_mb: float, slots: Iterable[int]) -> bool:
         """Whether one of these slots has a card with more memory."""
         return any((self.memory_of(slot) or 0.0) > memory_mb for slot in slots)
 
-    def count(self, status: Status) -> int:
-        return sum(decision.status is status for decision in self.verdicts.values())
+    # --- events, one handler each ---
+
+    def apply(self, event: Event) -> None:
+        """Takes in one event."""
+        self.now = max(self.now, event.at)
+        self._on(event)
+
+    @singledispatchmethod
+    def _on(self, event: Event) -> None:
+        raise TypeError(f"no handler for {type(event).__name__}")
+
+    @_on.register
+    def _(self, event: SearchBegun) -> None:
+        raise ValueError("a journal has one beginning")
+
+    @_on.register
+    def _(self, event: SessionBegun) -> None:
+        self.left_at |= dict.fromkeys(self.present, event.at)
+        self.present.clear()
+        self.to_rerun |= {key: running.work for key, running in self.in_flight.items()}
+        self.in_flight.clear()
+        self.slot_runs.clear()
+        self.losses.clear()
+        self.crashes_in_a_row, self.incumbent_crashed, self.paused = 0, False, False
+        if self.open_turn is not None:
+            self.cut_short.add(self.open_turn.number)
+
+    @_on.register
+    def _(self, event: ExperimentPlanned) -> None:
+        experiment = event.experiment
+        self.experiments[experiment.number] = experiment
+        self.unstarted[experiment.number] = experiment
+        self.begun += experiment.kind is not Kind.BASELINE
+        if experiment.proposal is not None:
+            self.experiments_of_proposals[experiment.proposal] = experiment.number
+            self.waiting.pop(experiment.proposal, None)
+        if experiment.origin is not None:
+            self.rebased.add(experiment.origin)
+
+    @_on.register
+    def _(self, event: TrialStarted) -> None:
+        work = Work(self.experiments[event.experiment], event.seed, event.attempt, event.commit, event.purpose)
+        if work.key not in self.attempts:
+            self.begun += event.purpose is Purpose.AGAIN
+        self.attempts[work.key] = event.attempt
+        self.unstarted.pop(event.experiment, None)
+        self.to_rerun.pop(work.key, None)
+        self.started_seeds.setdefault(event.experiment, set()).add(event.seed)
+        self.in_flight[work.key] = InFlight(work, event.slot, event.at)
+        self.slot_runs[event.slot] = work.key
+
+    @_on.register
+    def _(self, event: TrialEnded) -> None:
+        outcome = event.outcome
+        if outcome.key in self.outcomes:
+            return
+        self._end(outcome)
+        self.outcomes[outcome.key] = outcome
+        self.ended.append(outcome)
+        self.trials.setdefault(outcome.experiment, {})[outcome.seed] = outcome
+        if outcome.experiment not in self.verdicts:
+            self.undecided_with_outcome.setdefault(outcome.experiment)
+        self.changed.append(outcome.experiment)
+        self._count_time(outcome)
+        if outcome.machine:
+            self.machines[outcome.slot] = outcome.machine
+        if outcome.speed.get("probe"):
+            self.probes.setdefault(outcome.slot, deque(maxlen=PROBES_KEPT)).append(float(outcome.speed["probe"]))
+        if outcome.experiment == 0 and outcome.score is not None:
+            seconds = float(outcome.speed.get("evaluation_seconds") or 0.0)
+            self.longest_baseline_evaluation = max(self.longest_baseline_evaluation, seconds)
+        if outcome.crashed:
+            self.crashes_in_a_row += 1
+            is_incumbent = self.incumbent is not None and outcome.experiment == self.incumbent.experiment
+            self.incumbent_crashed = self.incumbent_crashed or is_incumbent
+        else:
+            self.crashes_in_a_row, self.incumbent_crashed = 0, False
+
+    def _end(self, outcome: Outcome) -> None:
+        running = self.in_flight.pop(outcome.key, None)
+        work = running.work if running else self.to_rerun.pop(outcome.key, None)
+        if work is not None:
+            self.ended_again += work.purpose is Purpose.AGAIN
+
+    def _count_time(self, outcome: Outcome) -> None:
+        with suppress(ValueError):
+            self.trained_seconds += float(outcome.footer.get("train_seconds") or 0.0) if not outcome.crashed else 0.0
+        self.first_began = min(self.first_began or outcome.began, outcome.began)
+        self.last_ended = max(self.last_ended, outcome.ended)
+        self.slots_used.add(outcome.slot)
+
+    def _run_again(self, key: TrialKey) -> None:
+        running = self.in_flight.pop(key, None)
+        if running is not None:
+            self.to_rerun[key] = running.work
+
+    @_on.register
+    def _(self, event: TrialLost) -> None:
+        key = (event.experiment, event.seed)
+        self.losses[key] += 1
+        self._run_again(key)
+
+    @_on.register
+    def _(self, event: SlowTrial) -> None:
+        self.set_aside.add(event.trial)
+        self._run_again((event.experiment, event.seed))
+
+    @_on.register
+    def _(self, event: CardTooSmall) -> None:
+        self.set_aside.add(event.trial)
+        self.too_small[(event.experiment, event.seed)] = event.memory_mb
+        self._run_again((event.experiment, event.seed))
+
+    @_on.register
+    def _(self, event: Decided) -> None:
+        decision, number = event.decision, event.decision.experiment
+        before = self.verdicts.get(number)
+        if before is not None:
+            self.counts[before.status] -= 1
+            self.frontier = [one for one in self.frontier if one.experiment != number]
+        self.decisions.append(decision)
+        self.verdicts[number] = decision
+        self.counts[decision.status] += 1
+        if decision.note:
+            self.noted.append(decision)
+        self.undecided_with_outcome.pop(number, None)
+        self.changed.append(number)
+        if decision.status is Status.KEEP:
+            self.kept.append(decision)
+            self.ever_incumbent.add(number)
+            self.frontier.append(decision)
+
+    @_on.register
+    def _(self, event: AuditRecorded) -> None:
+        self.audit = event.found
+
+    @_on.register
+    def _(self, event: TurnBegun) -> None:
+        self.turns.append(event.turn)
+
+    @_on.register
+    def _(self, event: ProposalRecorded) -> None:
+        proposal = event.proposal
+        self.proposals.append(proposal)
+        self.dollars += proposal.cost.dollars or 0.0
+        if proposal.turn is not None:
+            self.proposals_of_turn[proposal.turn] += 1
+        if proposal.origin:
+            self.by_origin.setdefault(proposal.origin, proposal)
+        if not proposal.refused:
+            self.waiting[proposal.number] = proposal
+
+    @_on.register
+    def _(self, event: PauseSet) -> None:
+        self.paused = event.paused
+
+    @_on.register
+    def _(self, event: SlotJoined) -> None:
+        self.slots[event.slot.number] = event.slot
+        self.present.add(event.slot.number)
+        if event.slot.model:
+            self.machines.setdefault(event.slot.number, event.slot.model)
+
+    @_on.register
+    def _(self, event: SlotLeft) -> None:
+        self.present.discard(event.number)
+        self.left_at[event.number] = event.at
 
 
-def apply(state: State | None, record: dict[str, Any]) -> State:
-    """The state after one more record of the journal. Raises ValueError for a record it does not know."""
-    kind = record["event"]
-    if state is not None:
-        state.now = max(state.now, record.get("at", 0.0))
-    if kind == "search":
-        return State(from_json(Settings, record))
-    if state is None:
-        raise ValueError(f"the journal begins with {kind!r}, not with the search's settings")
-    if kind == "experiment":
-        experiment = from_json(Experiment, record)
-        state.experiments[experiment.number] = experiment
-    elif kind == "start":
-        purpose = Purpose(record.get("purpose", Purpose.AGAIN if record["commit"] else Purpose.FIRST))
-        work = Work(
-            state.experiments[record["experiment"]], record["seed"], record["attempt"], record["commit"], purpose
-        )
-        state.started[(work.experiment.number, work.seed)] = work
-    elif kind == "outcome":
-        outcome = from_json(Outcome, record)
-        _take_in(state, outcome)
-    elif kind == "decision":
-        state.decisions.append(from_json(Decision, record))
-    elif kind == "slow":
-        state.set_aside.add(record["trial"])
-    elif kind == "too_small":
-        state.set_aside.add(record["trial"])
-        state.too_small[(record["experiment"], record["seed"])] = record["memory_mb"]
-    elif kind == "audit":
-        state.audit = {key: value for key, value in record.items() if key not in ("event", "at")}
-    elif kind == "turn":
-        state.turns.append(from_json(Turn, record))
-    elif kind == "proposal":
-        state.proposals.append(from_json(Proposal, record))
-    elif kind == "pause":
-        state.paused = record["paused"]
-    elif kind == "slot":
-        slot = from_json(Slot, record)
-        state.slots[slot.number] = slot
-        state.present.add(slot.number)
-    elif kind == "slot_left":
-        state.present.discard(record["number"])
-        state.left_at[record["number"]] = record.get("at", 0.0)
-    elif kind == "session":
-        state.left_at |= dict.fromkeys(state.present, record.get("at", 0.0))
-        state.present.clear()
-        state.crashes_in_a_row, state.incumbent_crashed, state.paused = 0, False, False
-        if state.open_turn is not None:
-            state.cut_short.add(state.open_turn.number)
-    else:
-        raise ValueError(f"the journal has a record of an unknown kind: {kind!r}")
+def rebuild(events: Iterable[Event]) -> State:
+    """The state after all events. Raises ValueError if there are none, or they do not begin a search."""
+    rest = iter(events)
+    first = next(rest, None)
+    if not isinstance(first, SearchBegun):
+        raise ValueError("the journal is empty" if first is None else f"the journal begins with {first.event!r}")
+    state = State(first.settings, now=first.at)
+    for event in rest:
+        state.apply(event)
     return state
-
-
-def _take_in(state: State, outcome: Outcome) -> None:
-    run = (outcome.experiment, outcome.seed)
-    if run in state.outcomes:
-        return
-    state.outcomes[run] = outcome
-    if outcome.crashed:
-        state.crashes_in_a_row += 1
-        is_incumbent = state.incumbent is not None and outcome.experiment == state.incumbent.experiment
-        state.incumbent_crashed = state.incumbent_crashed or is_incumbent
-    else:
-        state.crashes_in_a_row, state.incumbent_crashed = 0, False
-
-
-def rebuild(records: Iterable[dict[str, Any]]) -> State:
-    """The state after all records. Raises ValueError where there are none or they are no journal."""
-    state = None
-    for record in records:
-        state = apply(state, record)
-    if state is None:
-        raise ValueError("the journal is empty")
-    return state
-
-
-def record_of(kind: str, item: Any) -> dict[str, Any]:
-    """The journal's record of a dataclass."""
-    return {"event": kind, **to_json(item)}
-
-
-def start_record(work: Work) -> dict[str, Any]:
-    return {
-        "event": "start",
-        "experiment": work.experiment.number,
-        "seed": work.seed,
-        "attempt": work.attempt,
-        "commit": work.commit,
-        "purpose": str(work.purpose),
-    }

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 Value = bool | int | float | str  # of one recipe field
+SCORE_DIGITS = 6
+SHORT_HASH = 7  # characters of a commit as people see it
+
+
+def short(commit: str) -> str:
+    """A commit's hash as rows and messages show it."""
+    return commit[:SHORT_HASH]
 
 
 class SearchError(Exception):
@@ -19,6 +26,9 @@ class UsageError(SearchError):
 
 class GitError(SearchError):
     """A git command failed."""
+
+
+TrialKey = tuple[int, int]  # experiment number, seed: measured at most once
 
 
 class Status(StrEnum):
@@ -44,14 +54,15 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True)
 class Score:
-    """What experiments are compared by: bin_acc first, then mc_acc; rounded to the six decimals that rows show."""
+    """What experiments are compared by: the primary metric first, then the secondary one (task.metrics names them);
+    rounded to the SCORE_DIGITS decimals that rows show."""
 
-    bin_acc: float
-    mc_acc: float
+    primary: float
+    secondary: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "bin_acc", round(self.bin_acc, 6))
-        object.__setattr__(self, "mc_acc", round(self.mc_acc, 6))
+        object.__setattr__(self, "primary", round(self.primary, SCORE_DIGITS))
+        object.__setattr__(self, "secondary", round(self.secondary, SCORE_DIGITS))
 
 
 @dataclass(frozen=True)
@@ -107,9 +118,22 @@ class Work:
     purpose: Purpose = Purpose.FIRST
 
     @property
+    def key(self) -> TrialKey:
+        return self.experiment.number, self.seed
+
+    @property
     def trial_id(self) -> str:
         suffix = f"-a{self.attempt}" if self.attempt > 1 else ""
         return f"e{self.experiment.number:04d}-s{self.seed}{suffix}"
+
+
+@dataclass(frozen=True)
+class InFlight:
+    """A trial that a slot runs, since so many seconds after the epoch."""
+
+    work: Work
+    slot: int
+    since: float
 
 
 @dataclass(frozen=True)
@@ -129,11 +153,15 @@ class Outcome:
     footer: dict[str, str] = field(default_factory=dict)
     traceback: str = ""
     violations: tuple[str, ...] = ()  # what it did that a trial must not do; such an experiment is never kept
-    metrics: dict[str, Any] = field(default_factory=dict)  # of screening.screen
-    correct: str = ""  # which validation photos it told infected or not rightly: bits, packed, as hex
+    metrics: dict[str, Any] = field(default_factory=dict)  # of task.screening.screen
+    correct: str = ""  # which validation images the primary metric counts as right: bits, packed, as hex
     speed: dict[str, Any] = field(default_factory=dict)  # of speed.measured
     machine: str = ""  # kind of slot: the GPU's name, or cpu
     code_size: int = 0  # of its train.py, by recipe.code_size; 0 where it did not get so far
+
+    @property
+    def key(self) -> TrialKey:
+        return self.experiment, self.seed
 
     @property
     def crashed(self) -> bool:
@@ -160,7 +188,7 @@ class Decision:
     note: str = ""
     incumbent_seeds: tuple[int, ...] = ()
     probability: float | None = None  # that it is better than the incumbent, by race.Model
-    estimate: float | None = None  # of its true bin_acc, corrected for having been chosen, by race.Model
+    estimate: float | None = None  # of its true score, corrected for having been chosen, by race.Model
     simpler: bool = False  # kept for that
     metrics: dict[str, Any] = field(default_factory=dict)  # means over the seeds, of what the summaries show
     proposal: int | None = None  # whose experiment it is
@@ -217,48 +245,17 @@ class Settings:
     dataset: str
     fingerprint: str
     image_size: int
-    majority_bin_acc: float  # of always giving the majority's answer on the validation photos
+    majority_score: float  # primary metric of always giving the majority's answer on the validation images
     space: str  # the space file's text, so that a later edit of the file does not change a search
     space_name: str
     seed: int
     max_train_seconds: float
     slots: int
     created: float
-    validation_photos: int = 0
-    confirm_seeds: int = 0  # searches from before there were races go on without
+    validation_images: int = 0
+    confirm_seeds: int = 0
     allow_degenerate: bool = False
-    agent: str = "none"  # searches from before there were agents go on without
+    agent: str = "none"
     gpu_dollars_per_hour: float | None = None  # where the user tells it
     most_slots: int | None = None  # on a cluster; None: all that come
     gpu_model: str = ""  # part of the name of the cards that it uses
-
-
-D = TypeVar("D")
-
-
-def to_json(item: Any) -> dict[str, Any]:
-    """A dataclass as plain JSON values; from_json reads it again."""
-    return asdict(item)
-
-
-def from_json(kind: type[D], record: dict[str, Any]) -> D:
-    """The dataclass that to_json wrote. Raises KeyError or TypeError for a record of another shape."""
-    names = {item.name for item in fields(kind)}  # type: ignore[arg-type]
-    values = {name: value for name, value in record.items() if name in names}
-    for name in ("score", "incumbent_score"):
-        if isinstance(values.get(name), dict):
-            values[name] = Score(**values[name])
-    if "changes" in values:
-        values["changes"] = tuple(Change(**change) for change in values["changes"])
-    for name in ("seeds", "incumbent_seeds", "violations"):
-        if name in values:
-            values[name] = tuple(values[name])
-    if isinstance(values.get("cost"), dict):
-        values["cost"] = Cost(**values["cost"])
-    if "status" in values:
-        values["status"] = Status(values["status"])
-    if "kind" in values:
-        values["kind"] = Kind(values["kind"])
-    if "purpose" in values:
-        values["purpose"] = Purpose(values["purpose"])
-    return kind(**values)

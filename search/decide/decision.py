@@ -5,35 +5,36 @@ from __future__ import annotations
 from dataclasses import replace
 
 from search.core.state import State
-from search.core.types import Decision, Outcome, Status
+from search.core.types import Decision, Outcome, Status, short
+from search.decide.contenders import RaceIndex
 from search.decide.posterior import Next
 from search.decide.races import Race, equal_within_error, is_simpler, mean_of, overtaken, race_of, scored
 from search.decide.rules import judge, memory_note
 from search.decide.speed import is_gpu, unequal_note
+from search.task.metrics import PRIMARY
 from search.task.screening import mean_metrics
 
-SHORT = 7  # characters of a commit
 
-
-def next_decision(state: State, now: float) -> Decision | None:
-    """The first decision that can be made, None where all wait for trials. The baseline must not have crashed.
+def next_decision(state: State, now: float, index: RaceIndex | None = None) -> Decision | None:
+    """The first decision that can be made, None if all wait for trials. The baseline must not have crashed.
 
     now: seconds since the epoch. A decision's time is later than the last one's, whatever the clock does: files are
-    merged by these times.
+    merged by these times. index: that follows this state; made if there is none.
     """
+    index = index or RaceIndex(state)
     now = max(now, state.decisions[-1].time + 1e-3) if state.decisions else now
     undecided = state.undecided()
     if state.incumbent is None:  # the baseline's decision lets others follow
         return _of_the_baseline(state, now) if undecided else None
-    fallen = overtaken(state)
+    fallen = overtaken(state, index)
     if fallen is not None:
         return _of_the_fallen(state, *fallen, now)
     for number in undecided:
         if state.seeds_in_flight(number):
             continue
-        race = race_of(state, number)
+        race = race_of(state, number, index)
         if race.need in (Next.DECIDE, Next.DROP):
-            return _of_a_race(state, race, now)
+            return _of_a_race(state, race, now, index)
     return None
 
 
@@ -41,7 +42,7 @@ def _of_the_baseline(state: State, now: float) -> Decision:
     ours = scored(state, 0)
     made = _made(state, 0, Status.KEEP, "baseline", ours, now)
     probes = {outcome.slot: float(outcome.speed.get("probe") or 0.0) for outcome in ours if is_gpu(outcome.machine)}
-    estimate = made.score.bin_acc if made.score else None
+    estimate = made.score.primary if made.score else None
     return replace(made, estimate=estimate, note=made.note or unequal_note(probes))
 
 
@@ -51,13 +52,14 @@ def _of_the_fallen(state: State, incumbent: Decision, before: Decision, now: flo
     one, other = mean_of(ours), mean_of(theirs)
     assert one is not None and other is not None
     reason = (
-        f"bin_acc {one.bin_acc - other.bin_acc:+.6f} below its predecessor {before.commit[:SHORT]}, "
+        f"{PRIMARY.name} {one.primary - other.primary:+.{PRIMARY.digits}f} below its predecessor "
+        f"{short(before.commit)}, "
         f"over {len(ours)} seeds against {len(theirs)}"
     )
     return _made(state, incumbent.experiment, Status.DISCARD, reason, ours, now, before)
 
 
-def _of_a_race(state: State, race: Race, now: float) -> Decision:
+def _of_a_race(state: State, race: Race, now: float, index: RaceIndex) -> Decision:
     """What the rules say of a challenger whose race is over, by the means of what both sides have."""
     incumbent = state.incumbent
     assert incumbent is not None
@@ -70,17 +72,13 @@ def _of_a_race(state: State, race: Race, now: float) -> Decision:
         return _made(state, number, Status.DISCARD, race.out, ours, now, incumbent)
     chance = None if race.probability is None else f"{race.probability:.0%}"
     if race.need is Next.DROP:
-        gap = f"bin_acc {score.bin_acc - held.bin_acc:+.6f}"
+        gap = f"{PRIMARY.name} {score.primary - held.primary:+.{PRIMARY.digits}f}"
         reason = f"{gap} over {len(ours)} of its seeds: {chance} likely to be better"
         return _made(state, number, Status.DISCARD, reason, ours, now, incumbent, race)
-    status, reason = judge(score, held)
-    simpler = (
-        status is Status.DISCARD
-        and is_simpler(ours, theirs)
-        and equal_within_error(state, number, race.machine or None)
-    )
-    if simpler:
-        status, reason = Status.KEEP, "equal within the standard error, and simpler"
+    is_equal = is_simpler(ours, theirs) and equal_within_error(state, number, race.machine or None, index)
+    as_good = "equal within the standard error, and simpler" if is_equal else ""
+    status, reason = judge(score, held, as_good)
+    simpler = bool(as_good) and reason == as_good
     if len(ours) > 1:
         reason += f" over {len(ours)} seeds: {chance} likely to be better"
     return _made(state, number, status, reason, ours, now, incumbent, race, simpler)

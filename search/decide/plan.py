@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from search.core.recipe import identity
-from search.core.sources import Commits
+from search.core.sources import Sources
 from search.core.space import Point
 from search.core.state import State, TrialKey
 from search.core.types import Change, Decision, Experiment, Kind, Purpose, Work
+from search.decide.contenders import RaceIndex
 from search.decide.posterior import Next
 from search.decide.races import open_races
 
@@ -35,9 +36,7 @@ class Limit:
     def reached(self, state: State) -> bool:
         if self.experiments is None:
             return False
-        begun = sum(experiment.kind is not Kind.BASELINE for experiment in state.experiments.values())
-        again = sum(work.purpose is Purpose.AGAIN for work in state.started.values())
-        return begun + again >= self.experiments
+        return state.begun >= self.experiments
 
 
 @dataclass(frozen=True)
@@ -51,59 +50,63 @@ class SlotContext:
 
 def next_work(
     state: State,
-    in_flight: Set[TrialKey],
     limit: Limit,
-    commits: Commits,
+    sources: Sources,
     suggest: Callable[[int, str], Point | None],
     slots: SlotContext,
+    index: RaceIndex | None = None,
 ) -> Work | Pause:
-    """The next trial to start in the slot that asks.
+    """The next trial to start in the slot that asks. Work that was begun and that nobody runs comes first.
 
-    in_flight: what slots run now; begun work that is not among it was lost with a driver and comes first. suggest: the
-    study's, by experiment number and the commit around which to look.
+    suggest: the study's, by experiment number and the commit around which to look. index: that follows this state; made
+    if there is none.
     """
     if state.paused:
         return Pause.WAIT
-    for work in state.unfinished():
-        run = (work.experiment.number, work.seed)
-        if run not in in_flight and not is_for_larger(state, run, slots):
+    for key, work in state.to_rerun.items():
+        if not is_for_larger(state, key, slots):
             return Work(work.experiment, work.seed, work.attempt + 1, work.commit, work.purpose)
     first = baseline_work(state, slots.asking, slots.present)
     if first is not None:
         return first
-    for experiment in state.unstarted():
+    for experiment in state.unstarted.values():
         return Work(experiment, state.settings.seed, commit=experiment.commit)
     if state.crashes_in_a_row >= MOST_CRASHES_IN_A_ROW and state.incumbent_crashed:
         return Pause.BROKEN
-    further = race_work(state, slots)
+    further = race_work(state, slots, index)
     if further is not None:
         return further
     if limit.reached(state):
-        return Pause.FINISHED if state.decisions and not in_flight and not state.undecided() else Pause.WAIT
+        return Pause.FINISHED if state.decisions and not in_work(state) and not state.undecided() else Pause.WAIT
     if state.crashes_in_a_row >= MOST_CRASHES_IN_A_ROW and state.decisions:
-        return after_many_crashes(state, in_flight)
+        return after_many_crashes(state)
     if incumbent_is_for_larger(state, slots):
         return Pause.WAIT
-    number = max(state.experiments) + 1
-    for proposal in state.waiting():
+    number = state.next_experiment
+    for proposal in state.waiting.values():
         edit = Experiment(
             number, Kind.PROPOSAL, proposal.parent, (), proposal.idea, None, proposal.number, proposal.commit
         )
         return Work(edit, state.settings.seed, commit=proposal.commit)
-    again = rebase(state, number, commits)
+    again = rebase(state, number, sources)
     if again is not None:
         return Work(again, state.settings.seed)
     point = suggest(number, state.incumbent_commit)
     if point is not None:
-        changes = commits.space(state.incumbent_commit).changes(commits.recipe(state.incumbent_commit), point)
+        changes = sources.space(state.incumbent_commit).changes(sources.recipe(state.incumbent_commit), point)
         description = ", ".join(map(str, changes))
         return Work(Experiment(number, Kind.SWEEP, state.incumbent_commit, changes, description), state.settings.seed)
     return measure_again(state, Purpose.AGAIN)
 
 
-def is_for_larger(state: State, run: TrialKey, slots: SlotContext) -> bool:
+def in_work(state: State) -> bool:
+    """Whether something was begun and has not ended."""
+    return bool(state.in_flight or state.to_rerun)
+
+
+def is_for_larger(state: State, key: TrialKey, slots: SlotContext) -> bool:
     """Whether a run that ran out of memory on one card waits for a slot with a larger one than the asking slot's."""
-    needed, here = state.too_small.get(run), state.memory_of(slots.asking)
+    needed, here = state.too_small.get(key), state.memory_of(slots.asking)
     if needed is None or here is None or here > needed:
         return False
     return state.has_larger(needed, slots.present)
@@ -120,16 +123,19 @@ def incumbent_is_for_larger(state: State, slots: SlotContext) -> bool:
 
 def baseline_work(state: State, slot: int, present: Set[int]) -> Work | None:
     """The baseline's trial of this slot, if it has not begun; or that of a slot that is not there any more."""
+    begun = state.started_seeds.get(0, ())
+    if len(begun) >= state.settings.slots:
+        return None
     baseline = state.experiments.get(0) or Experiment(0, Kind.BASELINE, state.settings.base)
     for of_slot, seed in enumerate(state.baseline_seeds):
-        if (0, seed) not in state.started and (of_slot == slot or of_slot not in present):
+        if seed not in begun and (of_slot == slot or of_slot not in present):
             return Work(baseline, seed)
     return None
 
 
-def race_work(state: State, slots: SlotContext) -> Work | None:
+def race_work(state: State, slots: SlotContext, index: RaceIndex | None = None) -> Work | None:
     """A further seed for a race, on the kind of slot that it is run on; None where no race needs this slot now."""
-    for race in open_races(state):
+    for race in open_races(state, index):
         is_other_kind = race.machine != slots.machines.get(slots.asking, race.machine)
         if is_other_kind and race.machine in slots.machines.values():
             continue  # a slot of its kind will ask
@@ -157,49 +163,46 @@ def measure_again(state: State, purpose: Purpose) -> Work:
     return Work(state.experiments[experiment], seed, commit=state.incumbent_commit, purpose=purpose)
 
 
-def rebase(state: State, number: int, commits: Commits) -> Experiment | None:
+def rebase(state: State, number: int, sources: Sources) -> Experiment | None:
     """A kept change on top of the incumbent that it beat without having begun from it: both may be good together.
 
     Of recipes only; where the code differs, unmerged() tells.
     """
-    known = {commits.identity(experiment) for experiment in state.experiments.values()}
-    tried = {experiment.origin for experiment in state.experiments.values()}
     for decision in state.kept:
         winner = state.experiments[decision.experiment]
-        if winner.number in tried or winner.number == 0 or winner.parent == decision.incumbent:
+        if winner.number in state.rebased or winner.number == 0 or winner.parent == decision.incumbent:
             continue
-        if not same_code(winner, decision.incumbent, commits):
+        if not same_code(winner, decision.incumbent, sources):
             continue
-        below = commits.recipe(decision.incumbent)
+        below = sources.recipe(decision.incumbent)
         changes = tuple(
             Change(change.axis, below[change.axis], change.new)
             for change in winner.changes
             if below[change.axis] != change.new
         )
         together = below | {change.axis: change.new for change in changes}
-        if changes and identity(commits.code(decision.incumbent), together) not in known:
+        if changes and identity(sources.code(decision.incumbent), together) not in sources.tried(state):
             description = f"{', '.join(map(str, changes))} (as kept before, on top of what it beat)"
             return Experiment(number, Kind.REBASE, decision.incumbent, changes, description, winner.number)
     return None
 
 
-def same_code(winner: Experiment, incumbent: str, commits: Commits) -> bool:
+def same_code(winner: Experiment, incumbent: str, sources: Sources) -> bool:
     """Whether an experiment changed the recipe alone, of the same code as this commit's."""
-    code = commits.code(winner.parent)
-    return commits.code_of(winner) == code == commits.code(incumbent)
+    code = sources.code(winner.parent)
+    return sources.code_of(winner) == code == sources.code(incumbent)
 
 
-def unmerged(state: State, commits: Commits) -> list[Decision]:
+def unmerged(state: State, sources: Sources) -> list[Decision]:
     """Kept decisions of which one side edited the code, whose winner had not begun from the incumbent that it beat, and
     whose edit has not been handed in on top of that yet."""
-    handed_in = {proposal.origin for proposal in state.proposals}
     return [
         decision
         for decision in state.kept
         if decision.experiment != 0
         and state.experiments[decision.experiment].parent != decision.incumbent
-        and decision.commit not in handed_in
-        and not same_code(state.experiments[decision.experiment], decision.incumbent, commits)
+        and decision.commit not in state.by_origin
+        and not same_code(state.experiments[decision.experiment], decision.incumbent, sources)
     ]
 
 
@@ -207,13 +210,13 @@ def turn_is_due(state: State, per_round: int, limit: Limit) -> bool:
     """Whether the agent is to be asked: once after every round, one turn at a time."""
     if state.paused or state.incumbent is None or state.open_turn is not None or limit.reached(state):
         return False
-    taken = max((turn.done for turn in state.turns if turn.number not in state.cut_short), default=0)
+    taken = next((turn.done for turn in reversed(state.turns) if turn.number not in state.cut_short), 0)
     return state.done // per_round > taken // per_round
 
 
-def after_many_crashes(state: State, in_flight: Set[TrialKey]) -> Work | Pause:
+def after_many_crashes(state: State) -> Work | Pause:
     """Is it the ideas or the machine? The incumbent, which did run once, tells."""
     assert state.incumbent is not None
-    if any(number == state.incumbent.experiment for number, _ in in_flight):
+    if any(number == state.incumbent.experiment for number, _ in state.in_flight):
         return Pause.WAIT
     return measure_again(state, Purpose.AGAIN)

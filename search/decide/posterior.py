@@ -33,7 +33,7 @@ OUTLIER = 3.0  # standard deviations beyond which an experiment says no more abo
 
 @dataclass(frozen=True)
 class Contender:
-    """An experiment with a score for each seed that ran: bin_acc, in the order of its seeds.
+    """An experiment with a score for each seed that ran: of the primary metric, in the order of its seeds.
 
     parent: the experiment, an incumbent then, that it began from; None for the baseline.
     """
@@ -59,8 +59,9 @@ class Level:
 class Model:
     """What a history tells, as a joint normal distribution of the mean effect and the incumbents' true scores.
 
-    noise, effect_spread: standard deviations of bin_acc, of one run and of the effects. mean: (1 + incumbents,), the
-    mean effect first. covariance: likewise, squared. place: experiment number -> index, of every incumbent.
+    noise, effect_spread: standard deviations of the primary metric, of one run and of the effects. mean:
+    (1 + incumbents,), the mean effect first. covariance: likewise, squared. place: experiment number -> index, of
+    every incumbent.
     """
 
     noise: float
@@ -95,23 +96,42 @@ class Model:
         return 0.5 * math.erfc(-lead.mean / math.sqrt(2 * max(lead.variance, 1e-18)))
 
 
+class PooledNoise:
+    """The standard deviation of one run over seeds, pooled over all experiments with several; grows by additions."""
+
+    def __init__(self) -> None:
+        self.squares, self.freedom = 0.0, 0
+
+    def add(self, scores: Sequence[float], times: int = 1) -> None:
+        """Takes in the scores of one experiment's seeds, (n,); times -1 takes them out again."""
+        if len(scores) > 1:
+            self.squares += times * float(np.var(scores)) * len(scores)
+            self.freedom += times * (len(scores) - 1)
+
+    def deviation(self, guess: float) -> float:
+        """guess: counts for NOISE_WEIGHT degrees of freedom."""
+        squares = NOISE_WEIGHT * guess**2 + max(self.squares, 0.0)
+        return max(math.sqrt(squares / (NOISE_WEIGHT + self.freedom)), 1e-6)
+
+
 def noise_of_runs(contenders: Sequence[Contender], guess: float) -> float:
-    """Standard deviation of one run over seeds, pooled over all experiments with several; guess counts a little."""
-    squares, freedom = NOISE_WEIGHT * guess**2, NOISE_WEIGHT
+    """Standard deviation of one run over seeds, pooled over all contenders; guess counts a little."""
+    pooled = PooledNoise()
     for contender in contenders:
-        if len(contender.scores) > 1:
-            squares += float(np.var(contender.scores)) * len(contender.scores)
-            freedom += len(contender.scores) - 1
-    return max(math.sqrt(squares / freedom), 1e-6)
+        pooled.add(contender.scores)
+    return pooled.deviation(guess)
 
 
-def fit(contenders: Sequence[Contender], incumbents: Sequence[int], noise_guess: float) -> Model:
+def fit(
+    contenders: Sequence[Contender], incumbents: Sequence[int], noise_guess: float, noise: float | None = None
+) -> Model:
     """The model of a history.
 
     contenders: every decided experiment with a score, the baseline too. incumbents: numbers of all that are or were the
-    incumbent. noise_guess: standard deviation of one run, before anything is known.
+    incumbent. noise_guess: standard deviation of one run, before anything is known. noise: the same, where it was
+    pooled over more than these.
     """
-    noise = noise_of_runs(contenders, noise_guess)
+    noise = noise_of_runs(contenders, noise_guess) if noise is None else noise
     place = {number: at for at, number in enumerate(incumbents, start=1)}
     begun: dict[int, list[Contender]] = {number: [] for number in incumbents}
     for contender in contenders:
@@ -132,7 +152,7 @@ def fit(contenders: Sequence[Contender], incumbents: Sequence[int], noise_guess:
     for contender in contenders:
         if contender.number in place:
             observe({place[contender.number]: 1.0}, contender.mean, noise**2 / len(contender.scores))
-            if contender.parent is not None:
+            if contender.parent in place:
                 observe({place[contender.number]: 1.0, place[contender.parent]: -1.0, 0: -1.0}, 0.0, spread**2)
     for number, all_begun in begun.items():
         if tried := [contender for contender in all_begun if contender.number not in place]:

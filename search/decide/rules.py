@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 from search.core.types import Score, Status
+from search.task.metrics import PRIMARY, SECONDARY
 
-MEMORY_FACTOR = 2.0  # peak memory beyond so many times the incumbent's is told
-MEMORY_FLOOR_GB = 0.5  # and only where the difference is at least this
+MEMORY_FACTOR = 2.0  # peak memory beyond so many times the incumbent's is noted
+MEMORY_FLOOR_GB = 0.5  # and only if the difference is at least this
 
 
-def judge(challenger: Score | None, incumbent: Score, simpler: bool = False) -> tuple[Status, str]:
-    """The decision and its reason in words. challenger None: it crashed. simpler: it made train.py simpler."""
-    if challenger is None:
-        return Status.CRASH, "crashed"
-    gap = challenger.bin_acc - incumbent.bin_acc
-    if gap > 0:
-        return Status.KEEP, f"bin_acc {gap:+.6f}"
-    if gap < 0:
-        return Status.DISCARD, f"bin_acc {gap:+.6f}"
-    side_gap = challenger.mc_acc - incumbent.mc_acc
-    if side_gap > 0:
-        return Status.KEEP, f"bin_acc equal, mc_acc {side_gap:+.6f}"
-    if side_gap < 0:
-        return Status.DISCARD, f"bin_acc equal, mc_acc {side_gap:+.6f}"
-    return (Status.KEEP, "equal and simpler") if simpler else (Status.DISCARD, "equal on both metrics")
+def judge(challenger: Score, incumbent: Score, equal_and_simpler: str = "") -> tuple[Status, str]:
+    """The decision and its reason in words.
+
+    equal_and_simpler: why a challenger that is not better is kept all the same, since it is as good and makes train.py
+    simpler; '' if it is not so.
+    """
+    difference = challenger.primary - incumbent.primary
+    gain = PRIMARY.gain(challenger.primary, incumbent.primary)
+    if gain:
+        kept, reason = gain > 0, f"{PRIMARY.name} {difference:+.{PRIMARY.digits}f}"
+    else:
+        side_difference = challenger.secondary - incumbent.secondary
+        kept = SECONDARY.gain(challenger.secondary, incumbent.secondary) > 0
+        reason = f"{PRIMARY.name} equal, {SECONDARY.name} {side_difference:+.{SECONDARY.digits}f}"
+        reason = reason if side_difference else "equal on both metrics"
+    if not kept and equal_and_simpler:
+        return Status.KEEP, equal_and_simpler
+    return (Status.KEEP if kept else Status.DISCARD), reason
 
 
 def better_than(one: Score, other: Score) -> bool:
-    """Whether one score beats another: bin_acc first, mc_acc to break a tie."""
-    return (one.bin_acc, one.mc_acc) > (other.bin_acc, other.mc_acc)
+    """Whether one score beats another: the primary metric first, the secondary one to break a tie."""
+    gain = PRIMARY.gain(one.primary, other.primary)
+    return gain > 0 or (gain == 0 and SECONDARY.gain(one.secondary, other.secondary) > 0)
 
 
 def memory_note(memory_gb: float, incumbent_gb: float) -> str:
-    """One line where a result's peak memory, in GB, is far above the incumbent's; else empty."""
+    """One line if a result's peak memory, in GB, is far above the incumbent's; else empty."""
     if memory_gb > incumbent_gb * MEMORY_FACTOR and memory_gb - incumbent_gb >= MEMORY_FLOOR_GB:
         return f"peak memory {memory_gb:.1f} GB, the incumbent's is {incumbent_gb:.1f} GB"
     return ""

@@ -1,12 +1,13 @@
-"""An Optuna sampler that moves one or two axes around a centre, where a Gaussian process expects most improvement.
+"""An Optuna sampler that moves one or two axes of the incumbent, where a Gaussian process expects most improvement.
 
 The model is that of Snoek, Larochelle and Adams, "Practical Bayesian Optimization of Machine Learning Algorithms"
-(2012): a Matérn 5/2 kernel with a length per axis, and expected improvement over the posterior mean at the centre,
+(2012): a Matérn 5/2 kernel with a length per axis, and expected improvement over the posterior mean at the incumbent,
 which suits noisy scores better than the best value seen. Trials in flight count at their expected value.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -98,18 +99,19 @@ def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -
 
 
 class AroundIncumbent(optuna.samplers.BaseSampler):
-    """Suggests a point near `centre`; set centre, seen and experiment before each study.ask.
+    """Suggests a point near `incumbent`, by its recipe; set the fields below before each ask.
 
-    seen: keys of points that are never suggested again. transferred: trials of the codes that this one is an edit of; how
-    much they count, the model finds out, since each other code is a column of its own. experiment: its number; the
-    choice depends on it, the seed, the study and what is transferred alone.
+    seen: keys of points that are never suggested again. pending: points in flight. transferred: observations of the
+    codes that this one is an edit of; how much they count, the model finds out, since each other code is a column of
+    its own. experiment: its number; the choice depends on it, the seed, the study, what is pending and transferred.
     suggestion is None after an ask for which every point in reach, however wide, was seen.
     """
 
     def __init__(self, space: Space, seed: int) -> None:
         self.space, self.seed = space, seed
-        self.centre: Point = {}
+        self.incumbent: Point = {}
         self.seen: set[tuple[Value, ...]] = set()
+        self.pending: list[Point] = []
         self.transferred: list[Observation] = []
         self.suggestion: Point | None = None
         self.experiment: int | None = None
@@ -123,12 +125,12 @@ class AroundIncumbent(optuna.samplers.BaseSampler):
         number = trial.number if self.experiment is None else self.experiment
         rng = random.Random(f"{self.seed} {number}")
         self.suggestion = self._choose(study.get_trials(deepcopy=False), rng)
-        return dict(self.suggestion if self.suggestion is not None else self.centre)
+        return dict(self.suggestion if self.suggestion is not None else self.incumbent)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        return self.centre[param_name]
+        return self.incumbent[param_name]
 
     def _choose(self, trials: Sequence[FrozenTrial], rng: random.Random) -> Point | None:
         moved = 2 if rng.random() < TWO_AXES_SHARE else 1
@@ -144,40 +146,41 @@ class AroundIncumbent(optuna.samplers.BaseSampler):
         if moved == 1:
             for axis in self.space.axes:
                 for value in self._values(axis, widen, rng):
-                    point = {name: self.centre[name] for name in (a.name for a in self.space.axes)} | {axis.name: value}
+                    point = {name: self.incumbent[name] for name in (a.name for a in self.space.axes)} | {
+                        axis.name: value
+                    }
                     found.setdefault(self.space.key(point), point)
         else:
             for _ in range(PAIR_CANDIDATES):
-                point = random_move(self.space, self.centre, moved, widen, rng)
+                point = random_move(self.space, self.incumbent, moved, widen, rng)
                 found.setdefault(self.space.key(point), point)
-        centre = self.space.key(self.centre)
-        return [point for key, point in found.items() if key not in self.seen and key != centre]
+        here = self.space.key(self.incumbent)
+        return [point for key, point in found.items() if key not in self.seen and key != here]
 
     def _values(self, axis: Axis, widen: float, rng: random.Random) -> list[Value]:
         if axis.kind == "choice":
             return list(axis.choices)
-        return [axis.nearby(self.centre[axis.name], widen, rng) for _ in range(VALUES_PER_AXIS)]
+        return [axis.nearby(self.incumbent[axis.name], widen, rng) for _ in range(VALUES_PER_AXIS)]
 
     def _best(self, candidates: list[Point], trials: Sequence[FrozenTrial], rng: random.Random) -> Point:
-        told = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.FAIL) and t.params]
-        told = told[-LARGEST_HISTORY:]
-        transferred = self.transferred[-(LARGEST_HISTORY - len(told)) :] if len(told) < LARGEST_HISTORY else []
-        values = [t.value for t in told if t.state is TrialState.COMPLETE and t.value is not None]
-        values += [one.value for one in transferred]
+        ended = (t for t in reversed(trials) if t.state in (TrialState.COMPLETE, TrialState.FAIL) and t.params)
+        own = list(itertools.islice(ended, LARGEST_HISTORY))[::-1]
+        others = self.transferred[-(LARGEST_HISTORY - len(own)) :] if len(own) < LARGEST_HISTORY else []
+        values = [t.value for t in own if t.state is TrialState.COMPLETE and t.value is not None]
+        values += [one.value for one in others]
         if len(set(values)) < 2 or rng.random() < RANDOM_SHARE:
             return rng.choice(candidates)
         worst = min(values)
-        codes = [one.code for one in transferred]
-        others = sorted(set(codes))
-        x = self._features([*(one.point for one in transferred), *(t.params for t in told)], codes, others)
-        y = np.array([*(one.value for one in transferred), *(t.value if t.value is not None else worst for t in told)])
+        codes = [one.code for one in others]
+        columns = sorted(set(codes))
+        x = self._features([*(one.point for one in others), *(t.params for t in own)], codes, columns)
+        y = np.array([*(one.value for one in others), *(t.value if t.value is not None else worst for t in own)])
         model = GaussianProcess(x, y)
-        waiting = [t.params for t in trials if t.state is TrialState.RUNNING and t.params]
-        if waiting:
-            model.expect(self._features(waiting, (), others))
-        centre = model.predict(self._features([self.centre], (), others))[0][0]
-        mean, deviation = model.predict(self._features(candidates, (), others))
-        return candidates[int(expected_improvement(mean, deviation, float(centre)).argmax())]
+        if self.pending:
+            model.expect(self._features(self.pending, (), columns))
+        here = model.predict(self._features([self.incumbent], (), columns))[0][0]
+        mean, deviation = model.predict(self._features(candidates, (), columns))
+        return candidates[int(expected_improvement(mean, deviation, float(here)).argmax())]
 
     def _features(self, points: Sequence[Mapping[str, Any]], codes: Sequence[str], others: Sequence[str]) -> np.ndarray:
         """(points, columns): a number axis is one column in 0…1, a choice one column per value, each other code one.

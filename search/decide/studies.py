@@ -2,85 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from collections import defaultdict, deque
 
-from search.core.sources import Commits
+from search.core.sources import Sources
 from search.core.space import Point
 from search.core.state import State
-from search.core.types import Experiment, Kind, Outcome
+from search.core.types import Experiment, Kind
+from search.decide.sampler import LARGEST_HISTORY
 from search.decide.study import Study, value_of
 from search.decide.transfer import Observation, transferred
 
 
 class Studies:
-    """Asks and tells the study of the right code; a study is made when its code is first searched around.
+    """Follows a state. A study is made when its code is first searched around.
 
-    records: the journal so far, whose order studies keep, so that a resumed search suggests what it would have.
-    mirror: an SQLite file for Optuna's dashboard.
+    It sees trials in the order in which they ended, so that a resumed search suggests what it would have.
     """
 
-    def __init__(self, state: State, commits: Commits, mirror: Path, records: Iterable[dict[str, Any]]) -> None:
-        self.state, self.commits, self.mirror = state, commits, mirror
+    def __init__(self, state: State, sources: Sources) -> None:
+        self.state, self.sources = state, sources
         self._studies: dict[str, Study] = {}
-        self._past: list[tuple[int, int | None]] = []  # experiment begun, None; or experiment, seed of an outcome
-        for record in records:
-            if record["event"] == "experiment":
-                self._past.append((record["number"], None))
-            elif record["event"] == "outcome":
-                self._past.append((record["experiment"], record["seed"]))
+        self._experiments: dict[str, list[int]] = defaultdict(list)  # by code
+        self._observations: dict[str, deque[Observation]] = defaultdict(lambda: deque(maxlen=LARGEST_HISTORY))
+        self._planned = self._ended = 0
 
     def suggest(self, experiment: int, commit: str) -> Point | None:
-        """The next point around a commit, or None where every point in reach was suggested before."""
+        """The next point around a commit, or None if every point in reach was suggested before."""
+        self._follow()
         study = self._study_at(commit)
-        study.transfer(self._told_before(commit))
-        return study.suggest(experiment, self.commits.recipe(commit))
+        known = self._transferred(commit, LARGEST_HISTORY)
+        return study.suggest(experiment, self.sources.recipe(commit), self._pending(study.code), known)
 
-    def begun(self, experiment: Experiment) -> None:
-        """An experiment is in flight from now on."""
-        self._past.append((experiment.number, None))
-        study = self._studies.get(self.commits.code_of(experiment))
-        if study is not None and experiment.kind is not Kind.SWEEP:  # a sweep's point is the study's own
-            study.begin(experiment.number, self.commits.point(experiment))
+    def _follow(self) -> None:
+        state, sources = self.state, self.sources
+        for number in range(self._planned, len(state.experiments)):
+            experiment = state.experiments[number]
+            code = sources.code_of(experiment)
+            self._experiments[code].append(number)
+            if code in self._studies and experiment.kind is not Kind.BASELINE:
+                self._studies[code].exclude(sources.point(experiment))
+        for outcome in state.ended[self._ended :]:
+            experiment = state.experiments[outcome.experiment]
+            code, point = sources.code_of(experiment), sources.point(experiment)
+            if outcome.score is not None:
+                self._observations[code].append(Observation(point, value_of(outcome.score), code))
+            if code in self._studies:
+                self._studies[code].observe(outcome.experiment, outcome.seed, point, outcome.score)
+        self._planned, self._ended = len(state.experiments), len(state.ended)
 
-    def told(self, outcome: Outcome) -> None:
-        """A trial has ended."""
-        self._past.append((outcome.experiment, outcome.seed))
-        experiment = self.state.experiments[outcome.experiment]
-        study = self._studies.get(self.commits.code_of(experiment))
-        if study is not None:
-            study.tell(outcome.experiment, self.commits.point(experiment), outcome.seed, outcome.score)
+    def _pending(self, code: str) -> list[Point]:
+        """Points of experiments that were begun and have no outcome, in order of their numbers."""
+        state = self.state
+        begun = {number for number, _ in (*state.in_flight, *state.to_rerun)} | set(state.unstarted)
+        waited_for = [state.experiments[number] for number in sorted(begun) if number and number not in state.trials]
+        return [self.sources.point(one) for one in waited_for if self.sources.code_of(one) == code]
 
     def _study_at(self, commit: str) -> Study:
-        code = self.commits.code(commit)
+        sources, code = self.sources, self.sources.code(commit)
         if code in self._studies:
             return self._studies[code]
-        study = self._studies[code] = Study(self.commits.space(commit), self.state.settings.seed, code, self.mirror)
-        study.exclude(self.commits.recipe(commit))
-        for number, seed in self._past:
-            experiment = self.state.experiments[number]
-            if self.commits.code_of(experiment) != code or (experiment.kind is Kind.BASELINE and seed is None):
-                continue
-            if seed is None:
-                study.begin(number, self.commits.point(experiment))
-            else:
-                score = self.state.outcomes[(number, seed)].score
-                study.tell(number, self.commits.point(experiment), seed, score)
+        study = self._studies[code] = Study(sources.space(commit), self.state.settings.seed, code)
+        study.exclude(sources.recipe(commit))
+        own = [self.state.experiments[number] for number in self._experiments[code]]
+        for experiment in own:
+            if experiment.kind is not Kind.BASELINE:
+                study.exclude(sources.point(experiment))
+        numbers: dict[int, Experiment] = {experiment.number: experiment for experiment in own}
+        for outcome in self.state.ended:
+            if outcome.experiment in numbers:
+                point = sources.point(numbers[outcome.experiment])
+                study.observe(outcome.experiment, outcome.seed, point, outcome.score)
         return study
 
-    def _told_before(self, commit: str) -> list[Observation]:
-        """What the trials of the codes that this commit's is an edit of tell about it."""
-        step = self.commits.edit_before(commit)
-        if step is None:
+    def _transferred(self, commit: str, most: int) -> list[Observation]:
+        """What trials of the codes that this commit's is an edit of say of it; of each code the latest, most in all."""
+        step = self.sources.edit_before(commit)
+        if step is None or most <= 0:
             return []
         before, edited = step
-        code = self.commits.code(before)
-        told = self._told_before(before)
-        for outcome in self.state.outcomes.values():
-            experiment = self.state.experiments[outcome.experiment]
-            if outcome.score is not None and self.commits.code_of(experiment) == code:
-                told.append(Observation(self.commits.point(experiment), value_of(outcome.score), code))
-        recipes = self.commits.recipe(before), self.commits.recipe(edited)
-        usages = self.commits.usages(before), self.commits.usages(edited)
-        return transferred(told, *recipes, *usages, self.commits.space(commit))
+        own = list(self._observations[self.sources.code(before)])[-most:]
+        known = [*self._transferred(before, most - len(own)), *own]
+        recipes = self.sources.recipe(before), self.sources.recipe(edited)
+        usages = self.sources.usages(before), self.sources.usages(edited)
+        return transferred(known, *recipes, *usages, self.sources.space(commit))

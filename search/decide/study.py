@@ -1,8 +1,8 @@
-"""What Optuna is told and asked: the history of one code becomes the next point around the incumbent."""
+"""What Optuna is given and asked: the history of one code becomes the next point around the incumbent."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import optuna
 
@@ -10,106 +10,73 @@ from search.core.space import Point, Space
 from search.core.types import Score, Value
 from search.decide.sampler import AroundIncumbent, distributions
 from search.decide.transfer import Observation
+from search.task.metrics import PRIMARY, SECONDARY, named
 
-MC_WEIGHT = 0.01  # of mc_acc beside bin_acc in the value that Optuna sees: it breaks ties and little more
+SECONDARY_WEIGHT = 0.01  # beside the primary metric in the value that Optuna sees: it breaks ties and little more
 
 
 def value_of(score: Score) -> float:
     """The one number that Optuna maximises."""
-    return score.bin_acc + MC_WEIGHT * score.mc_acc
+    return PRIMARY.gain(score.primary, 0.0) + SECONDARY_WEIGHT * SECONDARY.gain(score.secondary, 0.0)
+
+
+def holds(space: Space, point: Mapping[str, Value]) -> bool:
+    """Whether a point lies within the axes: one of another history of the same code may not."""
+    return all(axis.name in point and axis.allows(point[axis.name]) for axis in space.axes)
+
+
+def frozen_trial(
+    space: Space, code: str, experiment: int, seed: int, point: Point, score: Score | None
+) -> optuna.trial.FrozenTrial:
+    """A trial that has ended, in Optuna's terms; score None: it crashed."""
+    state = optuna.trial.TrialState.FAIL if score is None else optuna.trial.TrialState.COMPLETE
+    return optuna.trial.create_trial(
+        state=state,
+        value=None if score is None else value_of(score),
+        params={axis.name: point[axis.name] for axis in space.axes},
+        distributions=distributions(space),
+        user_attrs={"experiment": experiment, "seed": seed, "code": code, **(named(score) if score else {})},
+    )
 
 
 class Study:
-    """Optuna's study of one code. Same seed and same calls in the same order give the same points.
+    """Optuna's study of one code: the trials that have ended. What is in flight is the state's to know.
 
-    mirror: an SQLite file that Optuna's own dashboard opens. It is written, never read: a search is rebuilt without.
+    Same seed and same calls in the same order give the same points.
     """
 
-    def __init__(self, space: Space, seed: int, code: str, mirror: Path | None = None) -> None:
+    def __init__(self, space: Space, seed: int, code: str) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.space = space
+        self.space, self.code = space, code
         self.sampler = AroundIncumbent(space, seed)
         self.study = optuna.create_study(direction="maximize", sampler=self.sampler)
-        self.code = code
-        self.asked: dict[int, int] = {}  # experiment -> number of its trial in the study
-        self.mirror = mirror
-        self.mirrored: optuna.Study | None = None
 
-    def exclude(self, point: Point) -> None:
+    def exclude(self, point: Mapping[str, Value]) -> None:
         """Never suggests this point again."""
-        self.sampler.seen.add(self.space.key(point))
+        if holds(self.space, point):
+            self.sampler.seen.add(self.space.key(point))
 
-    def transfer(self, told: list[Observation]) -> None:
-        """Takes what trials of the codes before this one tell, in place of what was transferred before."""
-        self.sampler.transferred = told
+    def observe(self, experiment: int, seed: int, point: Point, score: Score | None) -> None:
+        """One trial's score, or None if it crashed; further seeds of a point are trials of their own."""
+        if holds(self.space, point):
+            self.study.add_trial(frozen_trial(self.space, self.code, experiment, seed, point, score))
 
-    def begin(self, experiment: int, point: Point) -> None:
-        """Registers a point chosen before, as when a search is rebuilt: it is in flight from now on."""
-        if not self._holds(point):
-            return
-        self.exclude(point)
-        params = {axis.name: point[axis.name] for axis in self.space.axes}
-        running = optuna.trial.TrialState.RUNNING
-        self.study.add_trial(
-            optuna.trial.create_trial(state=running, params=params, distributions=distributions(self.space))
-        )
-        self.asked[experiment] = len(self.study.get_trials(deepcopy=False)) - 1
+    def suggest(
+        self,
+        experiment: int,
+        incumbent: Mapping[str, Value],
+        pending: Sequence[Point] = (),
+        transferred: Sequence[Observation] = (),
+    ) -> Point | None:
+        """The next point around the incumbent's recipe, or None if every point in reach was tried before.
 
-    def _holds(self, point: Point) -> bool:
-        """Whether a point lies within the axes: one of another history of the same code may not."""
-        return all(axis.name in point and axis.allows(point[axis.name]) for axis in self.space.axes)
-
-    def suggest(self, experiment: int, centre: dict[str, Value]) -> Point | None:
-        """The next point around the centre, or None where every point in reach was suggested before."""
-        self.sampler.centre = {axis.name: centre[axis.name] for axis in self.space.axes}
+        pending: points in flight. transferred: what is known of the codes that this one is an edit of.
+        """
+        names = [axis.name for axis in self.space.axes]
+        self.sampler.incumbent = {name: incumbent[name] for name in names}
+        self.sampler.pending = [{name: point[name] for name in names} for point in pending if holds(self.space, point)]
+        self.sampler.transferred = list(transferred)
         self.sampler.experiment = experiment
-        trial = self.study.ask(distributions(self.space))
-        point = self.sampler.suggestion
-        if point is None:
-            self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            return None
-        self.exclude(point)
-        self.asked[experiment] = trial.number
-        return point
-
-    def tell(self, experiment: int, point: Point, seed: int, score: Score | None) -> None:
-        """One trial's score, or None where it crashed; further seeds of a point are told as trials of their own."""
-        if not self._holds(point):
-            return
-        value = None if score is None else value_of(score)
-        trial = self.asked.pop(experiment, None)
-        state = optuna.trial.TrialState.FAIL if value is None else optuna.trial.TrialState.COMPLETE
-        params = {axis.name: point[axis.name] for axis in self.space.axes}
-        frozen = optuna.trial.create_trial(
-            state=state,
-            value=value,
-            params=params,
-            distributions=distributions(self.space),
-            user_attrs={"experiment": experiment, "seed": seed, "code": self.code}
-            | ({"bin_acc": score.bin_acc, "mc_acc": score.mc_acc} if score else {}),
-        )
-        if trial is None:
-            self.study.add_trial(frozen)
-        else:
-            self.study.tell(trial, value, state=state)
-        self._mirror(frozen)
-
-    def _mirror(self, frozen: optuna.trial.FrozenTrial) -> None:
-        if self.mirror is None:
-            return
-        try:
-            if self.mirrored is None:
-                self.mirrored = optuna.create_study(
-                    storage=f"sqlite:///{self.mirror}",
-                    study_name=f"code {self.code}",
-                    direction="maximize",
-                    load_if_exists=True,
-                )
-                self.known = {(t.user_attrs.get("experiment"), t.user_attrs.get("seed")) for t in self.mirrored.trials}
-            key = (frozen.user_attrs["experiment"], frozen.user_attrs["seed"])
-            if key not in self.known:
-                self.known.add(key)
-                self.mirrored.add_trial(frozen)
-        except Exception as error:  # a full disk or a locked file must not end the search
-            print(f"optuna mirror {self.mirror}: {type(error).__name__}; the search goes on without it", flush=True)
-            self.mirror = None
+        asked = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)
+        self.sampler.sample_relative(self.study, asked, self.sampler.infer_relative_search_space(self.study, asked))
+        return self.sampler.suggestion

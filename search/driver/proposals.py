@@ -26,8 +26,9 @@ from search.decide.plan import turn_is_due, unmerged
 from search.driver.coordinator import Coordinator
 from search.records.requests import Operation, handed_in, pending
 from search.report.frontier import noise_of
+from search.system.files import end_of
 from search.system.git import Repository
-from search.system.process import end_guards, end_of
+from search.system.process import end_guards
 
 LOOK_SECONDS = 1.0  # between two looks at what others ask
 MOST_AT_ONCE = 4  # edits handed in that are checked at a time

@@ -1,12 +1,17 @@
-"""Which names a search may have, and which searches there are."""
+"""The journal of a search in git, which names a search may have, and which searches there are.
+
+A journal is a chain of commits without files; each message ends with one event as a line of JSON.
+"""
 
 from __future__ import annotations
 
 import re
 
+from search.core.codec import DecodeError
+from search.core.events import Event, from_line, title_of, to_line
 from search.core.paths import Names
 from search.core.state import State, rebuild
-from search.core.types import UsageError
+from search.core.types import SearchError, UsageError
 from search.system.git import Repository
 
 TAG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,58}[A-Za-z0-9])?")
@@ -42,13 +47,35 @@ def searches(repository: Repository) -> list[str]:
     return [ref.split("/")[2] for ref in lines.splitlines() if ref.endswith("/journal")]
 
 
+def append(repository: Repository, names: Names, event: Event) -> str:
+    """Records an event and returns its commit: it is there or it is not, whatever dies when.
+
+    Raises GitError, also for a second writer.
+    """
+    return repository.append_message(names.journal, f"{title_of(event)}\n\n{to_line(event)}")
+
+
+def read(repository: Repository, names: Names) -> list[Event]:
+    """A search's events, oldest first; none if there is no journal. Raises SearchError for one of another version."""
+    events = []
+    for message in repository.messages(names.journal):
+        try:
+            events.append(from_line(message.rpartition("\n")[2]))
+        except DecodeError as error:
+            raise SearchError(
+                f"the journal of {names.tag} is of another version of this program ({error}): begin a fresh search "
+                "with --tag"
+            ) from error
+    return events
+
+
 def load_state(repository: Repository, tag: str, flag: str = "") -> State:
-    """The state of a search, from its journal. Raises UsageError where there is none of this name.
+    """The state of a search, from its journal. Raises UsageError if there is none of this name.
 
     flag: what the user gave the name with, for the message.
     """
-    records = repository.read_records(Names(tag).journal)
-    if not records:
+    events = read(repository, Names(tag))
+    if not events:
         there = ", ".join(searches(repository)) or "none yet; begin one: python -m search.launch --gpus 4"
         raise UsageError(f"{flag}{tag}: no such search; there are {there}")
-    return rebuild(records)
+    return rebuild(events)

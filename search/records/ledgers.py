@@ -1,4 +1,4 @@
-"""The ledgers in runs/<tag>: written row by row as a search goes, and anew from its state where one is torn or gone."""
+"""The ledgers in runs/<tag>: written row by row as a search goes, and anew from its state if one is torn or gone."""
 
 from __future__ import annotations
 
@@ -10,84 +10,109 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from search.core.codec import encode
 from search.core.paths import SearchPaths
-from search.core.state import State, record_of
-from search.core.types import Decision, Outcome, Proposal, Status, to_json
+from search.core.state import State
+from search.core.types import Decision, Outcome, Proposal, Status
 from search.decide.races import mean_of, scored
-from search.records.results_tsv import HEADER, Row, render, row_of, write_in_place
+from search.records.results_tsv import HEADER, row_of
+from search.system.files import append_text, write_text
+from search.task.metrics import with_names
 
 
-class RunFiles:
+class Ledgers:
     """Writes what follows from the journal; the coordinator is its only user, and the only writer of these files."""
 
     def __init__(self, paths: SearchPaths) -> None:
         self.paths = paths
+        self._rows: dict[int, tuple[int, str]] = {}  # experiment -> its slot and its line, in order of decision
 
-    def add_outcome(self, outcome: Outcome) -> None:
-        _append(self.paths.trials, json_lines([record_of("outcome", outcome)]))
+    def add_outcome(self, state: State, outcome: Outcome) -> None:
+        """One more trial; if its experiment is decided, the mean in its row may change."""
+        append_text(self.paths.trials, json_line("outcome", outcome))
+        if outcome.experiment in state.verdicts:
+            self._change_row(state, outcome.experiment)
 
     def add_proposal(self, proposal: Proposal) -> None:
-        _append(self.paths.proposals, json_lines([record_of("proposal", proposal)]))
+        append_text(self.paths.proposals, json_line("proposal", proposal))
 
-    def add_decision(self, decision: Decision) -> None:
-        """One more row, in its slot's file and in the merged one."""
-        _append(self.paths.decisions, json_lines([record_of("decision", decision)]))
-        for path in (self.paths.slot(decision.slot).results, self.paths.results):
+    def add_decision(self, state: State, decision: Decision) -> None:
+        """One more row, in its slot's file and in the merged one; or its change, if it is decided anew."""
+        append_text(self.paths.decisions, json_line("decision", decision))
+        if decision.experiment in self._rows:
+            self._change_row(state, decision.experiment)
+            return
+        slot, line = self._rows[decision.experiment] = row_line(state, decision.experiment)
+        for path in (self.paths.slot(slot).results, self.paths.results):
             if not path.exists():  # of a slot that joined later
-                _append(path, f"{HEADER}\n")
-            _append(path, f"{row_of(decision).line}\n")
+                append_text(path, f"{HEADER}\n")
+            append_text(path, line)
 
-    def rewrite(self, state: State) -> None:
-        """After a second decision on an experiment, or a further seed of an incumbent: its row changes."""
-        for path, text in texts_of(state, self.paths).items():
-            write_in_place(path, text)
+    def _change_row(self, state: State, experiment: int) -> None:
+        now = row_line(state, experiment)
+        if self._rows.get(experiment) == now:
+            return
+        self._rows[experiment] = now
+        slot = now[0]
+        write_text(self.paths.results, self._table())
+        write_text(self.paths.slot(slot).results, self._table(slot))
+
+    def _table(self, slot: int | None = None) -> str:
+        lines = (line for of_slot, line in self._rows.values() if slot in (None, of_slot))
+        return f"{HEADER}\n{''.join(lines)}"
+
+    def write_audit(self, found: dict[str, Any]) -> None:
+        write_text(self.paths.audit, json.dumps(found, indent=2) + "\n")
 
     def write_all(self, state: State) -> None:
         """Writes every ledger anew; one that holds what would be lost is kept beside, under another name."""
-        for path, text in texts_of(state, self.paths).items():
+        self._rows = {number: row_line(state, number) for number in state.verdicts}
+        for path, text in self._texts(state).items():
             if path.exists() and not is_torn_copy(path.read_text(errors="replace"), text):
                 os.replace(path, path.with_name(f"{path.name}.before-resume-{int(time.time())}"))
-            write_in_place(path, text)
+            write_text(path, text)
+
+    def _texts(self, state: State) -> dict[Path, str]:
+        """What each ledger of a search must hold."""
+        texts = {
+            self.paths.settings: json.dumps(with_names(encode(state.settings)), indent=2) + "\n",
+            self.paths.trials: json_lines("outcome", state.ended),
+            self.paths.decisions: json_lines("decision", state.decisions),
+            self.paths.results: self._table(),
+        }
+        if state.proposals:
+            texts[self.paths.proposals] = json_lines("proposal", state.proposals)
+        if state.audit is not None:
+            texts[self.paths.audit] = json.dumps(state.audit, indent=2) + "\n"
+        of_slot: dict[int, list[str]] = {number: [] for number in range(state.settings.slots)}
+        for slot, line in self._rows.values():
+            of_slot.setdefault(slot, []).append(line)
+        for slot, lines in of_slot.items():
+            texts[self.paths.slot(slot).results] = f"{HEADER}\n{''.join(lines)}"
+        return texts
 
 
-def texts_of(state: State, paths: SearchPaths) -> dict[Path, str]:
-    """What each ledger of a search must hold."""
-    texts = {
-        paths.settings: json.dumps(to_json(state.settings), indent=2) + "\n",
-        paths.trials: json_lines(record_of("outcome", outcome) for outcome in state.outcomes.values()),
-        paths.decisions: json_lines(record_of("decision", decision) for decision in state.decisions),
-        paths.results: render(row for _, row in rows_of(state)),
-    }
-    if state.proposals:
-        texts[paths.proposals] = json_lines(record_of("proposal", proposal) for proposal in state.proposals)
-    if state.audit is not None:
-        texts[paths.audit] = json.dumps(state.audit, indent=2) + "\n"
-    for number in {*range(state.settings.slots), *(decision.slot for decision in state.verdicts.values())}:
-        texts[paths.slot(number).results] = render(row for slot, row in rows_of(state) if slot == number)
-    return texts
+def row_line(state: State, experiment: int) -> tuple[int, str]:
+    """(slot, line) of an experiment's row.
+
+    What is on the frontier shows the mean of all its seeds so far: so a kept row is never below the kept row before it,
+    whatever further seeds have shown since.
+    """
+    decision = state.verdicts[experiment]
+    mean = mean_of(scored(state, experiment)) if decision.status is Status.KEEP else None
+    return decision.slot, f"{row_of(replace(decision, score=mean or decision.score)).line}\n"
 
 
-def rows_of(state: State) -> list[tuple[int, Row]]:
-    """Each experiment's row, with its slot. What is on the frontier shows the mean of all its seeds so far: so a kept
-    row is never below the kept row before it, whatever further seeds have shown since."""
-    found = []
-    for decision in state.verdicts.values():
-        mean = mean_of(scored(state, decision.experiment)) if decision.status is Status.KEEP else None
-        found.append((decision.slot, row_of(replace(decision, score=mean or decision.score))))
-    return found
+def json_line(event: str, item: Any) -> str:
+    """One line of a ledger."""
+    return json.dumps({"event": event, **with_names(encode(item))}) + "\n"
 
 
-def json_lines(records: Iterable[dict[str, Any]]) -> str:
-    return "".join(json.dumps(record) + "\n" for record in records)
+def json_lines(event: str, items: Iterable[Any]) -> str:
+    return "".join(json_line(event, item) for item in items)
 
 
 def is_torn_copy(found: str, wanted: str) -> bool:
     """Whether a ledger file holds nothing that would be lost by writing the wanted text."""
     whole_lines = found[: found.rfind("\n") + 1]
     return wanted.startswith(whole_lines) or found.strip() in ("", HEADER)
-
-
-def _append(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as stream:
-        stream.write(text)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from search.core.types import Decision, Score, SearchError, Status
-from search.system.git import SHORT
+import pandas as pd
 
-COLUMNS = ("commit", "mc_acc", "bin_acc", "memory_gb", "status", "description")
+from search.core.types import Decision, Score, SearchError, Status, short
+from search.task.metrics import PRIMARY, SECONDARY
+
+COLUMNS = ("commit", SECONDARY.name, PRIMARY.name, "memory_gb", "status", "description")
 HEADER = "\t".join(COLUMNS)
+NUMBERS = COLUMNS[1:4]
 SHORTEST_HASH = 4  # characters; git abbreviates to no less
 
 
@@ -20,7 +22,7 @@ Key = tuple[str, str]  # of a row: its commit, 7 characters, and its description
 
 def key_of(commit: str, description: str) -> Key:
     """What names a row: several may share a commit."""
-    return commit[:SHORT].lower(), " ".join(description.split())
+    return short(commit).lower(), " ".join(description.split())
 
 
 class LedgerError(SearchError):
@@ -32,15 +34,15 @@ class Row:
     """One experiment as results.tsv holds it."""
 
     commit: str
-    mc_acc: float
-    bin_acc: float
+    secondary: float
+    primary: float
     memory_gb: float
     status: Status
     description: str
 
     @property
     def score(self) -> Score:
-        return Score(self.bin_acc, self.mc_acc)
+        return Score(self.primary, self.secondary)
 
     @property
     def key(self) -> Key:
@@ -48,16 +50,21 @@ class Row:
 
     @property
     def line(self) -> str:
-        numbers = f"{self.mc_acc:.6f}\t{self.bin_acc:.6f}\t{self.memory_gb:.1f}"
+        numbers = f"{self.secondary:.{SECONDARY.digits}f}\t{self.primary:.{PRIMARY.digits}f}\t{self.memory_gb:.1f}"
         return f"{self.commit}\t{numbers}\t{self.status}\t{self.description}"
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A row and where it was read, as file:line."""
+    """A row and where it was read."""
 
     row: Row
-    where: str
+    path: Path
+    line: int
+
+    @property
+    def place(self) -> str:
+        return f"{self.path}:{self.line}"
 
 
 def row_of(decision: Decision) -> Row:
@@ -65,7 +72,12 @@ def row_of(decision: Decision) -> Row:
     score = decision.score or Score(0.0, 0.0)
     description = " ".join(decision.description.split())
     return Row(
-        decision.commit[:SHORT], score.mc_acc, score.bin_acc, round(decision.memory_gb, 1), decision.status, description
+        short(decision.commit),
+        score.secondary,
+        score.primary,
+        round(decision.memory_gb, 1),
+        decision.status,
+        description,
     )
 
 
@@ -80,73 +92,97 @@ def read_rows(path: Path) -> list[Placed]:
     Taken as they come: statuses in any letter case, hashes of any length, Windows line ends, a missing header. A last
     line without its end, as a killed writer leaves it, is left out when it is not a whole row.
     """
+    table = read_table(path)
+    columns = [table[name].tolist() for name in (*COLUMNS[:5], "description", "line")]
+    return [
+        Placed(Row(commit, secondary, primary, memory, Status(status), description), path, line)
+        for commit, secondary, primary, memory, status, description, line in zip(*columns, strict=True)
+    ]
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The rows of a results.tsv as a table with COLUMNS and `line`, counted from 1. Raises as read_rows does."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise LedgerError(f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise LedgerError(f"{path}: cannot be read: {error}") from error
-    placed = []
-    lines = text.split("\n")
-    for number, line in enumerate(lines, start=1):
-        cells = [cell.strip() for cell in line.rstrip("\r").split("\t")]
-        if not any(cells):
-            continue
-        if cells[0].lower() == "commit":
-            if tuple(cell.lower() for cell in cells) != COLUMNS:
-                raise LedgerError(
-                    f"{path}:{number}: the columns are {', '.join(cells)}; they must be "
-                    f"{', '.join(COLUMNS)}, separated by tabs"
-                )
-            continue
-        is_torn_end = number == len(lines) and len(cells) < len(COLUMNS)
-        try:
-            placed.append(Placed(_row(cells), f"{path}:{number}"))
-        except ValueError as error:
-            if is_torn_end:
-                break
-            raise LedgerError(f"{path}:{number}: {error}") from error
-    return placed
+    lines = pd.Series(text.split("\n"), dtype="str")
+    last = len(lines)
+    cells = lines.str.rstrip("\r").str.split("\t", n=len(COLUMNS) - 1, expand=True).reindex(columns=range(len(COLUMNS)))
+    counts = cells.notna().sum(axis=1)
+    cells = cells.fillna("").apply(lambda column: column.str.strip())
+    cells.columns = list(COLUMNS)
+    cells["line"] = range(1, last + 1)
+    is_blank = (cells[list(COLUMNS)] == "").all(axis=1)
+    is_header = cells["commit"].str.lower() == COLUMNS[0]
+    for number in cells.index[is_header & ~is_blank]:
+        check_header(path, number + 1, lines[number])
+    rows = cells[~is_blank & ~is_header].copy()
+    counts = counts[rows.index]
+    wrong = counts < len(COLUMNS) - 1  # an editor may have trimmed the end of a row without a description
+    for name in NUMBERS:
+        numbers = pd.to_numeric(rows[name], errors="coerce")
+        wrong |= ~numbers.between(0, float("inf") if name == "memory_gb" else 1) | (numbers == float("inf"))
+        rows[name] = numbers
+    rows["status"] = rows["status"].str.lower()
+    wrong |= ~rows["status"].isin(list(Status)) | (rows["commit"] == "")
+    for number in rows.index[wrong]:
+        if number + 1 == last and counts[number] < len(COLUMNS):
+            rows = rows.drop(index=number)  # a torn end
+            break
+        raise LedgerError(f"{path}:{number + 1}: {complaint(lines[number])}")
+    rows["description"] = rows["description"].str.split().str.join(" ")
+    return rows
 
 
-def _row(cells: Sequence[str]) -> Row:
-    if len(cells) == len(COLUMNS) - 1:
-        cells = [*cells, ""]  # an editor has trimmed the end of a row without a description
-    if len(cells) < len(COLUMNS):
-        raise ValueError(f"{len(cells)} columns, not {len(COLUMNS)} separated by tabs: {' | '.join(cells)!r}")
-    numbers = []
-    for name, cell in zip(COLUMNS[1:4], cells[1:4], strict=True):
+def check_header(path: Path, number: int, line: str) -> None:
+    """Raises LedgerError if a header has other columns."""
+    cells = [cell.strip() for cell in line.rstrip("\r").split("\t")]
+    if tuple(cell.lower() for cell in cells) != COLUMNS:
+        raise LedgerError(
+            f"{path}:{number}: the columns are {', '.join(cells)}; they must be {', '.join(COLUMNS)}, separated by tabs"
+        )
+
+
+def complaint(line: str) -> str:
+    """What is wrong with a row, with the value."""
+    cells = [cell.strip() for cell in line.rstrip("\r").split("\t")]
+    if len(cells) < len(COLUMNS) - 1:
+        return f"{len(cells)} columns, not {len(COLUMNS)} separated by tabs: {' | '.join(cells)!r}"
+    for name, cell in zip(NUMBERS, cells[1:4], strict=True):
         try:
             number = float(cell)
-        except ValueError as error:
-            raise ValueError(f"{name} is {cell!r}, not a number") from error
+        except ValueError:
+            return f"{name} is {cell!r}, not a number"
         if not 0 <= number < float("inf") or (name != "memory_gb" and number > 1):
-            raise ValueError(f"{name} is {cell}; out of its range")
-        numbers.append(number)
-    try:
-        status = Status(cells[4].lower())
-    except ValueError as error:
-        raise ValueError(f"status is {cells[4]!r}; keep, discard or crash") from error
-    if not cells[0]:
-        raise ValueError("the commit is missing")
-    return Row(cells[0], numbers[0], numbers[1], numbers[2], status, " ".join(" ".join(cells[5:]).split()))
+            return f"{name} is {cell}; out of its range"
+    if cells[4].lower() not in list(Status):
+        return f"status is {cells[4]!r}; keep, discard or crash"
+    return "the commit is missing"
 
 
 TimeOf = Callable[[Row, Path], float | None]
 
 
-def merge(paths: Sequence[Path], time_of: TimeOf) -> list[Placed]:
+def merge(
+    paths: Sequence[Path], time_of: TimeOf, look_up: Callable[[Iterable[Row]], None] = lambda rows: None
+) -> list[Placed]:
     """The rows of several files as one history: each file's order kept, files interleaved by time_of.
 
-    A row without a time stands right behind its file's earlier rows. Exact duplicates are dropped. Raises LedgerError
-    for rows of the same commit and description with other numbers, naming both.
+    A row without a time stands right behind its file's earlier rows. Exact duplicates are dropped. look_up: gets all
+    rows before the first time_of. Raises LedgerError for rows of the same commit and description with other numbers,
+    naming both.
     """
+    files = [read_rows(path) for path in sorted(set(paths))]
+    look_up(placed.row for rows in files for placed in rows)
     timed = []
-    for index, path in enumerate(sorted(set(paths))):
+    for index, rows in enumerate(files):
         latest = float("-inf")
-        for position, placed in enumerate(read_rows(path)):
+        for position, placed in enumerate(rows):
             # Not before the file's earlier rows, so that sorting by time keeps each file's order.
-            latest = max(latest, time_of(placed.row, path) or latest)
+            latest = max(latest, time_of(placed.row, placed.path) or latest)
             timed.append((latest, index, position, placed))
     timed.sort(key=lambda item: item[:3])
     shortest = shortest_names(placed.row.commit for *_, placed in timed)
@@ -158,7 +194,7 @@ def merge(paths: Sequence[Path], time_of: TimeOf) -> list[Placed]:
             merged.append(placed)
         elif replace(placed.row, commit=known.row.commit) != known.row:
             raise LedgerError(
-                f"{known.where} and {placed.where} contradict each other: {known.row.line!r} and "
+                f"{known.place} and {placed.place} contradict each other: {known.row.line!r} and "
                 f"{placed.row.line!r}; remove the wrong one"
             )
     return merged
@@ -174,16 +210,3 @@ def shortest_names(commits: Iterable[str]) -> dict[str, str]:
         prefixes = (name[:length] for length in range(SHORTEST_HASH, len(name)))
         found[commit] = next((prefix for prefix in prefixes if prefix in known), name)
     return found
-
-
-def write_in_place(path: Path, text: str) -> None:
-    """Writes a file aside and moves it into place; leaves it alone where it holds the text already."""
-    try:
-        if path.read_text(encoding="utf-8") == text:
-            return
-    except (OSError, UnicodeDecodeError):
-        pass
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".partial")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)

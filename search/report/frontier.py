@@ -13,40 +13,73 @@ from typing import Any
 
 from search.core.types import Change, Status
 from search.decide.rules import better_than, memory_note
-from search.records.results_tsv import Key, Row
+from search.records.results_tsv import Row
+from search.report import evidence
+from search.report.evidence import METHOD, Evidence, probability_better
+from search.report.hints import hints
+from search.task.metrics import PRIMARY, SECONDARY, named
 
 SCHEMA_VERSION = 4
-NEAR_MISS_GAP = 0.02  # of bin_acc below the best
+NEAR_MISS_GAP = 0.02  # of the primary metric below the best
 MOST_NEAR_MISSES = 8
 LOSING_TRIES = 2  # tries of one axis in one direction, none kept and none even, that make a losing region
+NOTHING_KNOWN = Evidence()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row and what is known of it. changes: what its experiment changed in the recipe; none if that is not known."""
+
+    row: Row
+    changes: tuple[Change, ...] = ()
+    evidence: Evidence = NOTHING_KNOWN
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known beside the rows.
+
+    noise: standard deviation of the primary metric over the baseline's seeds. majority: that metric of always giving
+    the majority's answer. images: how many were scored. opened: what search.audit recorded, if the test set was opened.
+    """
+
+    noise: float | None = None
+    majority: float | None = None
+    images: int | None = None
+    opened: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class Step:
-    """One row beside the incumbent's row at its time; before is None for the first."""
+    """One entry beside the incumbent at its time; before is None for the first."""
 
-    row: Row
-    before: Row | None
+    entry: Entry
+    before: Entry | None
     is_incumbent: bool
 
     @property
+    def row(self) -> Row:
+        return self.entry.row
+
+    @property
     def gap(self) -> float | None:
-        """bin_acc above the incumbent's; None where one of them has none."""
+        """The primary metric above the incumbent's; None if one of them has none."""
         if self.before is None or self.row.status is Status.CRASH:
             return None
-        return round(self.row.bin_acc - self.before.bin_acc, 6)
+        return round(self.row.primary - self.before.row.primary, 6)
 
 
-def steps(rows: Sequence[Row]) -> list[Step]:
-    """Each row beside the incumbent of its time. A kept row is an incumbent where it is not below the last
-    one, which matters where the histories of several machines are merged."""
+def steps(entries: Sequence[Entry]) -> list[Step]:
+    """Each entry beside the incumbent of its time. A kept row is an incumbent if it is not below the last one, which
+    matters when the histories of several machines are merged."""
     found: list[Step] = []
-    best: Row | None = None
-    for row in rows:
-        kept = row.status is Status.KEEP and (best is None or not better_than(best.score, row.score))
-        found.append(Step(row, best, kept))
+    best: Entry | None = None
+    for entry in entries:
+        row = entry.row
+        kept = row.status is Status.KEEP and (best is None or not better_than(best.row.score, row.score))
+        found.append(Step(entry, best, kept))
         if kept:
-            best = row
+            best = entry
     return found
 
 
@@ -58,47 +91,33 @@ def direction_of(change: Change) -> str:
     return "up" if change.new > change.old else "down"
 
 
-def analyse(
-    rows: Sequence[Row],
-    changes: Mapping[Key, Sequence[Change]],
-    noise: float | None = None,
-    majority: float | None = None,
-) -> dict[str, Any]:
-    """The content of analysis_summary.json; docs/summary.md documents it.
-
-    changes: what each row's experiment changed in the recipe, by the row's key; rows of which that is not known are
-    left out.
-    noise: standard deviation of bin_acc over the baseline's seeds. majority: bin_acc of always answering the same.
-    """
-    history = steps(rows)
+def analyse(entries: Sequence[Entry], facts: Facts | None = None) -> dict[str, Any]:
+    """The content of analysis_summary.json but for costs and proposals; docs/summary.md documents it."""
+    facts = facts or Facts()
+    history = steps(entries)
     frontier = [step for step in history if step.is_incumbent]
-    best = frontier[-1].row if frontier else None
-    measured = [row for row in rows if row.status is not Status.CRASH]
-    side = max(measured, key=lambda row: (row.mc_acc, row.bin_acc), default=None)
-    counts = {str(status): sum(row.status is status for row in rows) for status in Status}
-    effects = effects_of(history, changes)
+    best = frontier[-1].entry if frontier else None
+    measured = [entry for entry in entries if entry.row.status is not Status.CRASH]
+    side = max(measured, key=lambda entry: (entry.row.secondary, entry.row.primary), default=None)
+    counts = {str(status): sum(entry.row.status is status for entry in entries) for status in Status}
+    effects = effects_of(history)
     misses = near_misses(history, best)
+    known = len(entries) < 2 or any(entry.changes for entry in entries)
+    photo = 1 / facts.images if facts.images else None
     return {
         "schema_version": SCHEMA_VERSION,
-        "counts": {"experiments": len(rows), **counts},
+        "counts": {"experiments": len(entries), **counts},
         "current_best": shown(best) if best else None,
-        "baseline": shown(frontier[0].row) if frontier else None,
-        "best_mc_acc_side_run": shown(side) if side else None,
-        "majority_bin_acc": majority,
-        "noise_bin_acc": noise,
-        "frontier": [
-            {
-                **shown(step.row),
-                "gain_bin_acc": step.gap,
-                "gain_mc_acc": round(step.row.mc_acc - step.before.mc_acc, 6) if step.before else None,
-            }
-            for step in frontier
-        ],
+        "baseline": shown(frontier[0].entry) if frontier else None,
+        f"best_{SECONDARY.name}_side_run": shown(side) if side else None,
+        f"majority_{PRIMARY.name}": facts.majority,
+        f"noise_{PRIMARY.name}": facts.noise,
+        "frontier": [frontier_step(step, facts) for step in frontier],
         "near_misses": misses,
         "discarded_though_better": [
-            shown(step.row)
+            shown_row(step.row)
             for step in history
-            if step.row.status is Status.DISCARD and step.before and better_than(step.row.score, step.before.score)
+            if step.row.status is Status.DISCARD and step.before and better_than(step.row.score, step.before.row.score)
         ],
         "memory_notes": memory_notes(history),
         "effects": effects,
@@ -107,7 +126,11 @@ def analyse(
             for effect in effects
             if effect["tries"] >= LOSING_TRIES and not effect["kept"] and _loses(effect["best_gap"])
         ],
-        "next_hints": hints(effects, misses, best, noise, majority, len(rows), len(changes)),
+        "next_hints": hints(effects, misses, best.row if best else None, facts.noise, facts.majority, known),
+        "probability_method": METHOD,
+        "validation_photos": facts.images,
+        f"one_photo_{PRIMARY.name}": None if photo is None else round(photo, 6),
+        "test_opened": dict(facts.opened) if facts.opened else None,
     }
 
 
@@ -115,37 +138,58 @@ def _loses(best_gap: float | None) -> bool:
     return best_gap is None or best_gap < 0  # None: all of them crashed
 
 
-def shown(row: Row) -> dict[str, Any]:
+def shown_row(row: Row) -> dict[str, Any]:
     """A row as JSON."""
     return {
         "commit": row.commit,
-        "bin_acc": row.bin_acc,
-        "mc_acc": row.mc_acc,
+        **named(row.score),
         "memory_gb": row.memory_gb,
         "status": str(row.status),
         "description": row.description,
     }
 
 
-def near_misses(history: Sequence[Step], best: Row | None) -> list[dict[str, Any]]:
+def shown(entry: Entry) -> dict[str, Any]:
+    """A row as JSON, with its evidence."""
+    return {**shown_row(entry.row), **evidence.shown(entry.evidence)}
+
+
+def frontier_step(step: Step, facts: Facts) -> dict[str, Any]:
+    """A step of the frontier as JSON, with how far its gain can be believed."""
+    before, gain = step.before, step.gap
+    photo = 1 / facts.images if facts.images else None
+    chance = None
+    if before is not None:
+        chance = probability_better(step.entry.evidence.correct, before.evidence.correct, facts.images or 0)
+    return {
+        **shown(step.entry),
+        f"gain_{PRIMARY.name}": gain,
+        f"gain_{SECONDARY.name}": round(step.row.secondary - before.row.secondary, 6) if before else None,
+        "probability_better": chance,
+        "gain_below_noise": None if facts.noise is None or gain is None else abs(gain) < facts.noise,
+        "gain_below_one_photo": None if photo is None or gain is None else abs(gain) < photo,
+    }
+
+
+def near_misses(history: Sequence[Step], best: Entry | None) -> list[dict[str, Any]]:
     """Discarded rows little below the best, nearest first, with their gaps to it."""
     if best is None:
         return []
     found = [
-        step.row
+        step.entry
         for step in history
         if not step.is_incumbent
         and step.row.status is not Status.CRASH
-        and best.bin_acc - step.row.bin_acc <= NEAR_MISS_GAP
+        and best.row.primary - step.row.primary <= NEAR_MISS_GAP
     ]
-    found.sort(key=lambda row: (-row.bin_acc, -row.mc_acc))
+    found.sort(key=lambda entry: (-entry.row.primary, -entry.row.secondary))
     return [
         {
-            **shown(row),
-            "gap_bin_acc": round(best.bin_acc - row.bin_acc, 6),
-            "gap_mc_acc": round(best.mc_acc - row.mc_acc, 6),
+            **shown(entry),
+            f"gap_{PRIMARY.name}": round(best.row.primary - entry.row.primary, 6),
+            f"gap_{SECONDARY.name}": round(best.row.secondary - entry.row.secondary, 6),
         }
-        for row in found[:MOST_NEAR_MISSES]
+        for entry in found[:MOST_NEAR_MISSES]
     ]
 
 
@@ -155,15 +199,15 @@ def memory_notes(history: Sequence[Step]) -> list[dict[str, Any]]:
     return [
         {"commit": step.row.commit, "description": step.row.description, "note": note}
         for step in ordered
-        if step.before and (note := memory_note(step.row.memory_gb, step.before.memory_gb))
+        if step.before and (note := memory_note(step.row.memory_gb, step.before.row.memory_gb))
     ]
 
 
-def effects_of(history: Sequence[Step], changes: Mapping[Key, Sequence[Change]]) -> list[dict[str, Any]]:
-    """For each axis and direction: tries, kept, crashes, and the gaps of bin_acc to the incumbent of their time."""
+def effects_of(history: Sequence[Step]) -> list[dict[str, Any]]:
+    """For each axis and direction: tries, kept, crashes, and the gaps of the primary metric to the incumbents."""
     grouped: dict[tuple[str, str], list[tuple[Step, Change]]] = defaultdict(list)
     for step in history:
-        for change in changes.get(step.row.key, ()):
+        for change in step.entry.changes:
             grouped[(change.axis, direction_of(change))].append((step, change))
     effects = []
     for (axis, direction), tries in sorted(grouped.items()):
@@ -183,70 +227,30 @@ def effects_of(history: Sequence[Step], changes: Mapping[Key, Sequence[Change]])
     return effects
 
 
-def hints(
-    effects: Sequence[dict[str, Any]],
-    misses: Sequence[dict[str, Any]],
-    best: Row | None,
-    noise: float | None,
-    majority: float | None,
-    rows: int,
-    known: int,
-) -> list[str]:
-    """What to try next, most useful first."""
-    found = []
-    if best is None:
-        return ["run the baseline first"]
-    if majority is not None and best.bin_acc <= majority + 1e-9:
-        found.append(
-            f"the best has bin_acc {best.bin_acc:.4f}, no more than always giving the majority's answer "
-            f"({majority:.4f}): weigh infected photos more before anything else"
-        )
-    for effect in sorted(effects, key=lambda effect: -(effect["best_gap"] or 0.0)):
-        if effect["kept"] and effect["best_gap"]:
-            found.append(
-                f"{effect['axis']} {effect['direction']} was kept {effect['kept']} of {effect['tries']} times "
-                f"(best {effect['best_gap']:+.4f}): go further that way"
-            )
-    for miss in misses[:3]:
-        if miss["gap_mc_acc"] < 0:
-            found.append(
-                f"{miss['commit']} has {-miss['gap_mc_acc']:.4f} more mc_acc at {miss['gap_bin_acc']:.4f} less "
-                "bin_acc: combine it with the best"
-            )
-    if noise is not None and any(miss["gap_bin_acc"] < noise for miss in misses):
-        found.append(
-            f"gaps below {noise:.4f} are within the baseline's noise over seeds: measure again before trusting"
-        )
-    if rows > 1 and not known:
-        found.append(
-            "what the commits changed is not known here (they are not in this repository), so there are no "
-            "effects of axes"
-        )
-    return found[:8]
-
-
 def noise_of(scores: Sequence[float]) -> float | None:
     """The standard deviation over seeds; None with fewer than two."""
     return round(stdev(scores), 6) if len(scores) > 1 else None
 
 
-def verdict(analysis: Mapping[str, Any], bin_accs: Sequence[float] = ()) -> str:
+def verdict(analysis: Mapping[str, Any], scores: Sequence[float] = ()) -> str:
     """One line: whether the frontier beats the baseline, and always giving the majority's answer.
 
-    bin_accs: of the incumbent, one for each seed that measured it.
+    scores: the incumbent's, one for each seed that measured it.
     """
-    best, base, majority = analysis["current_best"], analysis["baseline"], analysis["majority_bin_acc"]
+    best, base, majority = analysis["current_best"], analysis["baseline"], analysis[f"majority_{PRIMARY.name}"]
     if best is None:
         return "verdict: no baseline yet"
-    beats_base = (best["bin_acc"], best["mc_acc"]) > (base["bin_acc"], base["mc_acc"])
-    told = (
+    first, second = PRIMARY.name, SECONDARY.name
+    gain = PRIMARY.gain(best[first], base[first])
+    beats_base = gain > 0 or (gain == 0 and SECONDARY.gain(best[second], base[second]) > 0)
+    line = (
         f"verdict: the frontier {'beats' if beats_base else 'does NOT beat'} the baseline "
-        f"(bin_acc {best['bin_acc']:.4f} against {base['bin_acc']:.4f}, mc_acc {best['mc_acc']:.4f} against "
-        f"{base['mc_acc']:.4f})"
+        f"({PRIMARY.shown(best[first])} against {base[first]:.4f}, {SECONDARY.shown(best[second])} against "
+        f"{base[second]:.4f})"
     )
     if majority is not None:
-        verb = "beats" if best["bin_acc"] > round(majority, 6) else "does NOT beat"
-        told += f" and {verb} always giving the majority's answer ({majority:.4f})"
-    if beats_base and len(bin_accs) > 1:
-        told += f"; over {len(bin_accs)} seeds its bin_acc is {fmean(bin_accs):.4f}"
-    return told
+        verb = "beats" if PRIMARY.gain(best[first], round(majority, 6)) > 0 else "does NOT beat"
+        line += f" and {verb} always giving the majority's answer ({majority:.4f})"
+    if beats_base and len(scores) > 1:
+        line += f"; over {len(scores)} seeds its {first} is {fmean(scores):.4f}"
+    return line

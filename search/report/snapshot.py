@@ -1,4 +1,4 @@
-"""What a search is doing, as JSON values, from its journal and its files."""
+"""What a search is doing, as JSON values: its state at a glance, and what its slots' files say."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from typing import Any
 
 from search.core.paths import SearchPaths, SlotPaths
 from search.core.state import State
-from search.core.types import Status
-from search.system.git import SHORT
+from search.core.types import Status, short
+from search.system.files import end_of
+from search.task.metrics import SHOWN_RATES, named
 
+SCHEMA_VERSION = 3
 LOSS = re.compile(r"loss[ =:]+([0-9.eE+-]+|nan|inf)")
 TAIL_BYTES = 4096
+MOST_NOTES = 20  # the latest
 
 
 def is_running(paths: SearchPaths) -> bool:
-    """Whether a driver holds the search's lock."""
+    """Whether a driver holds the search's lock. Takes the lock for a moment, if nobody has it: a driver waits for that."""
     try:
         with paths.lock.open("r") as stream:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -28,12 +31,45 @@ def is_running(paths: SearchPaths) -> bool:
         return False
 
 
-def place_of(state: State, number: int) -> dict[str, Any]:
-    """Where a slot is: its node, its GPU's id there and the card's model; left: whether its node has gone."""
-    slot = state.slots.get(number)
-    if slot is None:  # of a search from before slots had places
-        return {"node": None, "gpu": None, "model": None, "left": False}
-    return {"node": slot.host, "gpu": slot.gpu, "model": slot.model or None, "left": number not in state.present}
+def view_of(state: State) -> dict[str, Any]:
+    """What a state says at a glance; places: each slot's node, its GPU's id there, the card's model, and whether its
+    node has gone."""
+    span = (state.last_ended - (state.first_began or 0.0)) or 1.0
+    training = state.trained_seconds / span / max(len(state.slots_used), 1)
+    return {
+        "tag": state.settings.tag,
+        "paused": state.paused,
+        "counts": {"experiments": len(state.verdicts)} | {str(status): state.counts[status] for status in Status},
+        "experiments_per_hour": round(len(state.verdicts) / span * 3600, 1) if state.ended else 0.0,
+        "share_of_time_training": round(training, 3) if state.ended else 0.0,
+        "proposals": {
+            "refused": len(state.proposals) - len(state.waiting) - len(state.experiments_of_proposals),
+            "waiting": len(state.waiting),
+            "tried": len(state.experiments_of_proposals),
+            "agent_thinks": state.open_turn.agent if state.open_turn else None,
+        },
+        "frontier": [
+            {
+                "commit": short(kept.commit),
+                **named(kept.score),
+                **{name: kept.metrics.get(name) for name in SHOWN_RATES},
+                "seeds": len(kept.seeds),
+                "description": kept.description,
+            }
+            for kept in state.frontier
+            if kept.score
+        ],
+        "notes": [f"{short(decision.commit)}: {decision.note}" for decision in state.noted[-MOST_NOTES:]],
+        "places": {
+            number: {
+                "node": slot.host,
+                "gpu": slot.gpu,
+                "model": slot.model or None,
+                "left": number not in state.present,
+            }
+            for number, slot in state.slots.items()
+        },
+    }
 
 
 def slot_now(slot: SlotPaths, now: float) -> dict[str, Any]:
@@ -44,58 +80,33 @@ def slot_now(slot: SlotPaths, now: float) -> dict[str, Any]:
         try:
             record = json.loads(running.read_text())
             since = record["training_since"]
-            with (running.parent / "run.log").open("rb") as log:
-                log.seek(max(log.seek(0, 2) - TAIL_BYTES, 0))
-                losses = LOSS.findall(log.read().decode(errors="replace"))
-        except (OSError, ValueError):
+            shown = {
+                "slot": slot.number,
+                "trial": running.parent.name,
+                "description": record["description"],
+                "commit": record["commit"],
+                "training_seconds": since and round(now - since, 1),
+                "budget_seconds": record["max_train_seconds"],
+            }
+        except (OSError, ValueError, KeyError):
             continue
-        shown = {
-            "slot": slot.number,
-            "trial": running.parent.name,
-            "description": record["description"],
-            "commit": record["commit"],
-            "training_seconds": since and round(now - since, 1),
-            "budget_seconds": record["budget"],
-            "loss": losses[-1] if losses else None,
-        }
+        losses = LOSS.findall(end_of(running.parent / "run.log", TAIL_BYTES))
+        shown["loss"] = losses[-1] if losses else None
     return shown
 
 
-def snapshot(state: State, paths: SearchPaths, running: bool, now: float) -> dict[str, Any]:
-    """Everything that status tells, as JSON."""
-    outcomes, decisions = list(state.outcomes.values()), list(state.verdicts.values())
-    training = sum(float(outcome.footer.get("train_seconds", 0) or 0) for outcome in outcomes if not outcome.crashed)
-    span = (max((o.ended for o in outcomes), default=0) - min((o.began for o in outcomes), default=0)) or 1.0
-    slots = paths.slots()
+def snapshot(view: dict[str, Any], paths: SearchPaths, running: bool, now: float) -> dict[str, Any]:
+    """Everything that status tells, as JSON. view: by view_of, also if it was read from a file."""
+    places = {int(number): place for number, place in view["places"].items()}
+    unknown = {"node": None, "gpu": None, "model": None, "left": False}
+    slots = [slot_now(slot, now) | places.get(slot.number, unknown) for slot in paths.slots()] if running else []
+    proposals = view["proposals"] | ({} if running else {"agent_thinks": None})
+    rest = {name: value for name, value in view.items() if name not in ("places", "tag")}
     return {
-        "schema_version": 3,
-        "tag": state.settings.tag,
+        "schema_version": SCHEMA_VERSION,
+        "tag": view["tag"],
         "running": running,
-        "paused": state.paused,
-        "slots": [slot_now(slot, now) | place_of(state, slot.number) for slot in slots] if running else [],
-        "counts": {"experiments": len(decisions)} | {str(status): state.count(status) for status in Status},
-        "experiments_per_hour": round(len(decisions) / span * 3600, 1) if outcomes else 0.0,
-        "share_of_time_training": round(training / span / max(len({o.slot for o in outcomes}), 1), 3)
-        if outcomes
-        else 0.0,
-        "proposals": {
-            "refused": sum(bool(one.refused) for one in state.proposals),
-            "waiting": len(state.waiting()),
-            "tried": sum(one.proposal is not None for one in state.experiments.values()),
-            "agent_thinks": state.open_turn.agent if running and state.open_turn else None,
-        },
-        "frontier": [
-            {
-                "commit": kept.commit[:SHORT],
-                "bin_acc": kept.score.bin_acc,
-                "mc_acc": kept.score.mc_acc,
-                "sensitivity": kept.metrics.get("sensitivity"),
-                "specificity": kept.metrics.get("specificity"),
-                "seeds": len(kept.seeds),
-                "description": kept.description,
-            }
-            for kept in state.frontier
-            if kept.score
-        ],
-        "notes": [f"{decision.commit[:SHORT]}: {decision.note}" for decision in decisions if decision.note],
+        "slots": slots,
+        **rest,
+        "proposals": proposals,
     }

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from search.core.types import Status
-from search.records.results_tsv import Row, merge, write_in_place
-from search.report.costs import cost_lines, costs_of, proposal_lines, proposals_of
-from search.report.evidence import METHOD, add_evidence, believed
-from search.report.frontier import analyse, noise_of, steps
+from search.records.results_tsv import Row
+from search.report.costs import cost_lines, costs_of
+from search.report.evidence import METHOD, believed
+from search.report.frontier import Entry, analyse, steps
 from search.report.history import History
+from search.report.proposals import proposal_lines, proposals_of
+from search.system.files import write_aside, write_text
+from search.task.metrics import ITEMS, PRIMARY, SECONDARY
+
+FIRST, SECOND = PRIMARY.name, SECONDARY.name
 
 LABEL_WIDTH = 44  # characters
 MOST_LABELS = 14
@@ -23,26 +27,23 @@ MOST_MEMORY_NOTES = 5  # in the brief; the JSON has them all
 
 
 def merged_rows(paths: Sequence[Path], history: History) -> list[Row]:
-    """The rows of these results.tsv files as one history. Raises LedgerError where they cannot be merged."""
-    history.load(paths)
-    return [placed.row for placed in merge(paths, history.time_of)]
+    """The rows of these results.tsv files as one history. Raises LedgerError if they cannot be merged."""
+    return [entry.row for entry in history.entries(paths)]
 
 
 def summarise(paths: Sequence[Path], folder: Path, history: History) -> dict[str, Any]:
     """Merges the files and writes the derived ones into the folder; the JSON's content.
 
-    Raises LedgerError where the files cannot be merged.
+    Raises LedgerError if the files cannot be merged.
     """
-    rows = merged_rows(paths, history)
-    noise = noise_of(history.baseline_bin_accs)
-    analysis = analyse(rows, history.changes_of(rows), noise, history.majority_bin_acc)
-    analysis = add_evidence(analysis, history.evidence, history.photos, history.audit)
-    records = history.records[0] if len(history.records) == 1 else None
+    entries = history.entries(paths)
+    analysis = analyse(entries, history.facts)
+    records = history.records
     analysis["costs"] = costs_of(records) if records else None
     analysis["proposals"] = proposals_of(records) if records else []
-    write_in_place(folder / "analysis_summary.json", json.dumps(analysis, indent=2) + "\n")
-    write_in_place(folder / "analysis_summary.md", markdown(analysis))
-    draw_progress(rows, analysis["majority_bin_acc"], folder / "progress.png")
+    write_text(folder / "analysis_summary.json", json.dumps(analysis, indent=2) + "\n")
+    write_text(folder / "analysis_summary.md", markdown(analysis))
+    draw_progress(entries, analysis[f"majority_{FIRST}"], folder / "progress.png")
     return analysis
 
 
@@ -58,44 +59,44 @@ def markdown(analysis: Mapping[str, Any]) -> str:
     ]
     if best:
         lines.append(
-            f"Current best: `{best['commit']}` bin_acc {best['bin_acc']:.6f}, mc_acc {best['mc_acc']:.6f}, "
+            f"Current best: `{best['commit']}` {FIRST} {best[FIRST]:.6f}, {SECOND} {best[SECOND]:.6f}, "
             f"{best['memory_gb']:.1f} GB: {best['description']}"
         )
         lines += [f"What is known of it: {believed(best)}."] if believed(best) else []
     base = analysis["baseline"]
     if best and base:
-        gain = best["bin_acc"] - base["bin_acc"]
-        side = best["mc_acc"] - base["mc_acc"]
-        lines.append(f"Against the baseline: bin_acc {gain:+.6f}, mc_acc {side:+.6f}.")
-    if analysis["majority_bin_acc"] is not None:
-        lines.append(f"Always giving the majority's answer has bin_acc {analysis['majority_bin_acc']:.6f}.")
-    if analysis["noise_bin_acc"] is not None:
-        lines.append(
-            f"Noise: the baseline's seeds spread by {analysis['noise_bin_acc']:.6f} (standard deviation of bin_acc)."
-        )
+        gain = best[FIRST] - base[FIRST]
+        side = best[SECOND] - base[SECOND]
+        lines.append(f"Against the baseline: {FIRST} {gain:+.6f}, {SECOND} {side:+.6f}.")
+    if analysis[f"majority_{FIRST}"] is not None:
+        lines.append(f"Always giving the majority's answer has {FIRST} {analysis[f'majority_{FIRST}']:.6f}.")
+    noise = analysis[f"noise_{FIRST}"]
+    if noise is not None:
+        lines.append(f"Noise: the baseline's seeds spread by {noise:.6f} (standard deviation of {FIRST}).")
     if analysis.get("validation_photos"):
         lines.append(
-            f"One of the {analysis['validation_photos']} validation photos is worth "
-            f"{analysis['one_photo_bin_acc']:.6f} of bin_acc."
+            f"One of the {analysis['validation_photos']} validation {ITEMS} is worth "
+            f"{analysis[f'one_photo_{FIRST}']:.6f} of {FIRST}."
         )
     opened = analysis.get("test_opened")
     if opened:
         lines.append(
-            f"The test photos were opened on {opened['opened']}: they prove nothing of what this search does since."
+            f"The test {ITEMS} were opened on {opened['opened']}: they prove nothing of what this search does since."
         )
     lines += ["", "## Frontier", ""]
     for step in analysis["frontier"]:
-        gain = "" if step["gain_bin_acc"] is None else f" ({step['gain_bin_acc']:+.4f}, {step['gain_mc_acc']:+.4f})"
-        lines.append(f"- `{step['commit']}` {step['bin_acc']:.4f} / {step['mc_acc']:.4f}{gain} {step['description']}")
+        gains = step[f"gain_{FIRST}"], step[f"gain_{SECOND}"]
+        gain = "" if gains[0] is None else f" ({gains[0]:+.4f}, {gains[1]:+.4f})"
+        lines.append(f"- `{step['commit']}` {step[FIRST]:.4f} / {step[SECOND]:.4f}{gain} {step['description']}")
         lines += [f"  {believed(step)}"] if believed(step) else []
     if any(step.get("probability_better") is not None for step in analysis["frontier"]):
         lines += ["", f"Probabilities: {METHOD}."]
-    side_run = analysis["best_mc_acc_side_run"]
+    side_run = analysis[f"best_{SECOND}_side_run"]
     if side_run:
-        lines += ["", f"Best mc_acc: `{side_run['commit']}` {side_run['mc_acc']:.4f} ({side_run['status']})"]
+        lines += ["", f"Best {SECOND}: `{side_run['commit']}` {side_run[SECOND]:.4f} ({side_run['status']})"]
     lines += ["", "## Near misses", ""]
     lines += [
-        f"- `{miss['commit']}` gap {miss['gap_bin_acc']:.4f} / {miss['gap_mc_acc']:+.4f} {miss['description']}"
+        f"- `{miss['commit']}` gap {miss[f'gap_{FIRST}']:.4f} / {miss[f'gap_{SECOND}']:+.4f} {miss['description']}"
         + (f" ({believed(miss)})" if believed(miss) else "")
         for miss in analysis["near_misses"]
     ] or ["none"]
@@ -108,16 +109,14 @@ def markdown(analysis: Mapping[str, Any]) -> str:
     better = analysis["discarded_though_better"]
     if better:
         lines += ["", "## Discarded with a higher score than the best of their time", ""]
-        lines += [
-            f"- `{row['commit']}` {row['bin_acc']:.4f} / {row['mc_acc']:.4f} {row['description']}" for row in better
-        ]
+        lines += [f"- `{row['commit']}` {row[FIRST]:.4f} / {row[SECOND]:.4f} {row['description']}" for row in better]
     notes = analysis["memory_notes"]
     if notes:
         lines += ["", f"## Far more memory than the best of their time ({len(notes)})", ""]
         lines += [f"- `{note['commit']}` {note['note']}: {note['description']}" for note in notes[:MOST_MEMORY_NOTES]]
     if analysis.get("proposals"):
-        told = analysis["proposals"]
-        lines += ["", f"## Proposals ({len(told)})", "", *proposal_lines(told[-MOST_PROPOSALS:])]
+        made = analysis["proposals"]
+        lines += ["", f"## Proposals ({len(made)})", "", *proposal_lines(made[-MOST_PROPOSALS:])]
     if analysis.get("costs"):
         lines += ["", "## What it took", "", *cost_lines(analysis["costs"])]
     lines += ["", "## Next", ""]
@@ -125,24 +124,27 @@ def markdown(analysis: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def draw_progress(rows: Sequence[Row], majority: float | None, path: Path) -> None:
+def draw_progress(entries: Sequence[Entry], majority: float | None, path: Path) -> None:
     """All experiments, the running best, and the kept ones, numbered, with their descriptions beside the plot.
 
-    majority: bin_acc of always giving the majority's answer, where it is known.
+    majority: the primary metric of always giving the majority's answer, if it is known.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 5.5), layout="constrained")
     axes, beside = figure.subplots(1, 2, width_ratios=(3, 1))
-    history = list(enumerate(steps(rows)))
+    history = list(enumerate(steps(entries)))
     kept = [(n, step.row) for n, step in history if step.is_incumbent]
     crashed = [n for n, step in history if step.row.status is Status.CRASH]
-    others = [(n, step.row.bin_acc) for n, step in history if n not in crashed and not step.is_incumbent]
+    measured = ((n, step) for n, step in history if step.row.status is not Status.CRASH)
+    others = [(n, step.row.primary) for n, step in measured if not step.is_incumbent]
     if others:
         axes.scatter(*zip(*others, strict=True), s=18, color="0.65", label="discarded")
     if kept:
-        numbers, best = [n for n, _ in kept], [row.bin_acc for _, row in kept]
-        axes.step([*numbers, len(rows) - 1], [*best, best[-1]], where="post", color="tab:green", label="running best")
+        numbers, best = [n for n, _ in kept], [row.primary for _, row in kept]
+        axes.step(
+            [*numbers, len(entries) - 1], [*best, best[-1]], where="post", color="tab:green", label="running best"
+        )
         axes.scatter(numbers, best, s=36, color="tab:green", zorder=3, label="kept")
         for label, n, y in zip(range(len(kept)), numbers, best, strict=True):
             axes.annotate(str(label), (n, y), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8)
@@ -154,13 +156,11 @@ def draw_progress(rows: Sequence[Row], majority: float | None, path: Path) -> No
         axes.scatter(crashed, foot, transform=axes.get_xaxis_transform(), marker="x", color="tab:red", label="crashed")
     axes.margins(y=0.1)
     axes.grid(axis="y", alpha=0.3)
-    axes.set(xlabel="experiment", ylabel="bin_acc", title=f"{len(rows)} experiments, {len(kept)} kept")
+    axes.set(xlabel="experiment", ylabel=FIRST, title=f"{len(entries)} experiments, {len(kept)} kept")
     figure.legend(loc="outside lower left", ncols=5, fontsize=8, frameon=False)
     beside.axis("off")
     beside.text(0, 1, labels_of_kept([row for _, row in kept]), va="top", fontsize=8, linespacing=1.5)
-    aside = path.with_name("progress.partial.png")
-    figure.savefig(aside, dpi=110)
-    os.replace(aside, path)
+    write_aside(path, lambda stream: figure.savefig(stream, dpi=110, format="png"))
 
 
 def labels_of_kept(kept: Sequence[Row]) -> str:
@@ -168,5 +168,5 @@ def labels_of_kept(kept: Sequence[Row]) -> str:
     lines = [] if len(kept) <= MOST_LABELS else [f"… {len(kept) - MOST_LABELS} more before these"]
     for number, row in list(enumerate(kept))[-MOST_LABELS:]:
         text = textwrap.shorten(row.description, 2 * LABEL_WIDTH, placeholder=" …")
-        lines += textwrap.wrap(f"{number}  {row.bin_acc:.4f}  {text}", LABEL_WIDTH, subsequent_indent="      ")
+        lines += textwrap.wrap(f"{number}  {row.primary:.4f}  {text}", LABEL_WIDTH, subsequent_indent="      ")
     return "\n".join(lines).replace("$", "\\$")  # which would begin a formula

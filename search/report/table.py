@@ -8,6 +8,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from search.report.evidence import rates_text
+from search.task.metrics import PRIMARY, SECONDARY
+
 
 def rendered(shown: dict[str, Any], dashboard: str = "") -> Group:
     """The snapshot as a table for a terminal."""
@@ -33,9 +36,9 @@ def rendered(shown: dict[str, Any], dashboard: str = "") -> Group:
         f"{shown['share_of_time_training']:.0%} of the slots' time"
     ]
     lines += ["paused: no new trial begins; python -m search.resume"] if shown["paused"] else []
-    lines += [proposals_told(shown["proposals"])] if any(shown["proposals"].values()) else []
+    lines += [proposals_line(shown["proposals"])] if any(shown["proposals"].values()) else []
     lines += [
-        f"  {kept['commit']}  bin_acc {kept['bin_acc']:.4f}  mc_acc {kept['mc_acc']:.4f}  {rates_of(kept)}"
+        f"  {kept['commit']}  {PRIMARY.shown(kept[PRIMARY.name])}  {SECONDARY.shown(kept[SECONDARY.name])}  {rates_of(kept)}"
         f"{kept['description']}"
         for kept in shown["frontier"][-6:]
     ]
@@ -43,16 +46,16 @@ def rendered(shown: dict[str, Any], dashboard: str = "") -> Group:
     return Group(table, Text("\n".join(lines)))
 
 
-def proposals_told(counts: dict[str, Any]) -> str:
+def proposals_line(counts: dict[str, Any]) -> str:
     """In one line."""
     thinks = f"; {counts['agent_thinks']} thinks" if counts["agent_thinks"] else ""
     return f"proposals: {counts['tried']} tried, {counts['waiting']} waiting, {counts['refused']} refused{thinks}"
 
 
 def rates_of(kept: dict[str, Any]) -> str:
-    """Sensitivity and specificity, where they are known: bin_acc alone says little where few are infected."""
-    known = [f"{name[:4]} {kept[name]:.2f}  " for name in ("sensitivity", "specificity") if kept.get(name) is not None]
-    return "".join(known)
+    """The rates that stand beside the primary metric, if they are known."""
+    text = rates_text(kept)
+    return f"{text}  " if text else ""
 
 
 def where(slot: dict[str, Any]) -> str:
@@ -74,7 +77,8 @@ def plain_line(shown: dict[str, Any]) -> str:
     counts, best = shown["counts"], shown["frontier"][-1:]
     parts = [
         f"{counts['experiments']} experiments, {counts['keep']} kept, {counts['crash']} crashed, "
-        f"{shown['experiments_per_hour']:.0f} per hour" + (f", best bin_acc {best[0]['bin_acc']:.4f}" if best else "")
+        f"{shown['experiments_per_hour']:.0f} per hour"
+        + (f", best {PRIMARY.shown(best[0][PRIMARY.name])}" if best else "")
     ]
     for slot in shown["slots"]:
         is_busy = slot["trial"] and not slot["left"]

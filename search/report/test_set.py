@@ -11,9 +11,10 @@ import numpy as np
 
 import prepare
 from search.core.state import State
-from search.core.types import Decision, SearchError
+from search.core.types import Decision, SearchError, short
 from search.decide.races import scored
 from search.report.evidence import resampled_means
+from search.task.metrics import PRIMARY
 from search.task.screening import mean_metrics, rightly_told, screen
 from search.trial import sealed
 from search.trial.scorer import Labels
@@ -30,12 +31,12 @@ def permutation_p(of_photos: np.ndarray) -> float:
     return float(((np.abs(signs @ of_photos) >= seen - 1e-12).sum() + 1) / (FLIPS + 1))
 
 
-def smallest_gain(of_photos: np.ndarray, bin_acc: float) -> float:
-    """The gain in bin_acc that a paired test on so many photos finds four times in five, two-sided at 5 %.
+def smallest_gain(of_photos: np.ndarray, score: float) -> float:
+    """The gain in the primary metric that a paired test on so many photos finds four times in five, two-sided at 5 %.
 
     From the spread of the photos' differences; where there are none, from that of two independent models as good.
     """
-    spread = float(of_photos.std()) or math.sqrt(2 * bin_acc * (1 - bin_acc))
+    spread = float(of_photos.std()) or math.sqrt(2 * score * (1 - score))
     return POWER * spread / math.sqrt(len(of_photos))
 
 
@@ -43,7 +44,7 @@ class SideResult:
     """The incumbent, or the baseline, with what its seeds gave."""
 
     def __init__(self, state: State, decision: Decision, folder: Path, labels: Labels) -> None:
-        self.commit = decision.commit[:7]
+        self.commit = short(decision.commit)
         self.description = decision.description
         self.test: dict[int, np.ndarray] = {}  # by seed: rightly told or not
         validation, metrics = [], []
@@ -56,8 +57,8 @@ class SideResult:
             metrics.append(screen(kept[1], labels.test))
         if not self.test:
             raise SearchError(f"the sealed results of {self.commit} are not in {folder}: nothing can be opened")
-        self.test_bin_acc = float(np.mean([right.mean() for right in self.test.values()]))
-        self.validation_bin_acc = float(np.mean(validation))
+        self.test_score = float(np.mean([right.mean() for right in self.test.values()]))
+        self.validation_score = float(np.mean(validation))
         self.rates = mean_metrics(metrics)
 
     def as_json(self) -> dict[str, Any]:
@@ -65,9 +66,9 @@ class SideResult:
             "commit": self.commit,
             "description": self.description,
             "seeds": len(self.test),
-            "test_bin_acc": round(self.test_bin_acc, 6),
-            "validation_bin_acc": round(self.validation_bin_acc, 6),
-            "validation_above_test": round(self.validation_bin_acc - self.test_bin_acc, 6),
+            f"test_{PRIMARY.name}": round(self.test_score, 6),
+            f"validation_{PRIMARY.name}": round(self.validation_score, 6),
+            "validation_above_test": round(self.validation_score - self.test_score, 6),
             "test": self.rates,
         }
 
@@ -102,7 +103,7 @@ def opened(state: State, folder: Path, labels: Labels) -> dict[str, Any]:
         "gain_interval": [round(float(low), 6), round(float(high), 6)],
         "p_value": round(permutation_p(of_photos), 5),
         "shared_seeds": len(shared),
-        "smallest_gain": round(smallest_gain(of_photos, incumbent.test_bin_acc), 6),
+        "smallest_gain": round(smallest_gain(of_photos, incumbent.test_score), 6),
         "experiments": sum(experiment.number != 0 for experiment in state.experiments.values()),
         "trials": len(state.outcomes),
     }
@@ -122,8 +123,8 @@ def told(tag: str, found: dict[str, Any]) -> str:
         side = found[name]
         rates = ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in side["test"].items())
         lines += [
-            f"{name:9} `{side['commit']}` bin_acc {side['test_bin_acc']:.4f} on test, "
-            f"{side['validation_bin_acc']:.4f} on validation ({side['validation_above_test']:+.4f}), "
+            f"{name:9} `{side['commit']}` {PRIMARY.shown(side[f'test_{PRIMARY.name}'])} on test, "
+            f"{side[f'validation_{PRIMARY.name}']:.4f} on validation ({side['validation_above_test']:+.4f}), "
             f"{side['seeds']} seeds: {side['description']}",
             f"          {rates}",
         ]

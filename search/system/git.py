@@ -1,20 +1,23 @@
-"""Every git command of the search, through GitPython; the user's settings and hooks are neither used nor changed."""
+"""Every use of git: commands through GitPython, and objects of the journal through libgit2, which needs no process.
+
+The user's settings and hooks are neither used nor changed.
+"""
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import tarfile
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import git
+import pygit2
 
 from search.core.types import GitError
 
@@ -44,8 +47,10 @@ LEAKING_VARIABLES = (
     "GIT_NAMESPACE",
     "GIT_CEILING_DIRECTORIES",
 )
-SHORT = 7
+FULL_HASH = 40
 LOCK_SECONDS = 3.0  # git holds a ref's lock for milliseconds
+REF_LOCK_SECONDS = 10.0  # how long a gc of the user's may hold one
+RETRY_SECONDS = 0.01
 
 
 def clean_environment() -> None:
@@ -60,18 +65,19 @@ class Repository:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._git = git.Git(str(root))
+        self._local = threading.local()  # libgit2's handles are for one thread each
 
     def run(self, *arguments: str, author: str = "search", stdin: str | None = None) -> str:
         """One git command's output, without the last newline. Raises GitError with git's own words."""
         if stdin is not None:
             return self.pipe(stdin.encode(), *arguments, author=author).decode().rstrip("\n")
-        with self._told(arguments):
+        with self._errors(arguments):
             command = ["git", *self._settings, *arguments]
             return str(self._git.execute(command, env=self._environment(author), strip_newline_in_stdout=True))
 
     def pipe(self, data: bytes, *arguments: str, author: str = "search") -> bytes:
         """What one git command makes of data. Raises as run does."""
-        with self._told(arguments):
+        with self._errors(arguments):
             command = ["git", *self._settings, *arguments]
             process = self._git.execute(command, env=self._environment(author), as_process=True, istream=-1)
             output, errors = process.communicate(data)
@@ -89,7 +95,7 @@ class Repository:
 
     @staticmethod
     @contextmanager
-    def _told(arguments: tuple[str, ...]) -> Iterator[None]:
+    def _errors(arguments: tuple[str, ...]) -> Iterator[None]:
         """Turns what GitPython raises into GitError."""
         try:
             yield
@@ -110,6 +116,12 @@ class Repository:
 
     def file_at(self, commit: str, path: str) -> str:
         """A file's text at a commit."""
+        if len(commit) == FULL_HASH:
+            try:
+                blob = self._library()[commit].tree / path
+                return str(blob.data.decode())  # type: ignore[union-attr]
+            except (KeyError, AttributeError, TypeError, ValueError, OSError, pygit2.GitError):
+                pass  # git's own words say what is wrong
         return self.run("show", f"{commit}:{path}") + "\n"
 
     def refs(self, prefix: str) -> dict[str, str]:
@@ -125,6 +137,19 @@ class Repository:
     def difference(self, old: str, new: str, path: str) -> str:
         """What changed in a file from one commit to another, as a patch."""
         return self.run("diff", "--no-color", "--no-ext-diff", old, new, "--", path)
+
+    def commits_named(self, names: Sequence[str]) -> list[str | None]:
+        """The full hash that each name means here, None if it is no commit; by one process."""
+        lines = self.run("cat-file", "--batch-check", stdin="".join(f"{name}\n" for name in names)).splitlines()
+        words = [line.split() for line in lines if not line.startswith("error:")]
+        return [found[0] if found[1:2] == ["commit"] else None for found in words]
+
+    def time_of(self, commit: str) -> float | None:
+        """When a commit was made, in seconds since the epoch; commit: its full hash."""
+        try:
+            return float(self._library()[commit].commit_time)  # type: ignore[union-attr]
+        except (KeyError, AttributeError, ValueError, pygit2.GitError):
+            return None
 
     def parents_of(self, commit: str) -> list[str]:
         return self.run("rev-list", "--parents", "--max-count=1", commit).split()[1:]
@@ -181,25 +206,44 @@ class Repository:
         """git's own folder, which all worktrees share."""
         return Path(self.run("rev-parse", "--path-format=absolute", "--git-common-dir"))
 
-    def append_record(self, ref: str, record: dict[str, Any]) -> None:
-        """Adds one record to a journal: a chain of commits without files, each message ending with one line of JSON.
+    def _library(self) -> pygit2.Repository:
+        if not hasattr(self._local, "library"):
+            pygit2.settings.enable_fsync_gitdir(True)  # a record is on the disk, whatever happens to the machine
+            self._local.library = pygit2.Repository(str(self.common_folder()))
+        return self._local.library
 
-        The ref moves only from where this call saw it, so that two writers cannot both succeed.
+    def append_message(self, ref: str, message: str) -> str:
+        """Adds a commit without files to a chain, in about a millisecond; its hash.
+
+        The ref moves only from where this call saw it, so that two writers cannot both succeed. Raises GitError.
         """
-        tip = self.commit_of(ref)
-        tree = self.run("mktree", stdin="")
-        parent = ["-p", tip] if tip else []
-        title = " ".join(str(record[key]) for key in ("event", "experiment", "number", "status") if key in record)
-        message = f"{title}\n\n{json.dumps(record, ensure_ascii=False)}"
-        commit = self.run("commit-tree", tree, *parent, "-F", "-", stdin=message)
-        self.run("update-ref", ref, commit, tip or "0" * 40)
+        deadline = time.monotonic() + REF_LOCK_SECONDS
+        while True:
+            try:
+                library = self._library()
+                found = library.references.get(ref)
+                signature = pygit2.Signature("autoresearch search", "autoresearch@localhost")
+                parents = [found.target] if found else []
+                tree = library.TreeBuilder().write()
+                return str(library.create_commit(ref, signature, signature, message, tree, parents))
+            except (pygit2.GitError, OSError, ValueError) as error:
+                is_locked = "failed to lock" in str(error)
+                if not is_locked or time.monotonic() > deadline:
+                    raise GitError(f"{ref}: {' '.join(str(error).split())}") from error
+                time.sleep(RETRY_SECONDS)
 
-    def read_records(self, ref: str) -> list[dict[str, Any]]:
-        """The journal's records, oldest first; none where there is no journal."""
+    def messages(self, ref: str) -> list[str]:
+        """The messages of a chain of commits, oldest first; none if there is no such ref."""
         if self.commit_of(ref) is None:
             return []
         text = self.run("log", "--first-parent", "--reverse", "--format=%B%x00", ref)
-        return [json.loads(part.strip().rpartition("\n")[2]) for part in text.split("\0") if part.strip()]
+        return [part.strip() for part in text.split("\0") if part.strip()]
+
+    def pack(self, objects: bool) -> None:
+        """Packs refs, and objects too if asked; removes no object. Nothing slows down with thousands of loose ones."""
+        self.run("pack-refs", "--all")
+        if objects:
+            self.run("repack", "-d", "-l", "-q", "--no-write-bitmap-index")
 
     # --- worktrees ---
 

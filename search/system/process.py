@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from search.system.files import GrowingFile
+
 GUARD = Path(__file__).with_name("guard.py")
 TRAINING_LINE = re.compile(rb"^(step|epoch)\b", re.IGNORECASE | re.MULTILINE)
 FOOTER_LINE = re.compile(rb"^---\s*$", re.MULTILINE)
@@ -36,30 +38,6 @@ class Ended:
 
     code: int
     ended_for: str = ""
-
-
-class LogTail:
-    """Reads what a growing log file has gained since the last look."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.offset = path, 0
-
-    def read(self) -> bytes:
-        with self.path.open("rb") as stream:
-            stream.seek(self.offset)
-            gained = stream.read(2**20)
-        self.offset += len(gained)
-        return gained
-
-
-def end_of(path: Path, most: int) -> str:
-    """The last bytes of a file, as text; '' where it is not there."""
-    try:
-        with path.open("rb") as stream:
-            stream.seek(max(stream.seek(0, os.SEEK_END) - most, 0))
-            return stream.read(most).decode(errors="replace")
-    except OSError:
-        return ""
 
 
 def run_limited(
@@ -119,13 +97,13 @@ def _watch(guard: subprocess.Popen[bytes], log: Path, limits: Limits, on_trainin
     began = time.monotonic()
     training_since: float | None = None
     printed_footer = False
-    tail, unread = LogTail(log), b""
+    growing, unread = GrowingFile(log), b""
     while True:
         try:
             return Ended(guard.wait(timeout=POLL_SECONDS))
         except subprocess.TimeoutExpired:
             pass
-        gained = tail.read()
+        gained = growing.gained(2**20)
         if gained:
             unread = unread[-4096:] + gained
             if training_since is None and TRAINING_LINE.search(unread):

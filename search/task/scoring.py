@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import prepare
 from search.core.types import Score, SearchError
+from search.task.metrics import score_of
 
 AGREEMENT = 1.5e-6  # a footer shows six decimals
 
@@ -15,13 +16,13 @@ class ScoringError(SearchError):
 def agrees(score: Score, footer: dict[str, str]) -> bool:
     """Whether a footer tells the score."""
     try:
-        told = Score(float(footer["bin_acc"]), float(footer["mc_acc"]))
+        claimed = score_of(footer)
     except (KeyError, ValueError):
         return False
-    return abs(told.bin_acc - score.bin_acc) <= AGREEMENT and abs(told.mc_acc - score.mc_acc) <= AGREEMENT
+    return abs(claimed.primary - score.primary) <= AGREEMENT and abs(claimed.secondary - score.secondary) <= AGREEMENT
 
 
 def majority_share(data: prepare.Data) -> float:
-    """The bin_acc of always answering the majority, on the validation photos."""
+    """The primary metric of always answering the majority, on the validation photos."""
     infected = float(prepare.is_infected(data.labels[data.indices("validation")]).mean())
     return max(infected, 1 - infected)

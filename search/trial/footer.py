@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from search.system.process import Ended
+from search.task.metrics import PRIMARY, SECONDARY
 
 TRACEBACK_LINES = 40
 OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemoryError|MemoryError|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
@@ -35,7 +36,7 @@ def crash_reason(ended: Ended, text: str, footer: dict[str, str]) -> str:
         if ended.code > 128:
             return f"killed by signal {ended.code - 128}"
         return f"exit code {ended.code}: {last}"[:300]
-    for key in ("mc_acc", "bin_acc"):
+    for key in (SECONDARY.name, PRIMARY.name):
         if key not in footer:
             return f"no {key} in its footer" if footer else "printed no footer"
         try:

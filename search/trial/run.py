@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,12 +13,15 @@ from pathlib import Path
 import numpy as np
 
 import prepare
+from search.core.codec import decode, encode
 from search.core.paths import Names, SearchPaths, SlotPaths, TrialPaths
 from search.core.recipe import code_size, rewrite_recipe
-from search.core.types import Outcome, SearchError, Work, from_json, to_json
+from search.core.types import Outcome, SearchError, Work, short
 from search.decide.speed import from_footer
-from search.system.git import SHORT, Repository
+from search.system.files import write_json
+from search.system.git import Repository
 from search.system.process import Limits
+from search.task.metrics import METRICS, named
 from search.task.scoring import agrees
 from search.task.screening import rightly_told, screen
 from search.trial import integrity, sealed
@@ -76,7 +78,7 @@ def run_trial(setup: SlotSetup, work: Work) -> Outcome:
             outcome = _train(setup, slot, paths, work, commit, began)
         except Exception as error:  # whatever goes wrong in a slot ends this trial, not the search
             outcome = _crash(setup, work, commit, began, f"{type(error).__name__}: {error}")
-        write_json(paths.outcome, to_json(outcome))
+        write_json(paths.outcome, encode(outcome))
         paths.running.unlink(missing_ok=True)
         return outcome
 
@@ -125,9 +127,9 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         "began": began,
         "training_since": None,
         "slot": setup.slot,
-        "commit": commit[:SHORT],
+        "commit": short(commit),
         "description": work.experiment.description,
-        "budget": setup.max_train_seconds,
+        "max_train_seconds": setup.max_train_seconds,
     }
 
     def started(pid: int) -> None:
@@ -143,7 +145,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         view=view,
         labels=Labels.of(data),
         seed=work.seed,
-        seconds=setup.max_train_seconds,
+        max_train_seconds=setup.max_train_seconds,
         scratch=paths.scratch,
         log=paths.log,
         gpu=setup.gpu,
@@ -157,9 +159,9 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
     submission, footer = ran.scorer.submission, ran.footer
     assert submission is not None
     if not agrees(submission.score, footer):
-        told = f"bin_acc {footer.get('bin_acc')}, mc_acc {footer.get('mc_acc')}"
-        given = f"bin_acc {submission.score.bin_acc:f}, mc_acc {submission.score.mc_acc:f}"
-        reason = f"the footer tells {told}; its predictions give {given}"
+        claimed = ", ".join(f"{metric.name} {footer.get(metric.name)}" for metric in METRICS)
+        computed = ", ".join(f"{name} {value:f}" for name, value in named(submission.score).items())
+        reason = f"the footer tells {claimed}; its predictions give {computed}"
         return _crash(setup, work, commit, began, reason, footer=footer)
     sealed.store(Path(setup.seal), work.trial_id, submission.validation, submission.test)
     right = rightly_told(submission.validation, run.labels.validation)
@@ -259,19 +261,9 @@ def running_guards(run: SearchPaths) -> list[int]:
     return found
 
 
-def write_json(path: Path, record: object) -> None:
-    """Writes a file aside and moves it into place."""
-    aside = path.with_suffix(".partial")
-    with aside.open("w") as stream:
-        json.dump(record, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(aside, path)
-
-
 def read_outcome(paths: TrialPaths) -> Outcome | None:
     """The outcome that a trial left, or None."""
     try:
-        return from_json(Outcome, json.loads(paths.outcome.read_text()))
-    except (OSError, ValueError, KeyError, TypeError):
+        return decode(Outcome, json.loads(paths.outcome.read_text()))
+    except (OSError, ValueError):
         return None

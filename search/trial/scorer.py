@@ -18,6 +18,7 @@ import numpy as np
 
 import prepare
 from search.core.types import Score
+from search.task.metrics import named, score_of
 from search.task.scoring import ScoringError
 
 LONGEST_LINE = 10_000  # bytes
@@ -112,14 +113,13 @@ class Scorer:
                 self.problem = str(error)
         if self.submission is None:
             return {"error": self.problem}
-        return {"mc_acc": self.submission.score.mc_acc, "bin_acc": self.submission.score.bin_acc}
+        return named(self.submission.score)
 
     def _scored(self, probabilities: np.ndarray) -> Submission:
         if not np.isfinite(probabilities).all() or not np.allclose(probabilities.sum(1), 1, atol=1e-2):
             raise ScoringError("what evaluate() handed over are no probabilities")
         validation, test = np.split(probabilities.copy(), [len(self.labels.validation)])
-        scores = prepare.accuracies(validation, self.labels.validation)
-        return Submission(validation, test, Score(scores["bin_acc"], scores["mc_acc"]))
+        return Submission(validation, test, score_of(prepare.accuracies(validation, self.labels.validation)))
 
 
 class ScoringProblem(ValueError):

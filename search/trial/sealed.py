@@ -6,13 +6,13 @@ With the labels of the test photos, which the scorer alone has, they make the te
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
 
 from search.core.paths import state_root
 from search.core.types import Settings
+from search.system.files import write_aside
 
 
 def folder_of(settings: Settings) -> Path:
@@ -28,12 +28,8 @@ def id_of(settings: Settings) -> str:
 def store(folder: Path, trial: str, validation: np.ndarray, test: np.ndarray) -> None:
     """Keeps a trial's probabilities, float32 (n, 5) each."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    aside = folder / f"{trial}.partial.npz"
-    with aside.open("wb") as stream:
-        np.savez(stream, validation=validation, test=test)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(aside, folder / f"{trial}.npz")
+    path = folder / f"{trial}.npz"
+    write_aside(path, lambda stream: np.savez(stream, validation=validation, test=test), synced=True)
 
 
 def read(folder: Path, trial: str) -> tuple[np.ndarray, np.ndarray] | None:

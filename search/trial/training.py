@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import prepare
+from search.system.files import end_of
 from search.system.gpus import GpuWatch
-from search.system.process import Limits, end_of, run_limited
+from search.system.process import Limits, run_limited
 from search.system.sandbox import confined, is_available
 from search.trial.footer import crash_reason, parse_footer
 from search.trial.scorer import Labels, Scorer
@@ -50,7 +51,7 @@ class TrainingJob:
     view: Path
     labels: Labels
     seed: int
-    seconds: float
+    max_train_seconds: float
     scratch: Path
     log: Path
     gpu: str
@@ -92,7 +93,7 @@ def run_training(
     on_started gets the process id of its guard. on_training: at its first training line.
     """
     command = [sys.executable, "train.py", "--dataset", str(run.view), "--seed", str(run.seed)]
-    command += ["--max-train-seconds", f"{run.seconds:g}"]
+    command += ["--max-train-seconds", f"{run.max_train_seconds:g}"]
     if run.secret is not None and is_available():
         command = confined(command, [run.view], [run.tree, run.scratch], run.secret)
     if run.nice:

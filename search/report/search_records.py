@@ -1,0 +1,173 @@
+"""What one search has recorded, read from its ledgers as they grow, or from its journal if they are gone."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from search.core.codec import DecodeError, decode
+from search.core.events import AuditRecorded, Decided, ProposalRecorded, SearchBegun, TrialEnded
+from search.core.paths import Names, SearchPaths
+from search.core.types import Change, Decision, Outcome, Proposal, SearchError, Settings
+from search.records import journal
+from search.records.results_tsv import Key, key_of
+from search.report.costs import Records
+from search.report.evidence import Evidence
+from search.system.files import GrowingFile
+from search.system.git import Repository
+from search.task.metrics import without_names
+
+T = TypeVar("T")
+
+
+class SearchRecords:
+    """The records of the search in a folder; `refresh` reads what has come since.
+
+    outcomes, decisions, proposals: in order. settings, audit: None if they are not there. People edit files: lines of
+    another shape are left out.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.paths = folder, SearchPaths(folder)
+        self._forget()
+
+    def _forget(self) -> None:
+        self.outcomes: list[Outcome] = []
+        self.decisions: list[Decision] = []
+        self.proposals: list[Proposal] = []
+        self.settings: Settings | None = None
+        self.audit: dict[str, Any] | None = None
+        self._latest: dict[int, Decision] = {}
+        self._number_of: dict[Key, int] = {}
+        self._times: dict[int, float] = {}  # of the first decision on an experiment: its row keeps its place
+        self._scores: dict[int, dict[int, float]] = defaultdict(dict)
+        self._correct: dict[int, dict[int, str]] = defaultdict(dict)
+        self._files = [GrowingFile(path) for path in (self.paths.trials, self.paths.decisions, self.paths.proposals)]
+        self._inodes = self._inodes_now()
+
+    def _inodes_now(self) -> list[int]:
+        return [file.path.stat().st_ino if file.path.exists() else 0 for file in self._files]
+
+    def refresh(self) -> None:
+        """Reads what the ledgers have gained; all anew if one was rewritten."""
+        grown = all(
+            before in (0, now) and (not now or file.path.stat().st_size >= file.offset)
+            for before, now, file in zip(self._inodes, self._inodes_now(), self._files, strict=True)
+        )
+        if not grown:
+            self._forget()
+        self._inodes = self._inodes_now()
+        trials, decisions, proposals = self._files
+        for outcome in _decoded(Outcome, trials):
+            self._add_outcome(outcome)
+        for decision in _decoded(Decision, decisions):
+            self._add_decision(decision)
+        self.proposals += _decoded(Proposal, proposals)
+        if self.settings is None:
+            record = _value_of(self.paths.settings)
+            self.settings = _decode(Settings, record) if record else None
+        self.audit = _value_of(self.paths.audit)
+
+    def read_journal(self, repository: Repository) -> None:
+        """Reads the records from git instead."""
+        self._forget()
+        for event in journal.read(repository, Names(self.folder.name)):
+            match event:
+                case SearchBegun(settings):
+                    self.settings = settings
+                case TrialEnded(outcome):
+                    self._add_outcome(outcome)
+                case Decided(decision):
+                    self._add_decision(decision)
+                case ProposalRecorded(proposal):
+                    self.proposals.append(proposal)
+                case AuditRecorded(found):
+                    self.audit = found
+
+    def _add_outcome(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        if outcome.score is not None:
+            self._scores[outcome.experiment][outcome.seed] = outcome.score.primary
+            if outcome.correct:
+                self._correct[outcome.experiment][outcome.seed] = outcome.correct
+
+    def _add_decision(self, decision: Decision) -> None:
+        self.decisions.append(decision)
+        self._latest[decision.experiment] = decision
+        self._times.setdefault(decision.experiment, decision.time)
+        self._number_of[key_of(decision.commit, decision.description)] = decision.experiment
+
+    # --- what is known of a row; a row has no number, so that it is found by what it shows ---
+
+    def experiment_of(self, key: Key) -> int | None:
+        return self._number_of.get(key)
+
+    def time_of(self, experiment: int) -> float:
+        """Of its first decision, in seconds since the epoch."""
+        return self._times[experiment]
+
+    def changes_of(self, experiment: int) -> tuple[Change, ...]:
+        return self._latest[experiment].changes
+
+    def evidence_of(self, experiment: int) -> Evidence:
+        decision = self._latest[experiment]
+        return Evidence(
+            self._scores.get(experiment, {}), self._correct.get(experiment, {}), decision.estimate, decision.metrics
+        )
+
+    def scores_of(self, experiment: int) -> list[float]:
+        """The primary metric, one for each seed that ran."""
+        return list(self._scores.get(experiment, {}).values())
+
+    @property
+    def costs(self) -> Records:
+        price = self.settings.gpu_dollars_per_hour if self.settings else None
+        return Records(self.outcomes, self.decisions, self.proposals, price)
+
+
+def records_of(results: Path, repository: Repository | None) -> SearchRecords | None:
+    """The records of the search that wrote a results.tsv; None if no search did."""
+    for folder in (results.parent, results.parent.parent):
+        if (folder / "decisions.jsonl").exists():
+            found = SearchRecords(folder)
+            found.refresh()
+            return found
+        if repository is not None and folder.parent.name == "runs":
+            found = SearchRecords(folder)
+            try:
+                found.read_journal(repository)
+            except SearchError:
+                continue  # of another version, or no search's name
+            if found.settings is not None:
+                return found
+    return None
+
+
+def _decode(kind: type[T], record: Any) -> T | None:
+    try:
+        return decode(kind, without_names(record))
+    except (DecodeError, TypeError, AttributeError, KeyError):
+        return None
+
+
+def _decoded(kind: type[T], file: GrowingFile) -> list[T]:
+    found = []
+    for line in file.lines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        item = _decode(kind, record)
+        if item is not None:
+            found.append(item)
+    return found
+
+
+def _value_of(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -1,0 +1,83 @@
+"""Files that are there whole or not at all, and the ends of logs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+def write_aside(path: Path, write: Callable[[BinaryIO], object], synced: bool = False) -> None:
+    """Writes a file under another name and moves it into place. synced: it is on the disk when this returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        with aside.open("wb") as stream:
+            write(stream)
+            if synced:
+                stream.flush()
+                os.fsync(stream.fileno())
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str, synced: bool = False) -> None:
+    """Puts a text into place; leaves a file alone that holds it already."""
+    try:
+        if path.read_text(encoding="utf-8") == text:
+            return
+    except (OSError, UnicodeDecodeError):
+        pass
+    write_aside(path, lambda stream: stream.write(text.encode()), synced)
+
+
+def write_json(path: Path, record: Any, synced: bool = True) -> None:
+    """Puts a JSON value into place."""
+    write_aside(path, lambda stream: stream.write(json.dumps(record).encode()), synced)
+
+
+def append_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(text)
+
+
+def read_from(path: Path, start: int, most: int = -1) -> bytes:
+    """What a file has gained after so many bytes, at most so many; b'' if it is not there."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(start)
+            return stream.read(most)
+    except OSError:
+        return b""
+
+
+def end_of(path: Path, most: int) -> str:
+    """The last bytes of a file, as text; '' if it is not there."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(stream.seek(0, os.SEEK_END) - most, 0))
+            return stream.read(most).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+class GrowingFile:
+    """Reads what a file has gained since the last look."""
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        self.path, self.offset, self._rest = path, offset, b""
+
+    def gained(self, most: int = -1) -> bytes:
+        found = read_from(self.path, self.offset, most)
+        self.offset += len(found)
+        return found
+
+    def lines(self) -> list[str]:
+        """The lines that were finished since the last look."""
+        *lines, self._rest = (self._rest + self.gained()).split(b"\n")
+        return [line.decode(errors="replace") for line in lines]
