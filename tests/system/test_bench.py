@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.repositories import ROOT
 
 TABLE = ROOT.parent / "shared" / "hpo" / "lcbench"
 

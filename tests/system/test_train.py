@@ -10,7 +10,7 @@ import prepare
 from search.task.scoring import agrees
 from search.trial.footer import parse_footer
 from search.trial.scorer import Labels, Scorer
-from tests.conftest import ROOT
+from tests.support.repositories import ROOT
 
 CONTRACT = ["mc_acc", "bin_acc", "train_seconds", "train_stopped_budget", "peak_vram_mb", "arch", "optimizer"]
 SCRATCH = ["baseline", "wide", "wide_xl", "deep", "lite"]

@@ -6,7 +6,7 @@ import tomllib
 import pytest
 from packaging.requirements import Requirement
 
-from tests.conftest import ROOT
+from tests.support.repositories import ROOT
 
 # What each module may import of this project, and the library that it alone (or with those named) may touch: a new
 # import is a decision, made here.

@@ -1,3 +1,5 @@
+"""prepare.py: the photos, their split, and what is wrong with them."""
+
 import shutil
 
 import numpy as np
