@@ -28,7 +28,6 @@ def test_the_data_set_comes_once_is_verified_and_its_photos_do_not_stay(home, tm
 def test_a_fetch_that_died_goes_on_where_it_was(home, tmp_path, monkeypatch):
     setup, own_exchange = home
     monkeypatch.setenv("AUTORESEARCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("search.cluster.dataset.BATCH_BYTES", 20_000)
     monkeypatch.setattr(batches, "__defaults__", (20_000,))
     real, calls = own_exchange.image_bytes, []
 

@@ -60,7 +60,7 @@ def test_what_is_kept_was_confirmed_and_rows_can_be_checked_against_decisions(fa
 
 
 @pytest.mark.full
-def test_an_incumbent_found_out_gives_its_place_back_and_its_row_says_so(fast_repository, demo, monkeypatch):
+def test_an_incumbent_found_out_gives_its_place_back_and_its_row_says_so(fast_repository, demo):
     with coordinator_of(fast_repository, demo, limit=14, confirm_seeds=2) as coordinator:
         run_all(coordinator, setup_of(fast_repository, demo))
         state = coordinator.state

@@ -75,6 +75,8 @@ def test_the_journal_refuses_a_second_writer(fast_repository, monkeypatch):
     monkeypatch.setattr(Repository, "commit_of", lambda self, name: first)
     with pytest.raises(GitError):
         repository.append_record(ref, {"event": "three"})
+    monkeypatch.undo()
+    assert repository.read_records(ref) == [{"event": "one"}, {"event": "two"}]
 
 
 def test_outside_a_repository_and_without_a_commit(tmp_path):

@@ -45,7 +45,7 @@ CONFINED = {
     "a git ref": lambda p: (TOUCH.format(path=str(p.repository / ".git/refs/heads/autoresearch-forged")), "touch"),
     "a git hook": lambda p: (TOUCH.format(path=str(p.repository / ".git/hooks/post-commit")), "touch"),
     "another slot's worktree": lambda p: (TOUCH.format(path=str(p.run / "gpu1/tree/train.py")), "touch"),
-    "the scorer's own code": lambda p: (TOUCH.format(path=str(p.repository / "search/scorer.py")), "touch"),
+    "the scorer's own code": lambda p: (TOUCH.format(path=str(p.repository / "search/trial/scorer.py")), "touch"),
     "pretrained weights for later": lambda p: (TOUCH.format(path=os.environ["TORCH_HOME"] + "/w.pth"), "touch"),
     "a file in the home folder": lambda p: (TOUCH.format(path=str(p.repository.parent / "home")), "touch"),
     "a module in site-packages": lambda p: (

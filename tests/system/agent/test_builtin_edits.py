@@ -74,10 +74,9 @@ def test_every_edit_trains_and_its_axes_can_be_searched(tmp_path, demo, name, on
     axes = {axis.name for axis in adapted(space, old, new).axes}
     assert {field for field in new if field not in old} <= axes
     assert axes <= set(new)
-    with pytest.raises(DoesNotApply):  # not twice
-        if one.name in ("wider_stage", "deeper_stage"):
-            raise DoesNotApply
-        apply_edit(one, edited, values_of(edited))
+    if one.name not in ("wider_stage", "deeper_stage"):
+        with pytest.raises(DoesNotApply):  # not twice
+            apply_edit(one, edited, values_of(edited))
     if one.family is Family.REMOVAL:
         assert code_size(edited) < code_size(SOURCES[name])
 

@@ -1,5 +1,6 @@
 """What agents say, read without any process."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,21 @@ def test_whatever_an_agent_prints_can_be_read(text):
     assert "\t" not in idea_of(plain(text, Path()).answer)
 
 
-def test_a_flood_is_read_in_no_time():
-    for flood in ("#\n" * 500_000, "\n" * 500_000, "> " * 500_000, "IDEA" * 250_000):
-        assert len(idea_of(flood + "\nIDEA: x")) <= 100
+def cpu_seconds_for(text):
+    """Of reading it: the best of three times."""
+    times = []
+    for _ in range(3):
+        began = time.process_time()
+        assert len(idea_of(text + "\nIDEA: x")) <= 100
+        times.append(time.process_time() - began)
+    return min(times)
+
+
+@pytest.mark.parametrize("part", ["#\n", "\n", "> ", "IDEA"])
+def test_four_times_the_flood_takes_about_four_times_as_long(part):
+    """Were it read in quadratic time, it would be sixteen times."""
+    count = 1_000_000 // len(part)
+    assert cpu_seconds_for(part * 4 * count) < 12 * cpu_seconds_for(part * count)
 
 
 def test_json_is_found_among_other_lines():

@@ -5,7 +5,7 @@ import json
 from search.core.sources import Commits
 from search.core.state import apply, rebuild, record_of
 from search.core.types import Decision, Experiment, Kind, Score, Status, Turn
-from search.decide.plan import Limit, turn_is_due, unmerged
+from search.decide.plan import Limit, Pause, turn_is_due, unmerged
 from tests.support.states import SETTINGS, ask, begin, decide, decided_baseline, outcome, proposal, take, train_of
 
 
@@ -30,9 +30,9 @@ def test_a_proposal_that_passed_is_the_next_experiment_as_it_is():
 def test_a_proposal_waits_where_the_limit_is_reached_and_where_the_search_is_paused():
     state = decided_baseline()
     take(state, proposal(1))
-    assert ask(state, limit=0) != ask(state)
+    assert ask(state, limit=0) is Pause.FINISHED
     apply(state, {"event": "pause", "paused": True})
-    assert "WAIT" in str(ask(state))
+    assert ask(state) is Pause.WAIT
     apply(state, {"event": "session"})
     assert ask(state).experiment.proposal == 1
 
