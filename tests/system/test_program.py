@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, git, make_repository
+from tests.support.repositories import ROOT, git, make_repository
 
 PROGRAM = (ROOT / "program.md").read_text()
 

@@ -1,3 +1,5 @@
+"""prepare.py: the photos, their split, and what is wrong with them."""
+
 import shutil
 
 import numpy as np
@@ -108,7 +110,7 @@ def test_demo_refuses_a_folder_with_other_files(tmp_path):
     from search.task.demo_images import draw
 
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(DataError, match="not empty"):
+    with pytest.raises(ValueError, match="not empty"):
         draw(tmp_path, 100)
     assert (tmp_path / "mine.txt").read_text() == "precious"
 

@@ -1,0 +1,128 @@
+"""One coordinator without Ray, with real trials: what it keeps, and why."""
+
+from dataclasses import replace
+
+import pytest
+
+from search.core.recipe import values_of
+from search.core.state import start_record
+from search.core.types import Purpose, Score, SearchError, Status, Work
+from search.decide.plan import Pause
+from search.driver.coordinator import BaselineFailed, Coordinator
+from search.records.results_tsv import read_rows, render
+from search.report.frontier import steps
+from search.report.history import History
+from search.report.summary import merged_rows
+from search.system.git import Repository
+from search.trial.run import run_trial
+from tests.support.repositories import FAST_TRAIN, git, make_repository
+from tests.support.searches import agree, coordinator_of, ledgers, run_all, setup_of
+
+
+def test_a_search_keeps_by_the_rules_and_every_commit_stays_reachable(fast_repository, demo):
+    with coordinator_of(fast_repository, demo, limit=5) as coordinator:
+        run_all(coordinator, setup_of(fast_repository, demo))
+        assert len(coordinator.state.decisions) == 6
+        best = None
+        for decision in coordinator.state.decisions:
+            key = (decision.score.bin_acc, decision.score.mc_acc)
+            assert (decision.status is Status.KEEP) == (best is None or key > best)
+            best = key if decision.status is Status.KEEP else best
+        agree(fast_repository, coordinator)
+        for decision in coordinator.state.decisions[1:]:
+            recipe = values_of(git(fast_repository, "show", f"{decision.commit}:train.py"))
+            assert all(recipe[change.axis] == change.new for change in decision.changes)
+            files = git(fast_repository, "diff", "--name-only", f"{decision.commit}^", decision.commit).split()
+            assert files == ["train.py"]
+
+
+def test_what_is_kept_was_confirmed_and_rows_can_be_checked_against_decisions(fast_repository, demo):
+    with coordinator_of(fast_repository, demo, limit=14, confirm_seeds=2) as coordinator:
+        run_all(coordinator, setup_of(fast_repository, demo))
+        state = coordinator.state
+        kept = state.kept[1:]
+        assert kept, "the search of this seed keeps something"
+        for decision in kept:
+            assert len(decision.seeds) >= 3
+            ours = [state.outcomes[(decision.experiment, seed)].score.bin_acc for seed in decision.seeds]
+            assert decision.score.bin_acc == pytest.approx(sum(ours) / len(ours), abs=1e-6)
+            assert set(decision.seeds) & set(decision.incumbent_seeds)
+            assert decision.score.bin_acc >= decision.incumbent_score.bin_acc
+            assert 0 < decision.estimate < 1 and 0 < decision.probability < 1
+        assert len(state.verdicts) == 15
+        agree(fast_repository, coordinator)
+        frontier = steps([placed.row for placed in read_rows(fast_repository / "runs/t/results.tsv")])
+        assert [step.row.commit for step in frontier if step.is_incumbent] == [d.commit[:7] for d in state.frontier]
+    before = ledgers(fast_repository)
+    with coordinator_of(fast_repository, limit=14) as coordinator:
+        assert ledgers(fast_repository) == before
+        agree(fast_repository, coordinator)
+
+
+@pytest.mark.full
+def test_an_incumbent_found_out_gives_its_place_back_and_its_row_says_so(fast_repository, demo):
+    with coordinator_of(fast_repository, demo, limit=14, confirm_seeds=2) as coordinator:
+        run_all(coordinator, setup_of(fast_repository, demo))
+        state = coordinator.state
+        incumbent, before = state.incumbent, state.frontier[-2]
+        work = Work(state.experiments[incumbent.experiment], 77, commit=incumbent.commit, purpose=Purpose.CONFIRM)
+        coordinator._journal(start_record(work))
+        low = replace(state.outcomes_of(incumbent.experiment)[0], trial=work.trial_id, seed=77, score=Score(0.1, 0.1))
+        coordinator.repository.set_ref(coordinator.names.trial_ref(work.trial_id), incumbent.commit)
+        coordinator.record(low)
+        assert coordinator.state.incumbent.commit == before.commit
+        agree(fast_repository, coordinator)
+        rows = (fast_repository / "runs/t/results.tsv").read_text().splitlines()[1:]
+        row = next(row for row in rows if row.startswith(incumbent.commit[:7]))
+        assert "\tdiscard\t" in row
+        assert "below its predecessor" in coordinator.state.decisions[-1].reason
+    files = sorted(fast_repository.glob("runs/t/gpu*/results.tsv"))
+    assert render(merged_rows(files, History(None))) == (fast_repository / "runs/t/results.tsv").read_text()
+    with coordinator_of(fast_repository, limit=14) as coordinator:
+        assert coordinator.state.incumbent.commit == before.commit
+
+
+def test_a_trial_on_a_slow_slot_is_marked_and_can_be_run_again(fast_repository, demo):
+    with coordinator_of(fast_repository, demo, limit=4) as coordinator:
+        setup = setup_of(fast_repository, demo)
+        for _ in range(3):
+            coordinator.record(replace(run_trial(setup, coordinator.next_work(0)), machine="card"))
+        work = coordinator.next_work(0)
+        slow = run_trial(setup, work)
+        slow = replace(slow, speed=slow.speed | {"probe": 0.5}, machine="card")
+        coordinator.rerun_slow = True
+        coordinator.record(slow)
+        again = coordinator.next_work(0)
+        assert (again.experiment, again.seed, again.attempt) == (work.experiment, work.seed, 2)
+        coordinator.record(replace(run_trial(setup, again), speed={"probe": 0.5}, machine="card"))  # once only
+        assert "its slot ran at 50%" in coordinator.state.decisions[-1].note
+        assert coordinator.state.set_aside == {slow.trial}
+
+
+def test_experiments_that_ended_before_the_baseline_are_decided_right_behind_it(fast_repository, demo):
+    with coordinator_of(fast_repository, demo, slots=2, limit=3) as coordinator:
+        late = coordinator.next_work(1)
+        for _ in range(4):
+            work = coordinator.next_work(0)
+            coordinator.record(run_trial(setup_of(fast_repository, demo, 0), work))
+        assert coordinator.next_work(0) is Pause.WAIT
+        assert coordinator.state.decisions == []
+        coordinator.record(run_trial(setup_of(fast_repository, demo, 1), late))
+        assert [decision.experiment for decision in coordinator.state.decisions] == [0, 1, 2, 3]
+        assert coordinator.next_work(0) is Pause.FINISHED
+        agree(fast_repository, coordinator)
+
+
+def test_two_drivers_cannot_run_one_search(fast_repository, demo):
+    with coordinator_of(fast_repository, demo), pytest.raises(SearchError, match="running already"):
+        Coordinator(Repository(fast_repository), "t")
+
+
+def test_a_baseline_that_fails_ends_the_search_with_its_traceback(tmp_path, demo):
+    repository = make_repository(
+        tmp_path / "project", FAST_TRAIN.replace("recipe = Recipe()", "recipe = Recipe(1, 2, 3, 4)")
+    )
+    with coordinator_of(repository, demo) as coordinator, pytest.raises(BaselineFailed, match="takes from 1 to 4"):
+        run_all(coordinator, setup_of(repository, demo))
+    with pytest.raises(BaselineFailed, match="takes from 1 to 4"), coordinator_of(repository):
+        pass  # a resume cannot go on from it, and says why

@@ -1,0 +1,48 @@
+"""Tags: which of them are free."""
+
+import pytest
+
+from search.core.types import UsageError
+from search.records.journal import check_tag
+from search.system.git import Repository
+
+
+@pytest.mark.parametrize(
+    ("tag", "taken"),
+    [
+        ("mar5", "refs/heads/autoresearch/mar5"),
+        ("mar5", "refs/heads/autoresearch/mar5-gpu7"),
+        ("mar5", "refs/heads/autoresearch/mar5-inbox"),
+        ("mar5-inbox", "refs/autoresearch/mar5/journal"),
+        ("mar5", "refs/heads/autoresearch/mar5/below"),
+        ("mar5", "refs/autoresearch/mar5/journal"),
+        ("mar5", "refs/autoresearch/mar5-gpu0/journal"),
+        ("mar5-gpu0", "refs/autoresearch/mar5/journal"),
+        ("mar5-gpu0", "refs/heads/autoresearch/mar5"),
+        ("mar5", "refs/heads/autoresearch"),
+    ],
+)
+def test_a_tag_whose_names_collide_is_refused(fast_repository, tag, taken):
+    repository = Repository(fast_repository)
+    check_tag(repository, tag)
+    repository.set_ref(taken, repository.commit_of("HEAD"))
+    with pytest.raises(UsageError, match=f"--tag {tag}"):
+        check_tag(repository, tag)
+    if taken != "refs/heads/autoresearch":  # which leaves no room for any search
+        check_tag(repository, "mar6")
+
+
+def test_only_a_search_that_exists_is_offered_to_be_resumed(fast_repository):
+    repository = Repository(fast_repository)
+    repository.append_record("refs/autoresearch/mar5/journal", {"event": "search"})
+    repository.set_ref("refs/heads/autoresearch/mar5-gpu0", repository.commit_of("HEAD"))
+    with pytest.raises(UsageError, match="go on with it: --resume mar5,"):
+        check_tag(repository, "mar5")
+    with pytest.raises(UsageError, match="collide with refs/heads/autoresearch/mar5-gpu0; name another"):
+        check_tag(repository, "mar5-gpu0")
+
+
+@pytest.mark.parametrize("tag", ["", "-x", "a b", "a..b", "a.lock", "a/", "é", "x" * 61])
+def test_a_tag_that_is_no_name_is_refused(fast_repository, tag):
+    with pytest.raises(UsageError, match="--tag"):
+        check_tag(Repository(fast_repository), tag)

@@ -1,0 +1,102 @@
+"""Real processes and real kills: nothing of a trial outlives it."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from search.system.process import Limits, is_alive, run_limited
+from tests.support.repositories import ROOT
+
+ORPHAN = """
+import os, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
+open("orphan.pid", "w").write(str(child.pid))
+print("step 1", flush=True)
+"""
+MAIN = "open('main.pid', 'w').write(str(os.getpid()))\ntime.sleep(300)\n"
+
+
+def run(tmp_path, body, start_up=20.0, rest=20.0, **more):
+    (tmp_path / "train.py").write_text(textwrap.dedent(body))
+    command = [sys.executable, "train.py"]
+    return run_limited(command, tmp_path, os.environ, tmp_path / "log", Limits(start_up, rest, **more))
+
+
+def wait_for(condition, seconds=15.0):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_exit_codes_and_signals_come_through(tmp_path):
+    assert run(tmp_path, "print('step 1')").code == 0
+    assert run(tmp_path, "raise SystemExit(7)").code == 7
+    assert run(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)").code == 137
+
+
+def test_a_child_in_a_session_of_its_own_ends_with_the_trial(tmp_path):
+    assert run(tmp_path, ORPHAN).code == 0
+    assert not is_alive(int((tmp_path / "orphan.pid").read_text()))
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("import time; time.sleep(60)", "no training line within 1 s"),
+        ("import time; print('step 1', flush=True); time.sleep(60)", "did not end"),
+        ("import time; print('step 1', flush=True); print('---', flush=True); time.sleep(60)", "hung after its footer"),
+    ],
+)
+def test_a_hung_trial_is_ended_with_the_reason(tmp_path, body, words):
+    ended = run(tmp_path, body, start_up=1.0, rest=1.0)
+    assert words in ended.ended_for
+
+
+def test_kill_9_of_the_worker_ends_the_trial_and_its_children(tmp_path):
+    (tmp_path / "train.py").write_text(ORPHAN + MAIN)
+    worker = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            textwrap.dedent(f"""
+            import os, sys
+            from pathlib import Path
+            sys.path.insert(0, {str(ROOT)!r})
+            from search.system.process import Limits, run_limited
+            here = Path({str(tmp_path)!r})
+            run_limited([sys.executable, "train.py"], here, os.environ, here / "log", Limits(60, 60))
+        """),
+        ],
+    )
+    assert wait_for((tmp_path / "main.pid").exists)
+    assert wait_for(lambda: (tmp_path / "main.pid").read_text() != "")
+    pids = [int((tmp_path / name).read_text()) for name in ("main.pid", "orphan.pid")]
+    assert all(map(is_alive, pids))
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()
+    assert wait_for(lambda: not any(map(is_alive, pids)))
+
+
+FLOOD = """
+import time
+began, printed = time.monotonic(), 0
+while True:
+    while printed < (time.monotonic() - began) * 2 * 2**20:  # two MiB a second: 40 within its limit of time
+        printed += print("x" * 1000) or 1001
+    time.sleep(0.001)
+"""
+
+
+@pytest.mark.parametrize("rest", [20.0, None])
+def test_a_flood_of_output_is_ended(tmp_path, rest):
+    ended = run(tmp_path, FLOOD, rest=rest, largest_log=2**20)
+    assert "printed more than 1 MiB" in ended.ended_for
+    assert 2**20 < (tmp_path / "log").stat().st_size < 4 * 2**20  # ended within a second and a half

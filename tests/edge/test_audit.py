@@ -1,0 +1,57 @@
+"""The test photos: opened once, and told."""
+
+from dataclasses import replace
+
+import pytest
+
+import prepare
+from search import audit
+from search.core.types import SearchError
+from search.report.history import History
+from search.report.summary import summarise
+from search.system.git import Repository
+from search.task.screening import rightly_told
+from search.trial import sealed
+from tests.support.repositories import git
+from tests.support.searches import coordinator_of, run_all, settings_of, setup_of
+
+
+def test_the_test_photos_are_opened_once_and_a_search_that_goes_on_says_so(fast_repository, demo, monkeypatch):
+    monkeypatch.setattr(audit, "find_repository", lambda folder: Repository(fast_repository))
+    settings = settings_of(fast_repository, demo)
+    setup = replace(setup_of(fast_repository, demo), seal=str(sealed.folder_of(settings)))
+    with coordinator_of(fast_repository, demo, limit=6) as coordinator:
+        run_all(coordinator, setup)
+        shown = [path for path in (fast_repository / "runs").rglob("*") if path.is_file() and "tree" not in path.parts]
+        assert len(shown) > 10 and not any("test_bin_acc" in path.read_text(errors="replace") for path in shown)
+        with pytest.raises(SearchError, match="running already"):
+            audit.audit("t", None, print)
+    found = audit.audit("t", None, print)
+    data = prepare.load(demo)
+    assert found["test_photos"] == len(data.indices("test")) and found["experiments"] == 6
+    saved = sealed.read(sealed.folder_of(settings), "e0000-s0")
+    right = rightly_told(saved[1], data.labels[data.indices("test")])
+    assert found["baseline"]["test_bin_acc"] == pytest.approx(right.mean(), abs=1e-6)
+    low, high = found["gain_interval"]
+    assert low <= found["gain"] <= high and 0 < found["p_value"] <= 1 and found["smallest_gain"] > 0
+    assert "spent" in audit.told("t", found)
+    assert audit.audit("t", None, print) == found
+    git(fast_repository, "clean", "-ffdxq")
+    with coordinator_of(fast_repository, limit=6) as coordinator:
+        assert coordinator.state.audit == found
+        files = sorted(fast_repository.glob("runs/t/gpu*/results.tsv"))
+        analysis = summarise(files, fast_repository / "runs/t", History(Repository(fast_repository)))
+        assert analysis["test_opened"]["opened"] == found["opened"]
+        assert "test photos were opened" in (fast_repository / "runs/t/analysis_summary.md").read_text()
+
+
+def test_an_audit_of_nothing_is_one_line(fast_repository, demo, monkeypatch, capsys):
+    monkeypatch.setattr(audit, "find_repository", lambda folder: Repository(fast_repository))
+    assert audit.main(["nowhere"]) == 2
+    assert "nowhere: no such search" in capsys.readouterr().err
+    with coordinator_of(fast_repository, demo, limit=1) as coordinator:
+        run_all(coordinator, replace(setup_of(fast_repository, demo), seal=str(fast_repository.parent / "gone")))
+    assert audit.main(["t"]) == 1
+    assert "nothing can be opened" in capsys.readouterr().err
+    assert audit.main(["t", "--dataset", "/nowhere"]) == 1
+    assert Repository(fast_repository).read_records("refs/autoresearch/t/journal")[-1]["event"] != "audit"

@@ -1,0 +1,51 @@
+"""A search that is interrupted, killed and resumed."""
+
+import json
+import os
+import signal
+
+import pytest
+
+from search.system.guard import descendants
+from tests.support.launching import SLOW_TRAIN, begin, check_agreement, launch, rows, terminate, wait_until_dead
+from tests.support.repositories import make_repository
+
+
+def ctrl_c(driver):
+    os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: to everything in the foreground, Ray's processes too
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("end", [ctrl_c, terminate])
+def test_ctrl_c_writes_everything_and_leaves_nothing_running(tmp_path, demo, end):
+    repository = make_repository(tmp_path / "project", SLOW_TRAIN)
+    results = repository / "runs/t/results.tsv"
+    driver, below = begin(repository, demo, lambda: results.exists() and len(results.read_text().splitlines()) >= 3)
+    end(driver)
+    output = driver.communicate(timeout=60)[0]
+    assert driver.returncode == 130, output
+    assert "--resume t" in output
+    assert "verdict" in output
+    wait_until_dead(below)
+    check_agreement(repository, len(rows(repository)))
+    before = len(rows(repository))
+    launch(repository, demo, "--resume", "t", "--experiments", str(before + 3))
+    check_agreement(repository, before + 4)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("least", [3, 1, 6])
+def test_kill_9_of_the_driver_loses_nothing(tmp_path, demo, least):
+    repository = make_repository(tmp_path / "project", SLOW_TRAIN)
+    results = repository / "runs/t/results.tsv"
+    driver, below = begin(repository, demo, lambda: results.exists() and len(results.read_text().splitlines()) >= least)
+    below = sorted({*below, *descendants(driver.pid)})
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.communicate()
+    wait_until_dead(below)
+    finished = {path.parent.name for path in repository.glob("runs/t/gpu*/trials/*/outcome.json")}
+    launch(repository, demo, "--resume", "t", "--experiments", "9")
+    check_agreement(repository, 10)
+    trials = [json.loads(line)["trial"] for line in (repository / "runs/t/trials.jsonl").read_text().splitlines()]
+    assert finished <= set(trials)
+    assert len(set(trials)) == len(trials)

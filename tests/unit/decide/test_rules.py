@@ -1,0 +1,31 @@
+"""The rule by which a model is kept."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.core.types import Score, Status
+from search.decide.rules import better_than, judge, memory_note
+from tests.support.answers import scores
+
+
+@given(scores, scores, st.booleans())
+def test_kept_is_better_or_equal_and_simpler(challenger, incumbent, simpler):
+    status, _ = judge(challenger, incumbent, simpler)
+    expected = better_than(challenger, incumbent) or (challenger == incumbent and simpler)
+    assert status is (Status.KEEP if expected else Status.DISCARD)
+
+
+def test_no_score_is_a_crash_even_beside_nothing():
+    assert judge(None, Score(0.0, 0.0))[0] is Status.CRASH
+
+
+def test_bin_acc_comes_first():
+    assert judge(Score(0.91, 0.1), Score(0.9, 0.9))[0] is Status.KEEP
+    assert judge(Score(0.89, 0.9), Score(0.9, 0.1))[0] is Status.DISCARD
+    assert judge(Score(0.9, 0.2), Score(0.9, 0.1))[0] is Status.KEEP
+
+
+def test_memory_far_above_is_told_and_little_is_not():
+    assert "4.0 GB" in memory_note(4.0, 1.0)
+    assert memory_note(1.9, 1.0) == ""
+    assert memory_note(0.3, 0.1) == ""

@@ -1,0 +1,81 @@
+"""What the study suggests."""
+
+from search.core.sources import Commits
+from search.core.space import parse_space
+from search.core.state import State, apply, record_of, start_record
+from search.core.types import Change, Experiment, Kind, Outcome, Score, Work
+from search.decide.studies import Studies
+from search.decide.study import Study
+from tests.support.states import BODY, RECIPE, SETTINGS, SPACE, train_of
+
+
+def suggestions(count, seed=0, rebuild_at=None):
+    study = Study(SPACE, seed, "code")
+    study.exclude(RECIPE)
+    found = []
+    for number in range(1, count + 1):
+        if number == rebuild_at:
+            study = Study(SPACE, seed, "code")
+            study.exclude(RECIPE)
+            for past, point in enumerate(found, start=1):
+                study.begin(past, point)
+                study.tell(past, point, 0, Score(0.9 - point["lr"] / 10, 0.5))
+        point = study.suggest(number, RECIPE)
+        found.append(point)
+        study.tell(number, point, 0, Score(0.9 - point["lr"] / 10, 0.5))
+    return found
+
+
+def test_same_seed_and_results_give_the_same_suggestions_even_when_rebuilt_in_between():
+    assert suggestions(12) == suggestions(12, rebuild_at=8)
+    assert suggestions(12) != suggestions(12, seed=1)
+
+
+def test_no_point_is_suggested_twice_and_most_move_one_axis():
+    found = suggestions(40)
+    keys = [SPACE.key(point) for point in found]
+    assert len(set(keys)) == len(keys)
+    moved = [len(SPACE.changes(RECIPE, point)) for point in found]
+    assert moved.count(1) > len(moved) / 2
+    assert set(moved) <= {1, 2}
+
+
+def test_a_small_space_is_widened_then_used_up():
+    space = parse_space('[a]\nkind="choice"\nchoices=[1,2]\n[b]\nkind="choice"\nchoices=[1,2,3]\n', "tiny")
+    study = Study(space, 0, "code")
+    study.exclude({"a": 1, "b": 1})
+    points = [study.suggest(number, {"a": 1, "b": 1}) for number in range(1, 8)]
+    assert sorted((p["a"], p["b"]) for p in points if p) == [(1, 2), (1, 3), (2, 1), (2, 2), (2, 3)]
+    assert points[5:] == [None, None]
+
+
+def test_a_study_passes_over_points_outside_its_axes():
+    study = Study(SPACE, 0, "code")
+    study.begin(1, {"lr": 50.0, "width": 8})
+    study.tell(1, {"lr": 50.0, "width": 8}, 0, Score(0.9, 0.5))
+    assert study.study.trials == []
+
+
+def test_a_study_of_an_edited_code_learns_from_the_code_before():
+    """The old code says that a large lr is good; its edit is searched accordingly, from the first."""
+    sources = {"base": train_of(more=BODY), "edit": train_of(more=BODY + "    more()\n")}
+    commits = Commits(SETTINGS, lambda commit: sources[commit])
+    state = State(SETTINGS)
+    edited = Experiment(1, Kind.PROPOSAL, "base", (), "more", None, 1, "edit")
+    apply(state, record_of("experiment", Experiment(0, Kind.BASELINE, "base")))
+    apply(state, record_of("experiment", edited))
+    commits.edited_from("edit", "base")
+    records = []
+    for number in range(2, 22):
+        lr = 0.001 * 1.4**number
+        tried = Experiment(number, Kind.SWEEP, "base", (Change("lr", 0.01, lr),), "")
+        apply(state, record_of("experiment", tried))
+        apply(state, start_record(Work(tried, 0)))
+        score = Score(0.5 + min(lr, 0.5), 0.5)
+        apply(state, record_of("outcome", Outcome("", number, 0, 0, f"c{number}", score)))
+    told = Studies(state, commits, None, records)
+    suggested = [told.suggest(number, "edit")["lr"] for number in range(30, 50)]
+    alone = Study(SPACE, 0, "edit")
+    alone.exclude(commits.recipe("edit"))
+    blind = [alone.suggest(number, commits.recipe("edit"))["lr"] for number in range(30, 50)]
+    assert sum(lr > 0.01 for lr in suggested) > sum(lr > 0.01 for lr in blind) + 3

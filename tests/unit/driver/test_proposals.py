@@ -1,0 +1,14 @@
+"""What a running search tells its agents."""
+
+from tests.support.repositories import ROOT
+
+
+def test_the_program_has_rules_that_fit_a_brief():
+    from search.driver.proposals import rules_of
+
+    class Repository:
+        def file_at(self, commit, path):
+            return (ROOT / path).read_text()
+
+    rules = rules_of(Repository(), "HEAD")
+    assert rules.startswith("- Edit `train.py` and nothing else") and 800 < len(rules) < 4000

@@ -1,0 +1,36 @@
+"""What a search costs."""
+
+from search.core.state import record_of
+from search.core.types import Cost, Decision, Outcome, Score, Status
+from search.report.costs import Records, costs_of, proposals_of
+from tests.support.states import proposal
+
+
+def test_costs_are_told_for_sweep_and_agent_apart():
+    def trial(experiment, commit, hours):
+        score = Score(0.9, 0.5)
+        speed = {"energy_j": 3.6e6}
+        made = Outcome("t", experiment, 0, 0, commit, score, began=0.0, ended=hours * 3600, speed=speed)
+        return record_of("outcome", made)
+
+    def decided(experiment, commit, status, edit=None):
+        made = Decision(experiment, status, "r", commit, 0, None, 0, "", "", None, (), (0,), 1.0, proposal=edit)
+        return record_of("decision", made)
+
+    cost = Cost(30.0, 1, 4, 1000, 100, 0.5)
+    edits = [proposal(1, cost=cost), proposal(2, commit="", refused="no", cost=Cost(10.0)), proposal(3)]
+    records = Records(
+        [trial(0, "c0", 1), trial(1, "c1", 2), trial(2, "p1", 1), trial(2, "p1", 1)],
+        [decided(0, "c0", Status.KEEP), decided(1, "c1", Status.KEEP), decided(2, "p1", Status.KEEP, 1)],
+        [record_of("proposal", one) for one in edits],
+        price=2.0,
+    )
+    costs = costs_of(records)
+    assert (costs["baseline"]["gpu_hours"], costs["sweep"]["gpu_hours"], costs["agent"]["gpu_hours"]) == (1, 2, 2)
+    assert (costs["sweep"]["dollars"], costs["sweep"]["dollars_per_kept_step"]) == (4.0, 4.0)
+    assert (costs["agent"]["model_dollars"], costs["agent"]["dollars_per_kept_step"]) == (0.5, 4.5)
+    assert (costs["agent"]["seconds"], costs["agent"]["turns"], costs["agent"]["refused"]) == (40.0, 4, 1)
+    assert costs["agent"]["energy_kwh"] == 2.0
+    assert [one["status"] for one in proposals_of(records)] == ["keep", "refused", "waiting"]
+    free = costs_of(Records(records.outcomes, records.decisions, ()))
+    assert free["sweep"]["dollars"] is None and free["sweep"]["dollars_per_kept_step"] is None

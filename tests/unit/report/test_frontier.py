@@ -1,0 +1,93 @@
+"""The frontier of a history, and what it says of further experiments."""
+
+import itertools
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.core.types import Change, Status
+from search.decide.rules import better_than
+from search.records.results_tsv import Row
+from search.report.frontier import analyse, steps
+from search.report.summary import markdown
+from tests.support.answers import scores
+
+
+def row(commit, bin_acc, mc_acc, status, description=""):
+    return Row(commit, mc_acc, bin_acc, 0.3, Status(status), description)
+
+
+def changes_of(rows):
+    return {row.key: CHANGED[row.commit] for row in rows if row.commit in CHANGED}
+
+
+ROWS = [
+    row("a", 0.80, 0.5, "keep", "baseline"),
+    row("b", 0.85, 0.5, "keep"),
+    row("c", 0.84, 0.7, "discard"),
+    row("d", 0.0, 0.0, "crash"),
+    row("e", 0.70, 0.4, "discard"),
+    row("f", 0.75, 0.4, "discard"),
+]
+CHANGED = {
+    "b": [Change("lr", 0.1, 0.2)],
+    "e": [Change("depth", 3, 4)],
+    "f": [Change("depth", 3, 5)],
+    "c": [Change("mode", "x", "y")],
+}
+CHANGES = changes_of(ROWS)
+
+
+def test_the_summary_of_a_history():
+    found = analyse(ROWS, CHANGES)
+    assert found["counts"] == {"experiments": 6, "keep": 2, "discard": 3, "crash": 1}
+    assert found["current_best"]["commit"] == "b"
+    assert found["best_mc_acc_side_run"]["commit"] == "c"
+    assert [step["commit"] for step in found["frontier"]] == ["a", "b"]
+    assert found["frontier"][1]["gain_bin_acc"] == 0.05
+    assert [(miss["commit"], miss["gap_bin_acc"]) for miss in found["near_misses"]] == [("c", 0.01)]
+    losing = [(region["axis"], region["direction"], region["tries"]) for region in found["losing_regions"]]
+    assert losing == [("depth", "up", 2)]
+    assert any("lr up" in hint for hint in found["next_hints"])
+
+
+def test_words_in_descriptions_change_nothing_but_what_is_shown():
+    renamed = [row(r.commit, r.bin_acc, r.mc_acc, r.status, "lr depth mode best keep crash") for r in ROWS]
+    one, other = analyse(ROWS, CHANGES), analyse(renamed, changes_of(renamed))
+    assert one["losing_regions"] == other["losing_regions"]
+    assert one["next_hints"] == other["next_hints"]
+
+
+def test_the_best_that_is_only_the_majority_is_told():
+    assert "majority" in analyse(ROWS, {}, majority=0.85)["next_hints"][0]
+    assert not any("majority" in hint for hint in analyse(ROWS, {}, majority=0.8)["next_hints"])
+
+
+@given(st.lists(st.builds(lambda s, k: row("x", s.bin_acc, s.mc_acc, k), scores, st.sampled_from(["keep", "discard"]))))
+def test_a_merged_frontier_never_falls(rows):
+    kept = [step.row.score for step in steps(rows) if step.is_incumbent]
+    assert not any(better_than(one, two) for one, two in itertools.pairwise(kept))
+
+
+def test_memory_far_above_the_incumbents_is_told_in_the_summary():
+    rows = [row("a", 0.8, 0.5, "keep"), replace(row("b", 0.7, 0.5, "discard"), memory_gb=4.0)]
+    assert [note["commit"] for note in analyse(rows, {})["memory_notes"]] == ["b"]
+
+
+def test_what_was_discarded_though_it_beats_the_best_is_told():
+    rows = [row("a", 0.8, 0.5, "keep"), row("b", 0.8, 0.6, "discard"), row("c", 0.8, 0.4, "discard")]
+    assert [found["commit"] for found in analyse(rows, {})["discarded_though_better"]] == ["b"]
+    assert "- `b` 0.8000 / 0.6000" in markdown(analyse(rows, {}))
+    assert analyse(ROWS, CHANGES)["discarded_though_better"] == []
+
+
+def test_a_direction_of_which_every_try_crashed_is_losing_and_has_no_number():
+    rows = [row("a", 0.8, 0.5, "keep"), row("e", 0, 0, "crash"), row("f", 0, 0, "crash")]
+    region = analyse(rows, changes_of(rows))["losing_regions"][0]
+    assert (region["axis"], region["crashes"], region["best_gap"]) == ("depth", 2, None)
+    assert "depth up: 2 tries, none kept, all crashed" in markdown(analyse(rows, changes_of(rows)))
+
+
+def test_an_empty_history_has_a_hint():
+    assert analyse([], {})["next_hints"] == ["run the baseline first"]

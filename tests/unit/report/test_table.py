@@ -1,0 +1,63 @@
+"""What a person is shown of a search that runs."""
+
+import io
+
+from rich.console import Console
+
+from search.report.table import plain_line, rendered
+
+HERE = {"node": "a", "gpu": "0", "model": "T4", "left": False}
+BUSY = HERE | {
+    "slot": 0,
+    "trial": "e0003-s0",
+    "description": "lr 0.1 -> [0.2]",
+    "commit": "abc1234",
+    "training_seconds": 33.0,
+    "budget_seconds": 300.0,
+    "loss": "0.41",
+}
+SHOWN = {
+    "tag": "nov23",
+    "running": True,
+    "paused": True,
+    "proposals": {"refused": 1, "waiting": 0, "tried": 2, "agent_thinks": "claude"},
+    "slots": [
+        BUSY,
+        BUSY | {"slot": 1, "training_seconds": None, "loss": None},
+        HERE | {"slot": 2, "trial": None},
+        BUSY | {"slot": 3, "node": "b", "gpu": "7", "model": None, "left": True},
+    ],
+    "counts": {"experiments": 14, "keep": 3, "discard": 10, "crash": 1},
+    "experiments_per_hour": 41.3,
+    "share_of_time_training": 0.93,
+    "frontier": [{"commit": "abc1234", "bin_acc": 0.95, "mc_acc": 0.5, "description": "lr 0.1 -> [0.2]"}],
+}
+
+
+def test_one_line_tells_all_where_there_is_no_terminal():
+    assert plain_line(SHOWN) == (
+        "14 experiments, 3 kept, 1 crashed, 41 per hour, best bin_acc 0.9500 | gpu0 e0003-s0 33 / 300 s loss 0.41 | "
+        "gpu1 e0003-s0 starting | gpu2 idle | gpu3 left"
+    )
+
+
+def test_the_table_shows_every_slot_the_frontier_and_the_dashboard():
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(rendered(SHOWN, "http://127.0.0.1:8265"))
+    text = console.export_text()
+    for words in (
+        "gpu0",
+        "33 / 300 s",
+        "starting",
+        "idle",
+        "a:0 T4",
+        "b:7",
+        "left",
+        "lr 0.1 -> [0.2]",
+        "abc1234",
+        "93%",
+        "127.0.0.1:8265",
+        "paused",
+        "2 tried, 0 waiting, 1 refused; claude thinks",
+    ):
+        assert words in text

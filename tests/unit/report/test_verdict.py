@@ -1,0 +1,44 @@
+"""The verdict on a search, and the labels of its frontier."""
+
+import pytest
+
+from search.core.types import Status
+from search.records.results_tsv import Row
+from search.report.frontier import analyse, verdict
+from search.report.summary import MOST_LABELS, labels_of_kept
+
+
+def rows(best, status="keep"):
+    return [
+        Row("a", 0.5, 0.90, 0.1, Status.KEEP, "baseline"),
+        Row("b", 0.5, best, 0.1, Status(status), "lr"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found", "majority", "words"),
+    [
+        (rows(0.95), 0.92, "the frontier beats the baseline (bin_acc 0.9500 against 0.9000"),
+        (rows(0.95), 0.92, "and beats always giving the majority's answer (0.9200)"),
+        (rows(0.92), 0.92, "and does NOT beat always giving the majority's answer"),
+        (rows(0.80, "discard"), 0.92, "does NOT beat the baseline"),
+        (rows(0.95), None, "against 0.5000)"),
+        ([], 0.92, "no baseline yet"),
+    ],
+)
+def test_the_verdict_says_what_the_frontier_beats(found, majority, words):
+    assert words in verdict(analyse(found, {}, majority=majority))
+
+
+def test_the_labels_of_a_long_frontier_are_its_latest():
+    kept = [Row(f"{n:07x}", 0.5, 0.9 + n / 1000, 0.1, Status.KEEP, f"idea {n} at $5 " + "x " * 200) for n in range(20)]
+    text = labels_of_kept(kept)
+    assert text.startswith(f"… {20 - MOST_LABELS} more before these")
+    assert "19  0.9190  idea 19 at \\$5" in text
+    assert len(text.splitlines()) <= 1 + 3 * MOST_LABELS
+    assert labels_of_kept([]) == ""
+
+
+def test_the_verdict_tells_the_mean_over_seeds():
+    analysis = analyse(rows(0.95), {}, majority=0.92)
+    assert verdict(analysis, [0.95, 0.91]).endswith("over 2 seeds its bin_acc is 0.9300")

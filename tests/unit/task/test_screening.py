@@ -1,0 +1,70 @@
+"""Metrics and intervals: against their definitions, on cases with a known answer."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.task.screening import aurocs, average_precisions, is_degenerate, mean_metrics, screen, wilson
+from tests.support.answers import LABELS, probabilities_of
+
+
+def test_a_perfect_and_a_blind_model():
+    perfect = screen(probabilities_of(LABELS), LABELS)
+    assert perfect["sensitivity"][0] == perfect["specificity"][0] == perfect["auroc"][0] == 1.0
+    assert perfect["confusion"] == (np.eye(5, dtype=int) * 12).tolist()
+    assert not is_degenerate(perfect)
+    blind = screen(probabilities_of(np.zeros_like(LABELS)), LABELS)
+    assert (blind["sensitivity"][0], blind["specificity"][0], blind["balanced_accuracy"][0]) == (0.0, 1.0, 0.5)
+    assert blind["auroc"][0] == 0.5 and blind["average_precision"][0] == pytest.approx(0.2)
+    assert blind["not_infected_share"] == 0.8
+    assert is_degenerate(blind)
+    assert is_degenerate(screen(probabilities_of(np.full_like(LABELS, 4)), LABELS))
+    json.dumps(perfect)
+
+
+def test_without_infected_photos_what_cannot_be_told_is_none():
+    found = screen(probabilities_of(np.zeros(10, int)), np.zeros(10, int))
+    assert found["sensitivity"] is found["auroc"] is found["average_precision"] is found["balanced_accuracy"] is None
+
+
+def test_wilsons_interval_is_the_textbooks():
+    assert wilson(8, 10) == pytest.approx([0.8, 0.490162, 0.943318], abs=1e-5)
+    assert wilson(0, 10)[1] == 0.0
+    assert wilson(0, 0) is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=30))
+def test_the_curves_are_what_their_definitions_say(pairs):
+    risk, infected = np.array([r / 5 for r, _ in pairs]), np.array([i for _, i in pairs])
+    once = np.ones((1, len(pairs)))
+    positive, negative = risk[infected], risk[~infected]
+    area = aurocs(risk, infected, once)[0]
+    if len(positive) and len(negative):
+        wins = [(p > n) + 0.5 * (p == n) for p in positive for n in negative]
+        assert area == pytest.approx(np.mean(wins))
+    else:
+        assert np.isnan(area)
+    if len(positive):
+        precision = [infected[risk >= p].mean() for p in positive]
+        assert average_precisions(risk, infected, once)[0] == pytest.approx(np.mean(precision))
+
+
+def test_the_interval_holds_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    inside = 0
+    for _ in range(60):
+        labels = np.where(rng.random(200) < 0.3, 4, 0)
+        risk = rng.normal(labels / 4.0, 1.0)
+        given_risk = 1 / (1 + np.exp(-risk))
+        probabilities = np.stack([1 - given_risk, *[np.zeros(200)] * 3, given_risk], 1)
+        low, high = screen(probabilities, labels)["auroc"][1:]
+        inside += low <= 0.76025 <= high  # of two normals, one standard deviation apart
+    assert inside >= 50
+
+
+def test_means_over_seeds_are_of_what_every_seed_has():
+    assert mean_metrics([{"auroc": [0.8, 0.7, 0.9]}, {"auroc": [0.6, 0.5, 0.7]}]) == {"auroc": 0.7}
+    assert mean_metrics([{"auroc": [0.8, 0.7, 0.9]}, {"auroc": None}]) == {}
