@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -10,25 +9,25 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from search.cli.options import limit_of, parser, plan_of, settle
+from search.agent.agents import AgentPlan
+from search.cli.options import LaunchOptions, parsed, plan_of
 from search.cli.preflight import Ready, ready_to_begin, ready_to_go_on
 from search.core.paths import PROJECT
 from search.core.types import SearchError, UsageError
 from search.driver.coordinator import Coordinator
 from search.driver.proposals import ProposalManager
-from search.driver.signals import Signals
 from search.system.git import clean_environment, find_repository
 from search.system.process import end_guards, wait_for_guards, watch_over_this_process
 from search.system.sandbox import is_available
+from search.system.signals import Signals
 from search.trial.run import running_guards
 
 INTERRUPTED = 130
 Say = Callable[[str], None]
 
 
-def search(options: argparse.Namespace, signals: Signals, say: Say) -> tuple[int, dict[str, Any]]:
+def search(options: LaunchOptions, signals: Signals, say: Say) -> tuple[int, dict[str, Any]]:
     """Runs or resumes a search: (exit code, summary). Raises UsageError or SearchError before it has begun."""
-    settle(options)
     repository = find_repository(PROJECT)
     dashboard, cluster = "", None
     if options.address:
@@ -38,8 +37,7 @@ def search(options: argparse.Namespace, signals: Signals, say: Say) -> tuple[int
         signals.install()  # ray.init puts a handler of its own in place of SIGTERM's
     checked = ready_to_go_on if options.resume else ready_to_begin
     ready = checked(options, repository, cluster)
-    limit = limit_of(options)
-    options.plan = plan_of(options, ready.settings.agent)
+    limit, plan = options.limit, plan_of(options, ready.settings.agent)
     if options.dry_run:
         say(ready.described(limit.experiments))
         return 0, {"tag": ready.settings.tag, "dry_run": True, "slots": ready.slots, "experiments": limit.experiments}
@@ -51,13 +49,19 @@ def search(options: argparse.Namespace, signals: Signals, say: Say) -> tuple[int
                 coordinator.resume()
             else:
                 coordinator.begin(ready.settings)
-        return run(options, coordinator, ready, signals, say, dashboard)
+        return run(options, coordinator, ready, plan, signals, say, dashboard)
     finally:
         coordinator.close()
 
 
 def run(
-    options: argparse.Namespace, coordinator: Coordinator, ready: Ready, signals: Signals, say: Say, dashboard: str
+    options: LaunchOptions,
+    coordinator: Coordinator,
+    ready: Ready,
+    plan: AgentPlan | None,
+    signals: Signals,
+    say: Say,
+    dashboard: str,
 ) -> tuple[int, dict[str, Any]]:
     """The search itself: (exit code, summary). However it ends, its trials are ended and its summary is written.
 
@@ -66,7 +70,7 @@ def run(
     from search.driver.fleet import Fleet
     from search.driver.live import Reporter
     from search.driver.ray_session import start_ray, stop_ray
-    from search.driver.tune import Tickets, end_slots, run_search
+    from search.driver.tune import PlaceholderTrials, end_slots, run_search
 
     tag = ready.settings.tag
     code, failure = 0, ""
@@ -83,7 +87,7 @@ def run(
             reporter.dashboard = start_ray(ready.slots, not options.no_dashboard)
             signals.install()  # ray.init puts a handler of its own in place of SIGTERM's
         say(
-            f"search {tag}: {ready.told_slots}, "
+            f"search {tag}: {ready.slots_in_words}, "
             f"{ready.settings.max_train_seconds:g} s a trial; runs/{tag}; python -m search.status {tag}"
             + (f"; Ray dashboard {reporter.dashboard}" if reporter.dashboard else "")
         )
@@ -91,12 +95,12 @@ def run(
             say("trials are not confined, as --unconfined asks; docs/trust.md says what is open then")
         elif not is_available():
             say("trials are not confined: this kernel has no Landlock (Linux 5.13 or newer); see docs/trust.md")
-        proposals = ProposalManager(coordinator, options.plan, ready.places(options.unconfined), signals.end)
+        proposals = ProposalManager(coordinator, plan, ready.places(options.unconfined), signals.end)
         setup = ready.slot_setup(options.unconfined)
-        fleet = Fleet(coordinator, setup, ready.most, options.gpu_model, joined=bool(options.address))
-        tickets = Tickets(coordinator, fleet, signals.held, proposals.poll)
+        fleet = Fleet(coordinator, setup, ready.most, ready.gpu_model, joined=bool(options.address))
+        placeholders = PlaceholderTrials(coordinator, fleet, signals.held, proposals.poll)
         with reporter:
-            run_search(tickets, coordinator.paths.ray)
+            run_search(placeholders, coordinator.paths.ray)
     except KeyboardInterrupt:
         code = INTERRUPTED
         say(f"interrupted: ending the trials; go on later with python -m search.launch --resume {tag}")
@@ -141,17 +145,18 @@ def wind_up(coordinator: Coordinator, reporter: Any) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Parses the command line, runs the search, and turns every ending into an exit code."""
-    options = parser().parse_args(arguments)
     clean_environment()
     signals = Signals()
     signals.install()
+    given = sys.argv[1:] if arguments is None else arguments
+    as_json = "--json" in given
 
     def say(line: str) -> None:
-        print(line, file=sys.stderr if options.json else sys.stdout, flush=True)
+        print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
 
     summary: dict[str, Any] = {}
     try:
-        code, summary = search(options, signals, say)
+        code, summary = search(parsed(given), signals, say)
     except KeyboardInterrupt:
         code = INTERRUPTED
     except (SearchError, OSError) as error:
@@ -161,7 +166,7 @@ def main(arguments: list[str] | None = None) -> int:
         traceback.print_exc()
         print(f"search.launch: this is a bug: {type(error).__name__}: {error}", file=sys.stderr)
         code, summary = 3, {"error": str(error)}
-    if options.json:
+    if as_json:
         print(json.dumps({"exit_code": code, **summary}))
     return code
 

@@ -118,16 +118,16 @@ def standing(facts: Facts, paths: dict[str, str]) -> str:
     score, metrics = facts.incumbent.score, facts.incumbent.metrics
     assert score is not None
     rates = "".join(f", {name} {metrics[name]:.3f}" for name in SHOWN_RATES if name in metrics)
-    noise = (
-        f"Runs of one train.py with other seeds differ by {facts.noise:.4f} (standard deviation of {PRIMARY.name}). "
-    )
+    noise, deviation = "", f"standard deviation of {PRIMARY.name}"
+    if facts.noise:
+        noise = f"Runs of one train.py with other seeds differ by {facts.noise:.4f} ({deviation}). "
     photo = f"One of the {facts.images} validation {ITEMS} is worth {1 / max(facts.images, 1):.4f}."
     lines = [
         f"- The incumbent, `{short(facts.incumbent.commit)}` ({facts.incumbent.description}), is the `train.py` here: "
         f"{PRIMARY.shown(score.primary)}, {SECONDARY.shown(score.secondary)}{rates}, over {facts.seeds} seeds.",
-        f"- {PRIMARY.name} ({PRIMARY.meaning}) comes first, {SECONDARY.name} ({SECONDARY.meaning}) second; always giving "
-        f"the majority's answer has {PRIMARY.shown(facts.majority)}.",
-        f"- A run trains for {facts.max_train_seconds:g} s. {noise if facts.noise else ''}{photo if facts.images else ''}",
+        f"- {PRIMARY.name} ({PRIMARY.meaning}) comes first, {SECONDARY.name} ({SECONDARY.meaning}) second; always "
+        f"giving the majority's answer has {PRIMARY.shown(facts.majority)}.",
+        f"- A run trains for {facts.max_train_seconds:g} s. {noise}{photo if facts.images else ''}",
         f"- Axes that Optuna moves: {', '.join(facts.axes)}.",
     ]
     lines += [f"- {what}: `{path}`" for what, path in paths.items() if what not in ("python", "photos")]

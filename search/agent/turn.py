@@ -15,7 +15,7 @@ from pathlib import Path
 from search.agent.agents import Agent, Said, idea_of, whole
 from search.agent.builtin.choose import Tried, choose
 from search.agent.smoke import SmokeSetup, fault
-from search.agent.validate import LARGEST_FILE, EditBase, Refused, validated
+from search.agent.validate import LARGEST_FILE, EditBase, Refusal, validate
 from search.core.recipe import values_of
 from search.core.types import Cost, Proposal
 from search.report.costs import total_of
@@ -102,31 +102,19 @@ def _asked(agent: Agent, task: Assignment, context: ProposalContext, tree: Path)
         made = replace(made, idea=idea_of(answered.answer) or made.idea, cost=cost_of(said, thinking))
         if failed:
             return replace(made, refused=failed)
-        try:
-            source = edited_source(agent, task, context.repository, tree)
-            return checked(replace(made, refused=""), source, task.edit_base, context, f"{task.name}/smoke{attempt}")
-        except Edited as error:
-            made, reason = error.proposal, error.proposal.refused
-        except Refused as error:
-            reason = str(error)
-            made = replace(made, refused=reason)
-            if attempt == 1 and isinstance(error, NothingDone):
+        source = edited_source(agent, task, context.repository, tree)
+        if isinstance(source, Refusal):
+            made = replace(made, refused=source.reason)
+            if attempt == 1 and source.final:
                 return made
+        else:
+            made = checked(made, source, task.edit_base, context, f"{task.name}/smoke{attempt}")
+            if not made.refused:
+                return made
+        reason = made.refused
         if context.ended() or thinking >= task.seconds or spent_up(task, made):
             break
     return replace(made, refused=f"{made.refused.splitlines()[0]} (handed back {len(said) - 1} times)")
-
-
-class NothingDone(Refused):
-    """The agent left train.py as it was."""
-
-
-class Edited(Refused):
-    """An edit that was committed and does not train."""
-
-    def __init__(self, proposal: Proposal) -> None:
-        super().__init__(proposal.refused)
-        self.proposal = proposal
 
 
 def spent_up(task: Assignment, made: Proposal) -> bool:
@@ -210,16 +198,14 @@ def is_file_of(path: Path, most: int) -> bool:
     return path.is_file() and not path.is_symlink() and path.stat().st_size <= most
 
 
-def edited_source(agent: Agent, task: Assignment, repository: Repository, tree: Path) -> str:
-    """The train.py that the agent left. Raises Refused where it changed other files, which are put back."""
-    path = tree / EDITED
+def edited_source(agent: Agent, task: Assignment, repository: Repository, tree: Path) -> str | Refusal:
+    """The train.py that the agent left; a refusal if it changed other files, which are put back."""
+    path, base = tree / EDITED, task.edit_base
     if path.is_file() and not is_file_of(path, LARGEST_FILE):
         path.unlink()
-        raise Refused(f"train.py is a link, or has more than {LARGEST_FILE} bytes, and is taken away")
+        return Refusal(f"train.py is a link, or has more than {LARGEST_FILE} bytes, and is taken away")
     source = path.read_text(errors="replace") if path.is_file() else ""
-    wanted = {
-        name: file for name, file in integrity.files_of(repository, task.edit_base.commit).items() if name != EDITED
-    }
+    wanted = {name: file for name, file in integrity.files_of(repository, base.commit).items() if name != EDITED}
     patterns = (*OWN, *agent.leaves)
     others = integrity.changed(tree, wanted)
     others += [
@@ -228,30 +214,29 @@ def edited_source(agent: Agent, task: Assignment, repository: Repository, tree: 
         if name != EDITED and not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
     ]
     if others:
-        repository.export(task.edit_base.commit, tree)
+        repository.export(base.commit, tree)
         path.write_text(source)
         (tree / "analysis_summary.json").write_text(task.summary)
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-        raise Refused(f"files other than train.py were changed, and are put back: {', '.join(others[:5])}{more}")
+        return Refusal(f"files other than train.py were changed, and are put back: {', '.join(others[:5])}{more}")
     if not source:
-        raise Refused("train.py is gone")
-    if source == task.edit_base.source:
-        raise NothingDone("train.py was left as it was")
+        return Refusal("train.py is gone")
+    if source == base.source:
+        return Refusal("train.py was left as it was", final=True)
     return source
 
 
 def checked(made: Proposal, source: str, edit_base: EditBase, context: ProposalContext, name: str) -> Proposal:
-    """The proposal with its commit, once its edit has trained for a few seconds. Raises Refused, or Edited."""
-    found = validated(source, edit_base)
+    """The proposal with its commit, once its edit has trained for a few seconds; or refused, with the reason."""
+    found = validate(source, edit_base)
+    if isinstance(found, Refusal):
+        return replace(made, refused=found.reason)
     idea = made.idea or "an edit without a name"
     message = f"{idea}\n\nProposal of {made.author}, on {edit_base.commit}\n"
     commit = context.repository.commit_edit(edit_base.commit, EDITED, source, message, made.author)
-    made = replace(made, idea=idea, commit=commit, identity=found)
     with one_smoke_at_a_time:
         wrong = "the search ended" if context.ended() else fault(context.smoke, commit, name, context.started)
-    if wrong:
-        raise Edited(replace(made, refused=wrong))
-    return made
+    return replace(made, idea=idea, commit=commit, identity=found, refused=wrong)
 
 
 def choose_and_check(task: Assignment, context: ProposalContext, tried: Sequence[Tried], seed: str) -> Proposal:
@@ -268,14 +253,8 @@ def choose_and_check(task: Assignment, context: ProposalContext, tried: Sequence
         one, source = chosen
         passed_over.add(one.name)
         made = replace(made, idea=one.idea, edit=one.name, refused="", commit="", identity="")
-        try:
-            made = checked(made, source, task.edit_base, context, f"{task.name}/smoke{attempt}")
-            break
-        except Edited as error:
-            made = error.proposal
-        except Refused as error:
-            made = replace(made, refused=str(error))
-        if context.ended():
+        made = checked(made, source, task.edit_base, context, f"{task.name}/smoke{attempt}")
+        if not made.refused or context.ended():
             break
     seconds = round(time.monotonic() - began, 1)
     return replace(made, cost=Cost(seconds, len(passed_over) or 1, None, 0, 0, 0.0))

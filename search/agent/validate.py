@@ -1,4 +1,4 @@
-"""Whether an edited train.py may be tried, as far as its text tells. Pure."""
+"""Whether an edited train.py may be tried, as far as its text says. Pure."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from search.core.types import SearchError
 LARGEST_FILE = 400_000  # characters of a train.py
 
 
-class Refused(SearchError):
-    """An edit that is not tried; the message is handed back to whoever made it."""
+@dataclass(frozen=True)
+class Refusal:
+    """Why an edit is not tried; handed back to whoever made it. final: asking again would give no other."""
+
+    reason: str
+    final: bool = False
 
 
 @dataclass(frozen=True)
@@ -28,23 +32,23 @@ class EditBase:
     identities: Mapping[str, str]
 
 
-def validated(source: str, edit_base: EditBase) -> str:
-    """The identity of an edited train.py. Raises Refused where it cannot be tried or says nothing new."""
+def validate(source: str, edit_base: EditBase) -> str | Refusal:
+    """The identity of an edited train.py; a refusal if it cannot be tried or says nothing new."""
     if len(source) > LARGEST_FILE:
-        raise Refused(f"train.py has {len(source)} characters; {LARGEST_FILE} at most")
+        return Refusal(f"train.py has {len(source)} characters; {LARGEST_FILE} at most")
     try:
-        fields, found = read_recipe(source), identity_of(source)
+        fields, identity = read_recipe(source), identity_of(source)
         adapted(edit_base.space, read_recipe(edit_base.source), fields)
     except SearchError as error:
-        raise Refused(str(error)) from error
-    if found == identity_of(edit_base.source):
-        raise Refused("nothing but formatting and comments was changed in train.py")
-    if code_id(source) == code_id(edit_base.source):  # Optuna's own edit_base: within its axes
+        return Refusal(str(error))
+    if identity == identity_of(edit_base.source):
+        return Refusal("nothing but formatting and comments was changed in train.py")
+    if code_id(source) == code_id(edit_base.source):  # Optuna's own part: within its axes
         outside = [axis for axis in edit_base.space.axes if not axis.allows(fields[axis.name].value)]
         if outside:
             value = fields[outside[0].name].value
-            raise Refused(f"{outside[0].name} is {value!r}, outside its axis, and nothing else of the code is changed")
-    twin = edit_base.identities.get(found)
+            return Refusal(f"{outside[0].name} is {value!r}, outside its axis, and nothing else of the code is changed")
+    twin = edit_base.identities.get(identity)
     if twin is not None:
-        raise Refused(f"the same as {twin}, up to formatting and comments: it is known how that went")
-    return found
+        return Refusal(f"the same as {twin}, up to formatting and comments: it is known how that went")
+    return identity

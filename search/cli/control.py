@@ -1,4 +1,4 @@
-"""What outside agents and people ask of a search: each verb as a function that gives plain JSON values.
+"""What outside agents and people ask of a search: each operation as a function that gives plain JSON values.
 
 Raises UsageError for what cannot be meant and SearchError for what cannot be done; the commands and the MCP server say
 the same with them.
@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from search.agent.validate import LARGEST_FILE
+from search.core.codec import encode
 from search.core.paths import PROJECT, Names, SearchPaths
 from search.core.recipe import read_recipe
 from search.core.state import State
 from search.core.types import Decision, Experiment, Outcome, Proposal, SearchError, UsageError, short
 from search.records.journal import load_state, searches
 from search.records.requests import Operation, Request, send
-from search.report.snapshot import is_running, snapshot
+from search.report.proposals import fate_of
+from search.report.snapshot import is_running, snapshot, view_of
+from search.system.files import end_of
 from search.system.git import Repository, find_repository
+from search.task.metrics import named
 
 POLL_SECONDS = 0.3
 TAKEN_SECONDS = 20.0  # a driver looks every second
 LOG_LINES = 60
+LOG_BYTES = 2**16
+FRESH_SECONDS = 5.0
 
 
 def repository_here() -> Repository:
@@ -44,11 +49,26 @@ def paths_of(repository: Repository, tag: str) -> SearchPaths:
 
 
 def status(tag: str | None = None) -> dict[str, Any]:
-    """What a search is doing."""
+    """What a search is doing: by what its driver wrote last, if that is all, else by its journal."""
     repository = repository_here()
     tag = tag_of(repository, tag)
     paths = paths_of(repository, tag)
-    return snapshot(load_state(repository, tag), paths, is_running(paths), time.time())
+    running, now = is_running(paths), time.time()
+    view = last_view(paths, repository.commit_of(Names(tag).journal), running, now)
+    return snapshot(view or view_of(load_state(repository, tag)), paths, running, now)
+
+
+def last_view(paths: SearchPaths, tip: str | None, running: bool, now: float) -> dict[str, Any] | None:
+    """What a search's driver wrote of its state last; None if more has been recorded since.
+
+    A driver that runs writes it every second. tip: the journal's latest commit.
+    """
+    try:
+        found = json.loads(paths.view.read_text())
+        is_fresh = running and now - found["time"] < FRESH_SECONDS
+        return dict(found["view"]) if tip and (is_fresh or found["tip"] == tip) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def summary(tag: str | None = None) -> dict[str, Any]:
@@ -72,7 +92,7 @@ def incumbent(tag: str | None = None) -> dict[str, Any]:
         "tag": tag,
         "commit": state.incumbent_commit,
         "description": best.description if best else "baseline, not decided yet",
-        "score": asdict(best.score) if best and best.score else None,
+        "score": named(best.score) if best and best.score else None,
         "train_py": repository.file_at(state.incumbent_commit, "train.py"),
     }
 
@@ -136,36 +156,34 @@ def propose(
         raise UsageError(f"the train.py is that of {short(parent)}: nothing to try; edit it, or name another --base")
     running = is_running(paths_of(repository, tag))
     request = send(repository, Names(tag), Operation.PROPOSE, (parent, source, " ".join(idea.split())))
-    told = {"tag": tag, "request": request.commit, "running": running, "status": "checking" if running else "queued"}
+    shown = {"tag": tag, "request": request.commit, "running": running, "status": "checking" if running else "queued"}
     deadline = time.monotonic() + wait_seconds
     while running and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
         if repository.commit_of(request.ref) is None:
-            return told | fate_of_request(load_state(repository, tag), request.commit)
-    return told
+            return shown | fate_of_request(load_state(repository, tag), request.commit)
+    return shown
 
 
 def fate_of_request(state: State, origin: str) -> dict[str, Any]:
     """What became of an edit that was handed in, by its commit."""
-    for proposal in state.proposals:
-        if proposal.origin == origin:
-            return proposal_shown(state, proposal)
-    return {"status": "checking"}
+    proposal = state.by_origin.get(origin)
+    return proposal_shown(state, proposal) if proposal else {"status": "checking"}
 
 
 def proposal_shown(state: State, proposal: Proposal) -> dict[str, Any]:
     experiment = state.experiment_of(proposal.number)
     decision = state.verdicts.get(experiment.number) if experiment else None
-    status = "refused" if proposal.refused else "waiting" if experiment is None else "running"
+    fate = fate_of(proposal, decision, experiment is not None)
     return {
         "proposal": proposal.number,
         "idea": proposal.idea,
         "author": proposal.author,
-        "status": str(decision.status) if decision else status,
-        "reason": decision.reason if decision else proposal.refused,
+        "status": fate.status,
+        "reason": fate.reason,
         "commit": proposal.commit or None,
         "experiment": experiment.number if experiment else None,
-        "cost": asdict(proposal.cost),
+        "cost": encode(proposal.cost),
     }
 
 
@@ -230,9 +248,9 @@ def experiment_shown(experiment: Experiment, decision: Decision | None, commit: 
         "commit": commit or None,
         "status": str(decision.status) if decision else "running",
         "reason": decision.reason if decision else "",
-        "score": asdict(decision.score) if decision and decision.score else None,
+        "score": named(decision.score) if decision and decision.score else None,
         "incumbent": decision.incumbent if decision else None,
-        "incumbent_score": asdict(decision.incumbent_score) if decision and decision.incumbent_score else None,
+        "incumbent_score": named(decision.incumbent_score) if decision and decision.incumbent_score else None,
         "probability_better": decision.probability if decision else None,
         "metrics": decision.metrics if decision else {},
     }
@@ -243,7 +261,7 @@ def trial_shown(outcome: Outcome, paths: SearchPaths) -> dict[str, Any]:
         "trial": outcome.trial,
         "seed": outcome.seed,
         "slot": outcome.slot,
-        "score": asdict(outcome.score) if outcome.score else None,
+        "score": named(outcome.score) if outcome.score else None,
         "crash": outcome.reason,
         "traceback": outcome.traceback,
         "violations": list(outcome.violations),
@@ -255,8 +273,5 @@ def trial_shown(outcome: Outcome, paths: SearchPaths) -> dict[str, Any]:
 
 
 def tail_of(log: Path) -> str:
-    """The last lines of a log; '' where it is gone."""
-    try:
-        return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
-    except OSError:
-        return ""
+    """The last lines of a log; '' if it is gone."""
+    return "\n".join(end_of(log, LOG_BYTES).splitlines()[-LOG_LINES:])

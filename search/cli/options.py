@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import prepare
 from search.agent.agents import AgentPlan
@@ -12,20 +15,61 @@ from search.core.types import UsageError
 from search.decide.plan import Limit
 from search.decide.posterior import MOST_SEEDS
 from search.system.gpus import LOGICAL_SLOTS
+from search.task.metrics import PRIMARY
+from search.task.screening import DEGENERATE
 
-DEFAULT_ROUND = 12  # experiments between two turns of the agent
-KEPT_FOR_LIFE = {
-    "dataset": Path("dataset"),
-    "space": Path("spaces/default.toml"),
-    "seed": 0,
-    "max_train_seconds": float(prepare.TIME_BUDGET),
-    "tag": None,
-    "confirm_seeds": 2,
-    "allow_degenerate": False,
-    "agent": "builtin",
-    "gpu_dollars_per_hour": None,
-}  # what a search is set up with, and the defaults
+ROUND = 12  # experiments between two turns of the agent
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What a search is set up with, for life, and the defaults."""
+
+    dataset: Path = Path("dataset")
+    space: Path = Path("spaces/default.toml")
+    seed: int = 0
+    max_train_seconds: float = float(prepare.TIME_BUDGET)
+    tag: str | None = None  # today's date
+    confirm_seeds: int = 2
+    allow_degenerate: bool = False
+    agent: str = "builtin"
+    gpu_dollars_per_hour: float | None = None
+
+
+DEFAULTS = SearchOptions()
+FOR_LIFE = tuple(field.name for field in fields(SearchOptions))
 MAY_CHANGE = ("dataset", "agent")  # may be named again on a resume
+
+
+@dataclass(frozen=True)
+class LaunchOptions:
+    """What `python -m search.launch` was asked for. search: its settings; on a resume, the data set and the agent count
+    if they are named."""
+
+    search: SearchOptions
+    named: frozenset[str]  # of FOR_LIFE, those that were given
+    resume: str | None
+    gpus: str | None
+    address: str | None
+    gpu_model: str
+    no_dashboard: bool
+    rerun_slow: bool
+    unconfined: bool
+    agent_proposals: int
+    agent_timeout: float
+    agent_budget_usd: float | None
+    experiments: int | None
+    rounds: int | None
+    experiments_per_round: int
+    logs: bool
+    dry_run: bool
+    json: bool
+
+    @property
+    def limit(self) -> Limit:
+        """The smaller of the limits that were given."""
+        limits = [self.experiments, self.rounds and self.rounds * self.experiments_per_round]
+        return Limit(min((limit for limit in limits if limit), default=None))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,15 +107,17 @@ def parser() -> argparse.ArgumentParser:
         "--resume", metavar="TAG", help="go on with a search, as it was set up, after a Ctrl-C, a crash or a reboot"
     )
     what.add_argument(
-        "--dataset", type=Path, help="data set folder (default ./dataset); on a resume: where the same data set is now"
+        "--dataset",
+        type=Path,
+        help=f"data set folder (default ./{DEFAULTS.dataset}); on a resume: where the same data set is now",
     )
-    what.add_argument("--space", type=Path, help="file of the axes that may vary (default spaces/default.toml)")
-    what.add_argument("--seed", type=int, help="of the search's choices and of the trials (default 0)")
+    what.add_argument("--space", type=Path, help=f"file of the axes that may vary (default {DEFAULTS.space})")
+    what.add_argument("--seed", type=int, help=f"of the search's choices and of the trials (default {DEFAULTS.seed})")
     what.add_argument(
         "--max-train-seconds",
         type=float,
         metavar="S",
-        help=f"training budget of a trial, in seconds (default {prepare.TIME_BUDGET})",
+        help=f"training budget of a trial, in seconds (default {DEFAULTS.max_train_seconds:g})",
     )
 
     proof = made.add_argument_group("what it believes")
@@ -79,26 +125,26 @@ def parser() -> argparse.ArgumentParser:
         "--confirm-seeds",
         type=int,
         metavar="N",
-        help="a challenger that may win is run again with so many further seeds before it is kept (default 2; 0: the "
-        "bare rule, which keeps luck)",
+        help="a challenger that may win is run again with so many further seeds before it is kept (default "
+        f"{DEFAULTS.confirm_seeds}; 0: the bare rule, which keeps luck)",
     )
     proof.add_argument(
         "--allow-degenerate",
         action="store_true",
         default=None,
-        help="keep by accuracy alone, also a model that never, or always, flags infection",
+        help=f"keep by {PRIMARY.name} alone, also {DEGENERATE}",
     )
 
     proof.add_argument(
         "--rerun-slow",
         action="store_true",
-        help="run a trial again, once, whose slot ran at less than 70 %% of its usual speed; else it is only told",
+        help="run a trial again, once, whose slot ran at less than 70 %% of its usual speed; else it is only noted",
     )
 
     proof.add_argument(
         "--unconfined",
         action="store_true",
-        help="let trials touch all files that you may touch, where confining them keeps them from running "
+        help="let trials touch all files that you may touch, if confining them keeps them from running "
         "(docs/trust.md says what is open then)",
     )
 
@@ -142,9 +188,9 @@ def parser() -> argparse.ArgumentParser:
     limits.add_argument(
         "--experiments-per-round",
         type=int,
-        default=DEFAULT_ROUND,
+        default=ROUND,
         metavar="N",
-        help=f"experiments of a round (default {DEFAULT_ROUND})",
+        help=f"experiments of a round (default {ROUND})",
     )
 
     shown = made.add_argument_group("what it shows")
@@ -158,40 +204,46 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def settle(options: argparse.Namespace) -> None:
-    """Fills in a fresh search's defaults. Raises UsageError for numbers that mean nothing, and for what a resume cannot
-    change."""
-    if options.resume:
-        given = [name for name in KEPT_FOR_LIFE if getattr(options, name) is not None and name not in MAY_CHANGE]
-        if given:
-            flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise UsageError(f"--resume {options.resume} goes on as it was set up: leave out {flags}")
-    else:
-        for name, value in KEPT_FOR_LIFE.items():
-            if getattr(options, name) is None:
-                setattr(options, name, value)
+def parsed(arguments: Sequence[str] | None = None) -> LaunchOptions:
+    """The options of a command line. Raises UsageError for numbers that mean nothing, and for what a resume cannot
+    change; SystemExit as argparse does."""
+    options = vars(parser().parse_args(arguments))
+    given = {name: options.pop(name) for name in FOR_LIFE}
+    named = {name: value for name, value in given.items() if value is not None}
+    resume = options["resume"]
+    fixed = [name for name in named if name not in MAY_CHANGE]
+    if resume and fixed:
+        raise UsageError(f"--resume {resume} goes on as it was set up: leave out {', '.join(map(flag, fixed))}")
+    check_numbers({**options, **named})
+    return LaunchOptions(search=replace(DEFAULTS, **named), named=frozenset(named), **options)
+
+
+def flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def check_numbers(options: Mapping[str, Any]) -> None:
+    """Raises UsageError for a number that means nothing."""
     for name in ("rounds", "experiments_per_round", "experiments", "agent_proposals"):
-        value = getattr(options, name)
+        value = options.get(name)
         if value is not None and value < 1:
-            raise UsageError(f"--{name.replace('_', '-')} {value}: at least 1")
-    if options.max_train_seconds is not None and not 0 < options.max_train_seconds < float("inf"):
-        raise UsageError(f"--max-train-seconds {options.max_train_seconds:g}: more than 0, and finite")
-    if options.confirm_seeds is not None and not 0 <= options.confirm_seeds < MOST_SEEDS:
-        raise UsageError(f"--confirm-seeds {options.confirm_seeds}: from 0 to {MOST_SEEDS - 1}")
-    for name in ("agent_timeout", "agent_budget_usd", "gpu_dollars_per_hour"):
-        value = getattr(options, name)
+            raise UsageError(f"{flag(name)} {value}: at least 1")
+    for name in ("max_train_seconds", "agent_timeout", "agent_budget_usd", "gpu_dollars_per_hour"):
+        value = options.get(name)
         if value is not None and not 0 < value < float("inf"):
-            raise UsageError(f"--{name.replace('_', '-')} {value:g}: more than 0, and finite")
-    if options.seed is not None and not 0 <= options.seed < 2**31:
-        raise UsageError(f"--seed {options.seed}: from 0 to {2**31 - 1}")
+            raise UsageError(f"{flag(name)} {value:g}: more than 0, and finite")
+    for name, most in (("confirm_seeds", MOST_SEEDS - 1), ("seed", 2**31 - 1)):
+        value = options.get(name)
+        if value is not None and not 0 <= value <= most:
+            raise UsageError(f"{flag(name)} {value}: from 0 to {most}")
 
 
-def plan_of(options: argparse.Namespace, of_search: str) -> AgentPlan | None:
+def plan_of(options: LaunchOptions, of_search: str) -> AgentPlan | None:
     """Who is asked for proposals; None for nobody. of_search: the agent that the search began with.
 
-    Raises UsageError where the agent cannot be run here: it is told now, not after the first round.
+    Raises UsageError if the agent cannot be run here: it is said now, not after the first round.
     """
-    name = options.agent or of_search
+    name = options.search.agent if "agent" in options.named else of_search
     if name == "none":
         return None
     agent = None if name == "builtin" else agent_of(name)
@@ -233,9 +285,3 @@ def cluster_slots(asked: str, there: int) -> tuple[int | None, int]:
     if not asked.isdecimal() or int(asked) < 1:
         raise UsageError(f"--gpus {asked}: a number of at least 1, or auto")
     return int(asked), min(int(asked), there) or int(asked)
-
-
-def limit_of(options: argparse.Namespace) -> Limit:
-    """The smaller of the limits that were given."""
-    limits = [options.experiments, options.rounds and options.rounds * options.experiments_per_round]
-    return Limit(min((limit for limit in limits if limit), default=None))

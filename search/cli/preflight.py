@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 import time
@@ -11,13 +10,14 @@ from pathlib import Path
 
 import prepare
 from search.agent.smoke import Places
-from search.cli.options import cluster_slots, slot_count
+from search.cli.options import LaunchOptions, cluster_slots, slot_count
 from search.core.recipe import read_recipe
 from search.core.space import check_space, load_space, parse_space
 from search.core.types import SearchError, Settings, UsageError
 from search.records.journal import check_tag, load_state
 from search.system.git import Repository
 from search.system.gpus import card_of, is_model, visible_gpus
+from search.task.metrics import ITEMS
 from search.task.scoring import majority_share
 from search.trial import sealed
 from search.trial.run import SlotSetup
@@ -37,25 +37,23 @@ class Ready:
     most: int | None
     gpus: list[str]
     dataset: str
-    photos: int
+    images: int
     repository: Path
     git_folder: Path
     decided: int | None = None
     joined: bool = False  # a cluster
+    gpu_model: str = ""  # part of the name of the cards that it uses now
 
     def slot_setup(self, unconfined: bool) -> SlotSetup:
         """A slot's on this machine; its number, GPU and threads are filled in by the slot."""
         return SlotSetup(
             repository=str(self.repository),
             run=str(self.repository / "runs" / self.settings.tag),
-            tag=self.settings.tag,
-            base=self.settings.base,
+            settings=self.settings,
             slot=0,
             gpu="",
             dataset=self.dataset,
-            fingerprint=self.settings.fingerprint,
             seal=str(sealed.folder_of(self.settings)),
-            max_train_seconds=self.settings.max_train_seconds,
             threads=1,
             confine=not unconfined,
         )
@@ -76,7 +74,7 @@ class Ready:
         return Places(Path(self.dataset), threads, None if unconfined else (*secret, *ray))
 
     @property
-    def told_slots(self) -> str:
+    def slots_in_words(self) -> str:
         """In words."""
         if self.most is None or self.most > self.slots:
             return f"{self.slots} slots, and {'all that join' if self.most is None else f'up to {self.most}'}"
@@ -88,33 +86,34 @@ class Ready:
         axes = parse_space(settings.space, settings.space_name).axes
         verb = "would search" if self.decided is None else f"would go on, after {self.decided} experiments, with"
         return (
-            f"{verb} {settings.tag}: {self.told_slots}, "
+            f"{verb} {settings.tag}: {self.slots_in_words}, "
             f"{settings.max_train_seconds:g} s a trial, {experiments or 'endless'} experiments, {len(axes)} axes of "
-            f"{settings.space_name}, agent {settings.agent}, data set {self.dataset} ({self.photos} photos, "
+            f"{settings.space_name}, agent {settings.agent}, data set {self.dataset} ({self.images} {ITEMS}, "
             f"{settings.image_size} px)"
         )
 
 
-def slots_here(options: argparse.Namespace, asked: str, cluster: int | None) -> tuple[int | None, int, list[str]]:
+def slots_here(gpu_model: str, asked: str, cluster: int | None) -> tuple[int | None, int, list[str]]:
     """(most slots, slots to begin with, this machine's GPUs). cluster: GPUs of the one that was joined. Raises
     UsageError."""
     if cluster is not None:
         return *cluster_slots(asked, cluster), []
     gpus = visible_gpus()
-    if options.gpu_model:
+    if gpu_model:
         cards = {gpu: card_of(gpu) for gpu in gpus}
-        gpus = [gpu for gpu, card in cards.items() if is_model(card, options.gpu_model)]
+        gpus = [gpu for gpu, card in cards.items() if is_model(card, gpu_model)]
         if not gpus:
             there = ", ".join(sorted({str(card["model"]) for card in cards.values()})) or "no GPU"
-            raise UsageError(f"--gpu-model {options.gpu_model}: this machine has {there}")
+            raise UsageError(f"--gpu-model {gpu_model}: this machine has {there}")
     count = slot_count(asked, gpus)
     return count, count, gpus
 
 
-def ready_to_begin(options: argparse.Namespace, repository: Repository, cluster: int | None = None) -> Ready:
+def ready_to_begin(options: LaunchOptions, repository: Repository, cluster: int | None = None) -> Ready:
     """A fresh search, after every check. cluster: as in slots_here. Raises UsageError or SearchError."""
-    most, slots, gpus = slots_here(options, options.gpus or "auto", cluster)
-    tag = options.tag or time.strftime("%b%d").lower()
+    most, slots, gpus = slots_here(options.gpu_model, options.gpus or "auto", cluster)
+    asked = options.search
+    tag = asked.tag or time.strftime("%b%d").lower()
     check_tag(repository, tag)
     folder = repository.root / "runs" / tag
     if folder.exists() and any(path.name != ".lock" for path in folder.iterdir()):
@@ -130,10 +129,10 @@ def ready_to_begin(options: argparse.Namespace, repository: Repository, cluster:
         recipe = read_recipe(repository.file_at(base, "train.py"))
     except SearchError as error:
         raise UsageError(f"train.py at HEAD: {error}") from error
-    file = options.space if options.space.is_absolute() or options.space.exists() else repository.root / options.space
+    file = asked.space if asked.space.is_absolute() or asked.space.exists() else repository.root / asked.space
     space = load_space(file)
     check_space(space, recipe)
-    dataset = Path(os.path.abspath(options.dataset))
+    dataset = Path(os.path.abspath(asked.dataset))
     data = load_data(dataset)
     settings = Settings(
         tag=tag,
@@ -141,34 +140,37 @@ def ready_to_begin(options: argparse.Namespace, repository: Repository, cluster:
         dataset=str(dataset),
         fingerprint=data.fingerprint,
         image_size=data.image_size,
-        majority_bin_acc=majority_share(data),
+        majority_score=majority_share(data),
         space=file.read_text(encoding="utf-8"),
-        space_name=str(options.space),
-        seed=options.seed,
-        max_train_seconds=options.max_train_seconds,
+        space_name=str(asked.space),
+        seed=asked.seed,
+        max_train_seconds=asked.max_train_seconds,
         slots=slots,
         created=time.time(),
-        validation_photos=len(data.indices("validation")),
-        confirm_seeds=options.confirm_seeds,
-        allow_degenerate=options.allow_degenerate,
-        agent=options.agent,
-        gpu_dollars_per_hour=options.gpu_dollars_per_hour,
+        validation_images=len(data.indices("validation")),
+        confirm_seeds=asked.confirm_seeds,
+        allow_degenerate=asked.allow_degenerate,
+        agent=asked.agent,
+        gpu_dollars_per_hour=asked.gpu_dollars_per_hour,
         most_slots=most if cluster is not None else None,
         gpu_model=options.gpu_model,
     )
-    photos, root = len(data.labels), repository.root
+    images, root = len(data.labels), repository.root
     git_folder, joined = repository.common_folder(), cluster is not None
-    return Ready(settings, slots, most, gpus, settings.dataset, photos, root, git_folder, None, joined)
+    return Ready(
+        settings, slots, most, gpus, settings.dataset, images, root, git_folder, None, joined, options.gpu_model
+    )
 
 
-def ready_to_go_on(options: argparse.Namespace, repository: Repository, cluster: int | None = None) -> Ready:
+def ready_to_go_on(options: LaunchOptions, repository: Repository, cluster: int | None = None) -> Ready:
     """The search that --resume names, after every check; otherwise as ready_to_begin."""
+    assert options.resume is not None
     state = load_state(repository, options.resume, "--resume ")
     settings = state.settings
-    options.gpu_model = options.gpu_model or settings.gpu_model
+    gpu_model = options.gpu_model or settings.gpu_model
     before = str(settings.most_slots or "auto") if cluster is not None else str(settings.slots)
-    most, slots, gpus = slots_here(options, options.gpus or before, cluster)
-    dataset = Path(os.path.abspath(options.dataset or settings.dataset))
+    most, slots, gpus = slots_here(gpu_model, options.gpus or before, cluster)
+    dataset = Path(os.path.abspath(options.search.dataset if "dataset" in options.named else settings.dataset))
     data = load_data(dataset)
     if data.fingerprint != settings.fingerprint:
         raise SearchError(
@@ -186,6 +188,7 @@ def ready_to_go_on(options: argparse.Namespace, repository: Repository, cluster:
         repository.common_folder(),
         len(state.decisions),
         cluster is not None,
+        gpu_model,
     )
 
 
@@ -197,5 +200,5 @@ def load_data(dataset: Path) -> prepare.Data:
         raise SearchError(str(error)) from error
     for part in prepare.PARTS:
         if not len(data.indices(part)):
-            raise SearchError(f"{dataset}: too few photos: the {part} part is empty")
+            raise SearchError(f"{dataset}: too few {ITEMS}: the {part} part is empty")
     return data

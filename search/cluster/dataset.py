@@ -64,6 +64,7 @@ def fetch(folder: Path, exchange: ArtifactExchange, is_over: Callable[[], bool])
             raise SearchError("the search has ended")
         for path, content in zip(batch, exchange.image_bytes(batch), strict=True):
             target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
             write_aside(target, lambda stream, content=content: stream.write(content))  # type: ignore[misc]
 
 

@@ -68,7 +68,7 @@ class NodeManager:
         setup, delivered = setup_at(self.folder, self.setup, ""), []
         for outcome in left_here(self.folder):
             if outcome.trial in trials:
-                deliver(setup, outcome, self.setup.base, self.exchange)
+                deliver(setup, outcome, self.setup.settings.base, self.exchange)
                 delivered.append(outcome.trial)
             else:
                 forget(setup, outcome)
@@ -77,9 +77,11 @@ class NodeManager:
     def get_ready(self) -> str:
         """Makes the repository and the data set; where the data set is, or '' for in the cache. Raises SearchError."""
         with self.busy:
-            begin(self.folder, self.setup.base, self.exchange)
+            begin(self.folder, self.setup.settings.base, self.exchange)
             is_over = self.folder.ending.exists
-            return find_or_fetch(self.setup.dataset, self.setup.fingerprint, self.folder.photos, self.exchange, is_over)
+            return find_or_fetch(
+                self.setup.dataset, self.setup.settings.fingerprint, self.folder.photos, self.exchange, is_over
+            )
 
     def notice(self) -> str:
         """By notice.notice; also what shows that this node lives."""

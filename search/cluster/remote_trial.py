@@ -64,8 +64,8 @@ def fetch(repository: Repository, setup: SlotSetup, commit: str, exchange: Artif
     """Makes a commit with its files be here. Only the ref says that all of it is: a commit comes before its files."""
     ref = f"refs/autoresearch-node/have/{commit}"
     with repository.lock():  # another slot of this node may want the same
-        if commit != setup.base and repository.commit_of(ref) is None:
-            git_packs.unpack(repository, exchange.commits(commit, _known(repository, setup.tag)))
+        if commit != setup.settings.base and repository.commit_of(ref) is None:
+            git_packs.unpack(repository, exchange.commits(commit, _known(repository, setup.settings.tag)))
             repository.set_ref(ref, commit)
 
 

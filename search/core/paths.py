@@ -115,6 +115,11 @@ class SearchPaths:
         return self.root / "agent"
 
     @property
+    def view(self) -> Path:
+        """The state at a glance, as the driver saw it last."""
+        return self.root / "view.json"
+
+    @property
     def study(self) -> Path:
         return self.root / "optuna.db"
 

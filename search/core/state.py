@@ -13,24 +13,7 @@ from dataclasses import dataclass, field
 from functools import singledispatchmethod
 from typing import Any
 
-from search.core.events import (
-    AuditRecorded,
-    CardTooSmall,
-    Decided,
-    Event,
-    ExperimentPlanned,
-    PauseSet,
-    ProposalRecorded,
-    SearchBegun,
-    SessionBegun,
-    SlotJoined,
-    SlotLeft,
-    SlowTrial,
-    TrialEnded,
-    TrialLost,
-    TrialStarted,
-    TurnBegun,
-)
+from search.core import events
 from search.core.types import (
     Decision,
     Experiment,
@@ -73,7 +56,6 @@ class State:
     changed: list[int] = field(default_factory=list)
 
     in_flight: dict[TrialKey, InFlight] = field(default_factory=dict)
-    slot_runs: dict[int, TrialKey] = field(default_factory=dict)  # the latest trial that a slot was handed
     to_rerun: dict[TrialKey, Work] = field(default_factory=dict)
     unstarted: dict[int, Experiment] = field(default_factory=dict)  # planned, without a trial
     undecided_with_outcome: dict[int, None] = field(default_factory=dict)
@@ -154,11 +136,6 @@ class State:
         begun = self.started_seeds.get(experiment, ())
         return next(seed for seed in itertools.count(self.settings.seed) if seed not in begun)
 
-    def run_by(self, slot: int) -> Work | None:
-        """What a slot runs now."""
-        key = self.slot_runs.get(slot)
-        return self.in_flight[key].work if key in self.in_flight else None
-
     @property
     def done(self) -> int:
         """How many experiments are decided, the baseline not counted, and measurements made for want of any."""
@@ -192,33 +169,32 @@ class State:
 
     # --- events, one handler each ---
 
-    def apply(self, event: Event) -> None:
+    def apply(self, event: events.Event) -> None:
         """Takes in one event."""
         self.now = max(self.now, event.at)
         self._on(event)
 
     @singledispatchmethod
-    def _on(self, event: Event) -> None:
+    def _on(self, event: events.Event) -> None:
         raise TypeError(f"no handler for {type(event).__name__}")
 
     @_on.register
-    def _(self, event: SearchBegun) -> None:
+    def _(self, event: events.SearchBegun) -> None:
         raise ValueError("a journal has one beginning")
 
     @_on.register
-    def _(self, event: SessionBegun) -> None:
+    def _(self, event: events.SessionBegun) -> None:
         self.left_at |= dict.fromkeys(self.present, event.at)
         self.present.clear()
         self.to_rerun |= {key: running.work for key, running in self.in_flight.items()}
         self.in_flight.clear()
-        self.slot_runs.clear()
         self.losses.clear()
         self.crashes_in_a_row, self.incumbent_crashed, self.paused = 0, False, False
         if self.open_turn is not None:
             self.cut_short.add(self.open_turn.number)
 
     @_on.register
-    def _(self, event: ExperimentPlanned) -> None:
+    def _(self, event: events.ExperimentPlanned) -> None:
         experiment = event.experiment
         self.experiments[experiment.number] = experiment
         self.unstarted[experiment.number] = experiment
@@ -230,7 +206,7 @@ class State:
             self.rebased.add(experiment.origin)
 
     @_on.register
-    def _(self, event: TrialStarted) -> None:
+    def _(self, event: events.TrialStarted) -> None:
         work = Work(self.experiments[event.experiment], event.seed, event.attempt, event.commit, event.purpose)
         if work.key not in self.attempts:
             self.begun += event.purpose is Purpose.AGAIN
@@ -239,10 +215,9 @@ class State:
         self.to_rerun.pop(work.key, None)
         self.started_seeds.setdefault(event.experiment, set()).add(event.seed)
         self.in_flight[work.key] = InFlight(work, event.slot, event.at)
-        self.slot_runs[event.slot] = work.key
 
     @_on.register
-    def _(self, event: TrialEnded) -> None:
+    def _(self, event: events.TrialEnded) -> None:
         outcome = event.outcome
         if outcome.key in self.outcomes:
             return
@@ -287,24 +262,24 @@ class State:
             self.to_rerun[key] = running.work
 
     @_on.register
-    def _(self, event: TrialLost) -> None:
+    def _(self, event: events.TrialLost) -> None:
         key = (event.experiment, event.seed)
         self.losses[key] += 1
         self._run_again(key)
 
     @_on.register
-    def _(self, event: SlowTrial) -> None:
+    def _(self, event: events.SlowTrial) -> None:
         self.set_aside.add(event.trial)
         self._run_again((event.experiment, event.seed))
 
     @_on.register
-    def _(self, event: CardTooSmall) -> None:
+    def _(self, event: events.CardTooSmall) -> None:
         self.set_aside.add(event.trial)
         self.too_small[(event.experiment, event.seed)] = event.memory_mb
         self._run_again((event.experiment, event.seed))
 
     @_on.register
-    def _(self, event: Decided) -> None:
+    def _(self, event: events.Decided) -> None:
         decision, number = event.decision, event.decision.experiment
         before = self.verdicts.get(number)
         if before is not None:
@@ -323,15 +298,15 @@ class State:
             self.frontier.append(decision)
 
     @_on.register
-    def _(self, event: AuditRecorded) -> None:
+    def _(self, event: events.AuditRecorded) -> None:
         self.audit = event.found
 
     @_on.register
-    def _(self, event: TurnBegun) -> None:
+    def _(self, event: events.TurnBegun) -> None:
         self.turns.append(event.turn)
 
     @_on.register
-    def _(self, event: ProposalRecorded) -> None:
+    def _(self, event: events.ProposalRecorded) -> None:
         proposal = event.proposal
         self.proposals.append(proposal)
         self.dollars += proposal.cost.dollars or 0.0
@@ -343,27 +318,27 @@ class State:
             self.waiting[proposal.number] = proposal
 
     @_on.register
-    def _(self, event: PauseSet) -> None:
+    def _(self, event: events.PauseSet) -> None:
         self.paused = event.paused
 
     @_on.register
-    def _(self, event: SlotJoined) -> None:
+    def _(self, event: events.SlotJoined) -> None:
         self.slots[event.slot.number] = event.slot
         self.present.add(event.slot.number)
         if event.slot.model:
             self.machines.setdefault(event.slot.number, event.slot.model)
 
     @_on.register
-    def _(self, event: SlotLeft) -> None:
+    def _(self, event: events.SlotLeft) -> None:
         self.present.discard(event.number)
         self.left_at[event.number] = event.at
 
 
-def rebuild(events: Iterable[Event]) -> State:
+def rebuild(recorded: Iterable[events.Event]) -> State:
     """The state after all events. Raises ValueError if there are none, or they do not begin a search."""
-    rest = iter(events)
+    rest = iter(recorded)
     first = next(rest, None)
-    if not isinstance(first, SearchBegun):
+    if not isinstance(first, events.SearchBegun):
         raise ValueError("the journal is empty" if first is None else f"the journal begins with {first.event!r}")
     state = State(first.settings, now=first.at)
     for event in rest:

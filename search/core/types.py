@@ -252,10 +252,10 @@ class Settings:
     max_train_seconds: float
     slots: int
     created: float
-    validation_images: int = 0
-    confirm_seeds: int = 0
-    allow_degenerate: bool = False
-    agent: str = "none"
-    gpu_dollars_per_hour: float | None = None  # where the user tells it
-    most_slots: int | None = None  # on a cluster; None: all that come
-    gpu_model: str = ""  # part of the name of the cards that it uses
+    validation_images: int
+    confirm_seeds: int
+    allow_degenerate: bool
+    agent: str
+    gpu_dollars_per_hour: float | None  # if the user gave it
+    most_slots: int | None  # on a cluster; None: all that come
+    gpu_model: str  # part of the name of the cards that it uses

@@ -30,8 +30,6 @@ from search.core.paths import Names, SearchPaths
 from search.core.sources import Sources
 from search.core.state import State, rebuild
 from search.core.types import (
-    SHORT_HASH,
-    Decision,
     Outcome,
     Proposal,
     SearchError,
@@ -40,7 +38,6 @@ from search.core.types import (
     Turn,
     UsageError,
     Work,
-    short,
 )
 from search.decide.contenders import RaceIndex
 from search.decide.decision import next_decision
@@ -50,14 +47,12 @@ from search.decide.speed import calibration, is_gpu, slow_note
 from search.decide.studies import Studies
 from search.decide.study import frozen_trial, holds
 from search.driver.branches import Branches
+from search.driver.messages import decision_line, machine_is_broken, proposal_line
 from search.records import journal
 from search.records.ledgers import Ledgers
 from search.records.optuna_mirror import OptunaMirror
-from search.report.evidence import rates_text
-from search.report.proposals import fate_of
 from search.report.snapshot import view_of
 from search.system.git import Repository
-from search.task.metrics import shown
 from search.trial.footer import WAS_OUT_OF_MEMORY
 from search.trial.run import read_outcome
 
@@ -197,7 +192,7 @@ class Coordinator:
         slots = SlotContext(slot, present, kinds_present(self.state))
         work = next_work(self.state, self.limit, self.sources, self.studies.suggest, slots, self.races)
         if work is Pause.BROKEN:
-            raise self._broken()
+            raise machine_is_broken(self.state, self.paths.root)
         if isinstance(work, Pause):
             return work
         if work.experiment.number not in self.state.experiments:
@@ -207,14 +202,6 @@ class Coordinator:
         started = TrialStarted(work.experiment.number, work.seed, slot, work.attempt, work.commit, work.purpose)
         self._record(started)
         return work
-
-    def _broken(self) -> SearchError:
-        last = self.state.ended[-1]
-        return SearchError(
-            f"the last {self.state.crashes_in_a_row} trials crashed, the incumbent's too, which had run before: "
-            f"something is wrong with this machine ({last.reason}); see gpu{last.slot}/trials/{last.trial}/run.log "
-            f"in {self.paths.root}, mend it, then --resume {self.names.tag}"
-        )
 
     def collect(self, work: Work, slot: int | None = None) -> bool:
         """Records the outcome that a trial has left in its slot's folder, in any if the slot is not known; False if
@@ -305,7 +292,7 @@ class Coordinator:
 
     def take(self, proposal: Proposal) -> Proposal:
         """Takes in what became of a proposal, once; numbered, and refused if another came first with the same."""
-        if proposal.origin in self.state.by_origin:
+        if proposal.origin and proposal.origin in self.state.by_origin:
             return self.state.by_origin[proposal.origin]
         if proposal.commit and not proposal.refused:
             proposal = replace(proposal, refused=self._outside_its_axes(proposal))
@@ -317,9 +304,7 @@ class Coordinator:
             self.repository.set_ref(self.names.proposal_ref(proposal.number), proposal.commit)
         self._record(ProposalRecorded(proposal))
         self.ledgers.add_proposal(proposal)
-        fate = f"refused: {proposal.refused}" if proposal.refused else f"{fate_of(proposal, None).line} for a slot"
-        commit = short(proposal.commit) or "-" * SHORT_HASH
-        self.announce(f"propose {commit} {proposal.author}  {proposal.idea} [{fate}]")
+        self.announce(proposal_line(proposal))
         return proposal
 
     def _outside_its_axes(self, proposal: Proposal) -> str:
@@ -347,16 +332,7 @@ class Coordinator:
             self.sources.edited_from(decision.commit, self.state.experiments[decision.experiment].parent)
             self.branches.follow(self.state)
             self.ledgers.add_decision(self.state, decision)
-            self._announce_decision(decision)
-
-    def _announce_decision(self, decision: Decision) -> None:
-        score = shown(decision.score) if decision.score else ""
-        note = f" [{decision.note}]" if decision.note else ""
-        seeds = f" ({len(decision.seeds)} seeds)" if len(decision.seeds) > 1 else ""
-        self.announce(
-            f"{decision.status:7} {short(decision.commit)} gpu{decision.slot} {score}{seeds} "
-            f"{rates_text(decision.metrics)}  {decision.description}{note}"
-        )
+            self.announce(decision_line(decision))
 
     def _record(self, event: Event) -> None:
         event = replace(event, at=time.time())

@@ -6,9 +6,8 @@ Runs in the driver's thread: `poll`, at every turn of Tune's loop, never waits f
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -19,6 +18,7 @@ from search.cluster.node import cards
 from search.cluster.node_manager import NodeManager, Report, report
 from search.core.types import SearchError, Work
 from search.driver.coordinator import Coordinator
+from search.driver.lost_trials import LostTrials
 from search.driver.nodes import Member, Phase, RemoteExchange, pinned_to
 from search.system.gpus import is_model
 from search.trial.run import SlotSetup
@@ -28,27 +28,13 @@ LOOK_SECONDS = 1.0
 NOTICE_SECONDS = 5.0
 EXPECTED_SECONDS = 60.0  # a GPU that was found is a slot within, or another job has it
 SETTLED_SECONDS = 120.0  # a node that does not say what it is in this time is not waited for
-SUSPICION_SECONDS = 90.0  # Ray takes up to a minute to find that a node is out of reach
-LAST_GASP_SECONDS = 3.0  # what a dead raylet leaves behind may still answer for a moment
 AGAIN = "again"  # in place of an answer: its node_manager is to be started again
 AGAIN_SECONDS = 10.0
 MOST_TRIES = 3
 MOST_FAILURES = 2
 RECONSIDER_SECONDS = 30.0
-HOME = "home"  # the driver's machine, whatever its name is today: it is where the repository is
+DRIVER_NODE = "home"  # the driver's machine, whatever its name is today: it is where the repository is
 SEES_GPUS = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}}  # an actor without GPUs of its own
-MOST_LOST = 3  # a trial that lost so many nodes may be what they die of
-
-
-@dataclass
-class SuspectedFailure:
-    """A trial whose worker has gone: with its node, or alone?"""
-
-    work: Work
-    slot: int
-    ray_id: str
-    ping: Any = None
-    since: float = field(default_factory=time.monotonic)
 
 
 class Fleet:
@@ -60,16 +46,15 @@ class Fleet:
     ) -> None:
         self.coordinator, self.setup, self.most, self.model = coordinator, setup, most, model
         self.joined = joined
-        self.home = ray.get_runtime_context().get_node_id()
+        self.driver_node = ray.get_runtime_context().get_node_id()
         self.members: dict[str, Member] = {}
-        self.suspected: list[SuspectedFailure] = []
+        self.lost_trials = LostTrials(coordinator, self.members, self.driver_node)
         self.reserved: dict[tuple[str, str], tuple[int, float]] = {}  # node and GPU -> number, until when expected
         self._exchange: Any = None
         self._looked = 0.0
         self._began = time.monotonic()
         self._settled = self._enrolled = False
         self._reconsidered = time.monotonic()
-        self.losses: Counter[tuple[int, int]] = Counter()  # by experiment and seed
         self._numbered: set[str] = set()
 
     # --- what slots need to know ---
@@ -112,12 +97,12 @@ class Fleet:
         return number
 
     def place_of(self, ray_id: str) -> dict[str, Any] | None:
-        """What a slot's setup has of its node; None: the node has gone. home: whether it is the driver's machine."""
+        """What a slot's setup has of its node; None: the node has gone. is_driver_node: whether it is the driver's."""
         member = self.members.get(ray_id)
         if member is None:
             return None
         shares = max(len(member.report.cards), 1) if member.report else 1
-        return {"home": member.node_manager is None, "dataset": member.dataset, "shares": shares}
+        return {"is_driver_node": member.node_manager is None, "dataset": member.dataset, "shares": shares}
 
     def _number_of(self, node: str, gpu: str) -> int:
         if (node, gpu) in self.reserved:
@@ -148,7 +133,7 @@ class Fleet:
                 self._greet(ray_id, node)
         for ray_id in [ray_id for ray_id in self.members if ray_id not in alive]:
             self._gone(self.members.pop(ray_id))
-        self._settle_suspicions()
+        self.lost_trials.settle()
         self._number()
         self._expect()
         refused = sorted((m.host, m.reason) for m in self.members.values() if m.phase is Phase.REFUSED)
@@ -161,9 +146,9 @@ class Fleet:
     def _greet(self, ray_id: str, node: dict[str, Any]) -> None:
         member = Member(ray_id, node["NodeManagerHostname"], int(node["Resources"]["GPU"]))
         self.members[ray_id] = member
-        if ray_id == self.home:
+        if ray_id == self.driver_node:
             member.dataset, member.phase = self.setup.dataset, Phase.READY
-            member.report = replace(report(member.logical), name=HOME)
+            member.report = replace(report(member.logical), name=DRIVER_NODE)
             if self.joined:  # Ray may have been started with other GPUs than this shell shows
                 seen = ray.remote(num_cpus=0)(cards).options(
                     scheduling_strategy=pinned_to(ray_id), runtime_env=SEES_GPUS
@@ -213,16 +198,18 @@ class Fleet:
         member.then(answer)
 
     def _hear(self, member: Member, told: Report) -> None:
-        ours = self.members[self.home].report if self.home in self.members else report(0)
+        ours = self.members[self.driver_node].report if self.driver_node in self.members else report(0)
         assert ours is not None
         refused, other = differences(ours.versions, told.versions)
         if refused:
             self._refuse(member, f"{'; '.join(refused)}: trials there would not compare")
             return
         if other:
-            self.coordinator.tell(f"node    {member.host}: {'; '.join(other)}")
+            self.coordinator.announce(f"node    {member.host}: {'; '.join(other)}")
         if self.setup.confine and ours.confines and not told.confines:
-            self.coordinator.tell(f"node    {member.host}: trials there are not confined: its kernel has no Landlock")
+            self.coordinator.announce(
+                f"node    {member.host}: trials there are not confined: its kernel has no Landlock"
+            )
         if not self._check_model(member, told):
             return
         if told.left:
@@ -241,14 +228,12 @@ class Fleet:
 
     def _waiting_to_run(self) -> list[Work]:
         """Begun work that nobody runs."""
-        in_flight = self.coordinator.in_flight
-        unfinished = self.coordinator.state.unfinished()
-        return [work for work in unfinished if (work.experiment.number, work.seed) not in in_flight]
+        return list(self.coordinator.state.to_rerun.values())
 
     def _handed_over(self, member: Member, told: Report, delivered: list[str]) -> None:
         for work in self._waiting_to_run():
             if work.trial_id in delivered:
-                self.coordinator.take_left(work)
+                self.coordinator.collect(work)
         member.phase, member.report = Phase.PREPARING, told
         self._ask(member, "get_ready", lambda dataset: self._ready(member, dataset))
 
@@ -262,7 +247,7 @@ class Fleet:
             return
         self._numbered |= set(there)
         wanted = [
-            (ray_id != self.home, told.host, told.name, card["gpu"])
+            (ray_id != self.driver_node, told.host, told.name, card["gpu"])
             for ray_id, told in there.items()
             for card in told.cards
             if is_model(card, self.model) and not self.is_excluded(ray_id)
@@ -278,18 +263,18 @@ class Fleet:
 
     def _ready(self, member: Member, dataset: str) -> None:
         member.dataset, member.phase = dataset, Phase.READY
-        self.coordinator.tell(f"node    {member.host} has joined, with {member.logical} GPUs")
+        self.coordinator.announce(f"node    {member.host} has joined, with {member.logical} GPUs")
 
     def _heed(self, member: Member, told: str) -> None:
         if told and member.phase is Phase.READY:
             member.phase = Phase.LEAVING
             self._forget(member)
-            self.coordinator.tell(f"node    {member.host}: {told}; nothing new begins there")
+            self.coordinator.announce(f"node    {member.host}: {told}; nothing new begins there")
 
     def _refuse(self, member: Member, reason: str) -> None:
         member.phase, member.reason = Phase.REFUSED, reason
         self._forget(member)
-        self.coordinator.tell(f"node    {member.host} is not used: {reason}")
+        self.coordinator.announce(f"node    {member.host} is not used: {reason}")
 
     def _forget(self, member: Member) -> None:
         """Nobody waits for slots of it any more."""
@@ -301,68 +286,25 @@ class Fleet:
         """Its slots end by themselves, as Ray tells their tickets."""
         if member.phase is not Phase.REFUSED:
             self._forget(member)
-            self.coordinator.tell(f"node    {member.host} has gone")
+            self.coordinator.announce(f"node    {member.host} has gone")
 
-    # --- trials whose worker has gone ---
-
-    def suspect(self, work: Work, slot: int, ray_id: str) -> None:
-        """A trial's worker has died: alone, then it is a crash; or with its node, then the trial is run again."""
-        member = self.members.get(ray_id)
-        if ray_id == self.home:
-            self.coordinator.record(self.coordinator.lost_work(work, slot, "its slot's worker died"))
-        elif member is None or member.node_manager is None:
-            self._lost(work, slot)
-        else:
-            self.suspected.append(SuspectedFailure(work, slot, ray_id))
-
-    def _settle_suspicions(self) -> None:
-        for doubt in list(self.suspected):
-            member, waited = self.members.get(doubt.ray_id), time.monotonic() - doubt.since
-            if member and doubt.ping is None and waited > LAST_GASP_SECONDS:
-                doubt.ping = member.node_manager.notice.remote()
-            answers = self._answers(doubt.ping) if member else False
-            if answers is False or waited > SUSPICION_SECONDS:
-                self.suspected.remove(doubt)
-                self._lost(doubt.work, doubt.slot)
-            elif answers:
-                self.suspected.remove(doubt)
-                self.coordinator.record(self.coordinator.lost_work(doubt.work, doubt.slot, "its slot's worker died"))
-
-    @staticmethod
-    def _answers(ping: Any) -> bool | None:
-        """Whether a node_manager has answered; None: not yet."""
-        if ping is None or not ray.wait([ping], timeout=0)[0]:
-            return None
-        try:
-            ray.get(ping)
-        except ray.exceptions.RayError:
-            return False
-        return True
+    # --- trials that ended ---
 
     def failed(self, work: Work, slot: int, ray_id: str, reason: str) -> None:
         """A trial could not begin or be delivered, for no fault of its own: it is run again, and a node that fails
         twice in a row is not used any more."""
-        self.coordinator.tell(f"gpu{slot}: {reason}")
+        self.coordinator.announce(f"gpu{slot}: {reason}")
         member = self.members.get(ray_id)
         if member is not None:
             member.failures += 1
             if member.failures >= MOST_FAILURES and member.phase is Phase.READY:
                 self._refuse(member, reason)
-        self._lost(work, slot)
+        self.lost_trials.lose(work, slot, "it could not begin or be delivered")
 
     def ended_well(self, ray_id: str) -> None:
         """A trial there came to its end, whatever its outcome."""
         if ray_id in self.members:
             self.members[ray_id].failures = 0
-
-    def _lost(self, work: Work, slot: int) -> None:
-        run = (work.experiment.number, work.seed)
-        self.losses[run] += 1
-        if self.losses[run] > MOST_LOST:
-            reason = f"{self.losses[run]} nodes were lost, or failed, while it ran"
-            self.coordinator.record(self.coordinator.lost_work(work, slot, reason))
-        else:
-            self.coordinator.lost_with_its_node(work, slot)
 
     # --- the exchange, and the end ---
 
@@ -372,8 +314,10 @@ class Fleet:
             options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": 8}
             actor: Any = ray.remote(**options)(ArtifactExchange)  # type: ignore[call-overload]
             setup = self.setup
-            shared = Shared(setup.repository, setup.run, setup.tag, setup.base, setup.seal, setup.dataset)
-            self._exchange = actor.options(scheduling_strategy=pinned_to(self.home)).remote(shared)
+            shared = Shared(
+                setup.repository, setup.run, setup.settings.tag, setup.settings.base, setup.seal, setup.dataset
+            )
+            self._exchange = actor.options(scheduling_strategy=pinned_to(self.driver_node)).remote(shared)
         return self._exchange
 
     @property
@@ -393,7 +337,9 @@ class Fleet:
         """Ends the trials on other nodes, and removes from them what the search needs there no more. Call it when the
         slots' actors have been ended."""
         try:
-            wanted = [work.trial_id for work in self.coordinator.state.unfinished()]
+            state = self.coordinator.state
+            begun = [*state.to_rerun.values(), *(running.work for running in state.in_flight.values())]
+            wanted = [work.trial_id for work in begun]
             asked = [member.node_manager.end.remote(wanted) for member in self.members.values() if member.node_manager]
             if asked:
                 ray.wait(asked, num_returns=len(asked), timeout=patience)

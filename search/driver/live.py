@@ -1,4 +1,7 @@
-"""What a person sees while a search runs: the live table, the derived summaries, the dashboard's gauges."""
+"""What a person sees while a search runs: the live table, the derived summaries, the dashboard's gauges.
+
+In a thread of its own, so that no slot waits: it sees the coordinator's view and the files, never the live state.
+"""
 
 from __future__ import annotations
 
@@ -11,31 +14,39 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
-from search.core.state import State
-from search.core.types import SearchError, Status
+from search.core.types import GitError, SearchError, Status
 from search.driver.coordinator import Coordinator
 from search.report.frontier import verdict
 from search.report.history import History
 from search.report.snapshot import snapshot
 from search.report.summary import summarise
 from search.report.table import plain_line, rendered
+from search.system.files import GrowingFile, write_json
+from search.system.git import Repository
+from search.task.metrics import PRIMARY
 
 LOOK_SECONDS = 1.0
-LINE_SECONDS = 60.0  # between two lines of what goes on, where there is no terminal
+LINE_SECONDS = 60.0  # between two lines of what goes on, if there is no terminal
+SUMMARY_SHARE = 0.05  # of the time goes to summaries at most
+PACK_RECORDS = 4000  # refs and objects are packed after so many records
 
 
 class Reporter:
-    """Writes the summaries after every row and shows the live table, in a thread of its own, so that no slot waits."""
+    """Writes the summaries when rows have come, and shows the live table."""
 
     def __init__(self, coordinator: Coordinator, follow_logs: bool, to_stderr: bool) -> None:
-        self.coordinator = coordinator
+        self.coordinator, self.paths = coordinator, coordinator.paths
         self.follow_logs = follow_logs
         self.stream = sys.stderr if to_stderr else sys.stdout
         self.console = Console(file=self.stream)
         self.history = History(coordinator.repository)
-        self.summarised = -1
+        self.repository = Repository(coordinator.repository.root)
         self.dashboard = ""
         self.logs: dict[Path, FollowedLog] = {}
+        self._read = {self._log_of(slot, trial) for slot, trial in coordinator.view["latest"]}  # to their ends
+        self._summarised: Any = None
+        self._next_summary = 0.0
+        self._packed = coordinator.records_written
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
 
@@ -56,8 +67,8 @@ class Reporter:
         try:
             while not self._ended.wait(LOOK_SECONDS):
                 try:
-                    shown = self._snapshot()
-                    gauges.set(self.coordinator.state, shown)
+                    shown = self.write_view()
+                    gauges.set(shown)
                     if self.follow_logs:
                         self._print_logs()
                     if live:
@@ -65,95 +76,114 @@ class Reporter:
                     elif time.monotonic() >= next_line:
                         next_line += LINE_SECONDS
                         print(plain_line(shown), file=self.stream, flush=True)
-                    self.summarise()
+                    if time.monotonic() >= self._next_summary:
+                        self.summarise()
+                    self._pack(PACK_RECORDS)
                 except Exception as error:  # the view must not end the search, whatever is wrong with it
                     print(f"report: {type(error).__name__}: {error}", file=sys.stderr)
         finally:
             if live:
                 live.stop()
 
-    def _snapshot(self) -> dict[str, Any]:
-        return snapshot(self.coordinator.state, self.coordinator.paths, True, time.time())
+    def write_view(self) -> dict[str, Any]:
+        """Leaves the view for search.status, which then need not read the whole journal; what it shows now."""
+        now, tip, view = time.time(), self.coordinator.tip, self.coordinator.view
+        write_json(self.paths.view, {"time": now, "tip": tip, "view": view}, synced=False)
+        return snapshot(view, self.paths, True, now)
 
     def summarise(self) -> dict[str, Any] | None:
-        """Derives the summaries again where rows have come."""
-        rows = len(self.coordinator.state.decisions)
-        if rows in (self.summarised, 0):
+        """Derives the summaries again if rows have come; the next time after a pause that the time they took sets."""
+        counts = self.coordinator.view["counts"]
+        if counts == self._summarised or not counts["experiments"]:
             return None
-        paths = self.coordinator.paths
-        analysis = summarise(paths.slot_results(), paths.root, self.history)
-        self.summarised = rows
+        began = time.monotonic()
+        analysis = summarise(self.paths.slot_results(), self.paths.root, self.history)
+        self._summarised = counts
+        self._next_summary = time.monotonic() + (time.monotonic() - began) / SUMMARY_SHARE
         return analysis
 
+    def _pack(self, least: int) -> None:
+        written = self.coordinator.records_written
+        if written - self._packed >= least:
+            self._packed = written
+            try:
+                self.repository.pack(objects=True)
+            except GitError as error:  # a gc of the user's may be at it
+                print(f"report: {error}", file=sys.stderr)
+
+    def _log_of(self, slot: int, trial: str) -> Path:
+        return self.paths.slot(slot).trial(trial).log
+
     def _print_logs(self) -> None:
-        """Prints what the trials' logs have gained, whole lines only; a trial that ended is read to its end."""
-        for slot in self.coordinator.paths.slots():
-            for running in slot.trials.glob("*/running.json"):
-                self.logs.setdefault(running.parent / "run.log", FollowedLog(f"gpu{slot.number}"))
+        """Prints what the trials' logs have gained, whole lines only; a trial that ended is read to its end, also one
+        that began and ended between two looks."""
+        running = {
+            path.parent / "run.log": slot.number
+            for slot in self.paths.slots()
+            for path in slot.trials.glob("*/running.json")
+        }
+        ended = {self._log_of(slot, trial): slot for slot, trial in self.coordinator.view["latest"]}
+        for path, slot in (ended | running).items():
+            if path not in self._read:
+                self.logs.setdefault(path, FollowedLog(f"gpu{slot}", path))
         for path, followed in list(self.logs.items()):
-            is_running = (path.parent / "running.json").exists()
-            for line in followed.new_lines(path):
+            is_over = path in ended
+            for line in followed.new_lines():
                 print(line, file=self.stream, flush=True)
-            if not is_running:
+            if is_over:
+                self._read.add(path)
                 del self.logs[path]
 
     def finish(self) -> dict[str, Any]:
-        """Writes the last summaries and prints them; what --json tells."""
-        self.summarised = -1
+        """Writes the last summaries and prints them; what --json says."""
+        self.coordinator.refresh_view()
+        self.write_view()
+        if self.follow_logs:
+            self._print_logs()
+        self._summarised = None
         analysis = None
         try:
             analysis = self.summarise()
         except SearchError as error:
             print(f"report: {error}", file=sys.stderr)
-        state, paths = self.coordinator.state, self.coordinator.paths
-        shown = {"tag": state.settings.tag, "run": str(paths.root), **(analysis or {})}
+        self._pack(PACK_RECORDS // 4)
+        state = self.coordinator.state
+        shown = {"tag": state.settings.tag, "run": str(self.paths.root), **(analysis or {})}
         if analysis is None:
             print("no experiment was decided", file=self.stream)
             return shown
-        print((paths.root / "analysis_summary.md").read_text(), file=self.stream)
-        told = verdict(analysis, self._bin_accs_of_the_incumbent())
-        print(told, file=self.stream, flush=True)
-        return shown | {"verdict": told}
-
-    def _bin_accs_of_the_incumbent(self) -> list[float]:
-        state = self.coordinator.state
+        print((self.paths.root / "analysis_summary.md").read_text(), file=self.stream)
         outcomes = state.outcomes_of(state.incumbent.experiment) if state.incumbent else []
-        return [outcome.score.bin_acc for outcome in outcomes if outcome.score]
+        line = verdict(analysis, [outcome.score.primary for outcome in outcomes if outcome.score])
+        print(line, file=self.stream, flush=True)
+        return shown | {"verdict": line}
 
 
 class FollowedLog:
-    """A trial's log as it grows."""
+    """A trial's log as it grows, behind its slot's name."""
 
-    def __init__(self, prefix: str) -> None:
-        self.prefix, self.offset, self.rest = prefix, 0, b""
+    def __init__(self, prefix: str, path: Path) -> None:
+        self.prefix, self._growing = prefix, GrowingFile(path)
 
-    def new_lines(self, path: Path) -> list[str]:
-        """The lines that were finished since the last call, behind the slot's name."""
-        try:
-            with path.open("rb") as stream:
-                stream.seek(self.offset)
-                gained = stream.read()
-        except OSError:
-            return []
-        self.offset += len(gained)
-        *lines, self.rest = (self.rest + gained).split(b"\n")
-        return [f"{self.prefix} {line.decode(errors='replace')}" for line in lines]
+    def new_lines(self) -> list[str]:
+        """The lines that were finished since the last call."""
+        return [f"{self.prefix} {line}" for line in self._growing.lines()]
 
 
 class Gauges:
-    """The search's figures in Ray's dashboard and metrics, as ray_autoresearch_…; absent where Ray's are."""
+    """The search's figures in Ray's dashboard and metrics, as ray_autoresearch_…; absent if Ray's are."""
 
     def __init__(self) -> None:
         from ray.util.metrics import Gauge
 
-        self.best = Gauge("autoresearch_best_bin_acc", "bin_acc of the incumbent", ("tag",))
+        self.best = Gauge(f"autoresearch_best_{PRIMARY.name}", f"{PRIMARY.name} of the incumbent", ("tag",))
         self.rows = Gauge("autoresearch_experiments", "experiments decided, by status", ("tag", "status"))
         self.training = Gauge("autoresearch_training_share", "share of the slots' time that trains", ("tag",))
 
-    def set(self, state: State, shown: dict[str, Any]) -> None:
-        tag = {"tag": state.settings.tag}
-        if state.incumbent and state.incumbent.score:
-            self.best.set(state.incumbent.score.bin_acc, tag)
+    def set(self, shown: dict[str, Any]) -> None:
+        tag = {"tag": shown["tag"]}
+        if shown["frontier"]:
+            self.best.set(shown["frontier"][-1][PRIMARY.name], tag)
         for status in Status:
-            self.rows.set(state.count(status), tag | {"status": str(status)})
+            self.rows.set(shown["counts"][status], tag | {"status": str(status)})
         self.training.set(shown["share_of_time_training"], tag)

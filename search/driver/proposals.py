@@ -11,7 +11,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from enum import Enum, auto
 from typing import Any
 
 from search.agent.agents import Agent, AgentPlan
@@ -35,6 +36,21 @@ MOST_AT_ONCE = 4  # edits handed in that are checked at a time
 LARGEST_NOTES = 20_000  # bytes
 
 
+class JobKind(Enum):
+    TURN = auto()  # the agent thinks
+    REQUEST = auto()  # an edit that a command handed in
+    INBOX = auto()  # a commit of the inbox branch
+    MERGE = auto()  # a kept edit, on what it beat
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a thread works on. about: the name of the turn's folder, the request's ref, or the commit."""
+
+    kind: JobKind
+    about: str
+
+
 class ProposalManager:
     """plan: None: no agent is asked. on_stop: called once when somebody asks the search to stop at once."""
 
@@ -44,8 +60,8 @@ class ProposalManager:
         self.coordinator, self.plan, self.places, self.on_stop = coordinator, plan, places, on_stop
         self.repository, self.names = coordinator.repository, coordinator.names
         self.began = coordinator.since
-        self._results: queue.Queue[tuple[str, Proposal, bool]] = queue.Queue()  # the last: it was cut short
-        self._jobs: dict[str, threading.Thread] = {}  # by what they are about
+        self._results: queue.Queue[tuple[Job, Proposal, bool]] = queue.Queue()  # the last: it was cut short
+        self._jobs: dict[Job, threading.Thread] = {}
         self._guards: set[int] = set()
         self._ended = threading.Event()
         self._looked = 0.0
@@ -83,29 +99,27 @@ class ProposalManager:
     def _take_results(self) -> None:
         while True:
             try:
-                about, proposal, is_cut_short = self._results.get_nowait()
+                job, proposal, is_cut_short = self._results.get_nowait()
             except queue.Empty:
                 return
-            self._jobs.pop(about, None)
+            self._jobs.pop(job, None)
             if is_cut_short and proposal.refused:
                 if not proposal.cost.dollars:
                     continue  # it is asked for again
                 cut = f"cut short with the search: {proposal.refused}"
                 proposal = replace(proposal, turn=None, refused=cut)  # what it cost is not lost
             self.coordinator.take(proposal)
-            if about.startswith(self.names.requests):
-                self._quietly(lambda: self.repository.delete_ref(about))  # noqa: B023  called at once
+            if job.kind is JobKind.REQUEST:
+                self._quietly(lambda: self.repository.delete_ref(job.about))  # noqa: B023  called at once
 
     def _heed_requests(self) -> None:
-        known = {proposal.origin for proposal in self.coordinator.state.proposals}
+        known = self.coordinator.state.by_origin
         for request in pending(self.repository, self.names):
             if request.operation is Operation.PROPOSE:
                 if request.commit in known:  # a driver died before it could delete the ref
                     self.repository.delete_ref(request.ref)
-                elif self._has_room(request.ref):
-                    self._start(
-                        request.ref, proposal_from, request.commit, "inbox", "", self._edit_base(), self.context
-                    )
+                elif self._has_room(job := Job(JobKind.REQUEST, request.ref)):
+                    self._start(job, proposal_from, request.commit, "inbox", "", self._edit_base(), self.context)
                 continue
             if request.time >= self.began:  # what was asked of a driver that is gone is void
                 if request.operation is Operation.PAUSE:
@@ -119,19 +133,19 @@ class ProposalManager:
                 self.on_stop()
 
     def _begin_handed_in(self) -> None:
-        known = {proposal.origin for proposal in self.coordinator.state.proposals}
+        known = self.coordinator.state.by_origin
         for commit in handed_in(self.repository, self.names, self.coordinator.settings.base):
-            if commit not in known and self._has_room(commit):
-                self._start(commit, proposal_from, commit, "inbox", "", self._edit_base(), self.context)
-        for decision in unmerged(self.coordinator.state, self.coordinator.commits):
-            if self._has_room(decision.commit):
+            if commit not in known and self._has_room(job := Job(JobKind.INBOX, commit)):
+                self._start(job, proposal_from, commit, "inbox", "", self._edit_base(), self.context)
+        for decision in unmerged(self.coordinator.state, self.coordinator.sources):
+            if self._has_room(job := Job(JobKind.MERGE, decision.commit)):
                 idea = f"{decision.description} (as kept before, on top of what it beat)"
                 beaten = self._edit_base(decision.incumbent)
-                self._start(decision.commit, proposal_from, decision.commit, "merge", idea, beaten, self.context)
+                self._start(job, proposal_from, decision.commit, "merge", idea, beaten, self.context)
 
-    def _has_room(self, about: str) -> bool:
-        checks = [name for name in self._jobs if not name.startswith("turn")]
-        is_free = about not in self._jobs and len(checks) < MOST_AT_ONCE
+    def _has_room(self, job: Job) -> bool:
+        checks = [one for one in self._jobs if one.kind is not JobKind.TURN]
+        is_free = job not in self._jobs and len(checks) < MOST_AT_ONCE
         return is_free and self.coordinator.state.incumbent is not None
 
     def _can_be_asked(self) -> bool:
@@ -144,7 +158,7 @@ class ProposalManager:
         proposals = self.coordinator.state.proposals
         if any(is_untold(one) for one in proposals if one.author == self.plan.name):
             return self._refuse(f"the agent {self.plan.name} did not tell what it cost: its budget cannot be kept")
-        spent = sum(one.cost.dollars or 0.0 for one in proposals)
+        spent = self.coordinator.state.dollars
         if spent >= self.plan.dollars:
             return self._refuse(f"the agent's budget is spent: {spent:.2f} of {self.plan.dollars:.2f} dollars")
         return True
@@ -163,12 +177,13 @@ class ProposalManager:
     def _tell_once(self, line: str) -> None:
         if line not in self._told:
             self._told.add(line)
-            self.coordinator.tell(line)
+            self.coordinator.announce(line)
 
     def _edit_base(self, commit: str = "") -> EditBase:
         """What edits are made from: a commit, the incumbent where none is named."""
-        centre, commits = commit or self.coordinator.state.incumbent_commit, self.coordinator.commits
-        return EditBase(centre, commits.source_at(centre), commits.space(centre), self.coordinator.identities())
+        sources, state = self.coordinator.sources, self.coordinator.state
+        base = commit or state.incumbent_commit
+        return EditBase(base, sources.source_at(base), sources.space(base), dict(sources.tried(state)))
 
     def _begin_turn(self, plan: AgentPlan) -> None:
         turn = self.coordinator.begin_turn(plan.name, plan.proposals)
@@ -178,12 +193,12 @@ class ProposalManager:
             for place in range(plan.proposals):
                 task = self._assignment(turn, place, edit_base, plan)
                 seed = f"{self.coordinator.settings.seed} {turn.number} {place}"
-                self._start(task.name, choose_and_check, task, self.context, tried, seed)
+                self._start(Job(JobKind.TURN, task.name), choose_and_check, task, self.context, tried, seed)
             return
         brief = self._brief(edit_base)
         for place in range(plan.proposals):
             task = self._assignment(turn, place, edit_base, plan)
-            self._start(task.name, self._ask, plan.agent, task, brief)
+            self._start(Job(JobKind.TURN, task.name), self._ask, plan.agent, task, brief)
 
     def _tried(self) -> list[Tried]:
         verdicts = self.coordinator.state.verdicts
@@ -198,8 +213,7 @@ class ProposalManager:
     def _assignment(self, turn: Turn, place: int, edit_base: EditBase, plan: AgentPlan) -> Assignment:
         left = None
         if plan.dollars is not None:
-            spent = sum(one.cost.dollars or 0.0 for one in self.coordinator.state.proposals)
-            left = (plan.dollars - spent) / plan.proposals
+            left = (plan.dollars - self.coordinator.state.dollars) / plan.proposals
         name = f"turn{turn.number:04d}-{place}"
         kept = (self.repository.root,)
         summary, secret = self._summary(), self.places.secret
@@ -221,7 +235,7 @@ class ProposalManager:
     def _brief(self, edit_base: EditBase) -> Callable[[], str]:
         """Writes the brief, in the thread that needs it, of what is known now."""
         state, paths = self.coordinator.state, self.coordinator.paths
-        scores = [outcome.score.bin_acc for outcome in state.outcomes_of(0) if outcome.score]
+        scores = [outcome.score.primary for outcome in state.outcomes_of(0) if outcome.score]
         axes = [axis.name for axis in edit_base.space.axes]
         facts = facts_of(state, noise_of(scores), axes, hints_of(self._summary_values()))
         notes = end_of(paths.notes, LARGEST_NOTES)
@@ -246,16 +260,16 @@ class ProposalManager:
         draw_photos(self.context.smoke)  # the brief names them
         return ask(agent, replace(task, brief=brief()), self.context)
 
-    def _start(self, about: str, work: Callable[..., Proposal], *given: object) -> None:
+    def _start(self, job: Job, work: Callable[..., Proposal], *given: object) -> None:
         def run() -> None:
             try:
                 made = work(*given)
             except Exception as error:  # whatever goes wrong with an edit ends as a line, not as the search
                 made = _failed(error, given)
-            self._results.put((about, made, self._ended.is_set()))
+            self._results.put((job, made, self._ended.is_set()))
 
-        self._jobs[about] = threading.Thread(target=run, daemon=True, name=about)
-        self._jobs[about].start()
+        self._jobs[job] = threading.Thread(target=run, daemon=True, name=job.about)
+        self._jobs[job].start()
 
 
 def is_untold(proposal: Proposal) -> bool:

@@ -12,7 +12,8 @@ from ray import tune
 
 from search.cluster.node import SearchFolder, node_folder
 from search.cluster.remote_trial import run_remotely, setup_at
-from search.core.types import Experiment, SearchError, Work, from_json
+from search.core.codec import decode
+from search.core.types import SearchError, Work
 from search.driver.nodes import RemoteExchange
 from search.system.git import clean_environment
 from search.trial.run import run_trial
@@ -36,13 +37,13 @@ class Dispatcher:
         self.waiting[who] = (about, answer)
         return await answer
 
-    async def number(self, ticket: str, ray_id: str, gpu: str) -> int:
+    async def number(self, placeholder: str, ray_id: str, gpu: str) -> int:
         """The number of the slot of this GPU, NOT_USED where it is none; waits until the driver knows."""
-        return int(await self._wait(NEW + ticket, (ray_id, gpu)))
+        return int(await self._wait(NEW + placeholder, (ray_id, gpu)))
 
-    async def ask(self, ticket: str, slot: int, ray_id: str) -> dict[str, Any]:
-        """The work of a ticket, NO_WORK where there is none for this slot; waits until the driver answers."""
-        return dict(await self._wait(ticket, (slot, ray_id)))
+    async def ask(self, placeholder: str, slot: int, ray_id: str) -> dict[str, Any]:
+        """The work of a placeholder, NO_WORK where there is none for this slot; waits until the driver answers."""
+        return dict(await self._wait(placeholder, (slot, ray_id)))
 
     async def asking(self) -> dict[str, Any]:
         """Who waits, and what it has told."""
@@ -54,9 +55,9 @@ class Dispatcher:
 
 
 class SlotActor(tune.Trainable):
-    """The actor of one slot. A ticket is the slot's for as long as it lives, and each trial is one step of it.
+    """The actor of one slot. A placeholder trial is the slot's as long as it lives, and each trial is one step of it.
 
-    A ticket for each trial would let Tune hand a slot's ticket to another one, and end the actor that is just starting
+    A placeholder for each trial would let Tune hand a slot's to another one, and end the actor that is just starting
     for it: where many slots end trials, a node that joins would hardly ever get a slot up.
     """
 
@@ -72,23 +73,23 @@ class SlotActor(tune.Trainable):
         ids = [str(gpu) for gpu in ray.get_gpu_ids()]
         self.gpu = ids[0] if ids else "0"
         self.ray_id = ray.get_runtime_context().get_node_id()
-        self.tag, self.dispatcher = config["setup"].tag, config["dispatcher"]
+        self.tag, self.dispatcher = config["setup"].settings.tag, config["dispatcher"]
         self.exchange: Any = RemoteExchange(config["exchange"])  # the handle alone can be copied, as Tune does
         self.search, self.of_driver = config["search"], config["setup"]
         self.number: int = ray.get(self.dispatcher.number.remote(self.trial_id, self.ray_id, self.gpu))
 
     def step(self) -> dict[str, Any]:
-        """One trial: `ended` where it left an outcome at home, `failed` where it could not begin or be delivered."""
+        """One trial: `ended` if its outcome is on the driver's machine, `failed` if it did not begin or arrive."""
         if self.number == NOT_USED:
             return {"done": True}
         answer = ray.get(self.dispatcher.ask.remote(self.trial_id, self.number, self.ray_id))
         if answer == NO_WORK:
             return {"done": True}
-        work = Work(**(answer["work"] | {"experiment": from_json(Experiment, answer["work"]["experiment"])}))
+        work = decode(Work, answer["work"])
         place = answer["place"]
         threads = max((os.cpu_count() or 1) // place["shares"], 1)
         setup = replace(self.of_driver, slot=self.number, gpu=self.gpu, threads=threads)
-        if place["home"]:
+        if place["is_driver_node"]:
             run_trial(setup, work)
             return {"done": False, "ended": True}
         try:

@@ -1,7 +1,8 @@
-"""Ray Tune's part: a Searcher that hands out empty tickets to slots, which ask for their work (search/slots.py).
+"""Ray Tune's part: a Searcher of placeholder trials, one for each slot, whose actors ask for their work.
 
-Tune alone decides which actor runs a ticket, and only the actor knows which GPU it has. So a ticket says nothing: the
-slot that got it asks at the dispatcher, and the driver, at every turn of Tune's loop, answers those that have asked.
+Tune alone decides which actor runs a placeholder trial, and only the actor knows which GPU it has. So a placeholder
+trial says nothing: the slot that got it asks the dispatcher, and the driver, at every turn of Tune's loop, answers
+those that have asked.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from search.core.types import SearchError, Work, to_json
+from search.core.codec import encode
+from search.core.types import SearchError, TrialKey, Work
 from search.decide.plan import Pause
 from search.driver.coordinator import Coordinator
 from search.driver.fleet import Fleet
@@ -30,8 +32,12 @@ class RunEnded(BaseException):
     """Leaves Tune's loop at once, also while slots are busy: an Exception would wait for their trials to end."""
 
 
-class Tickets(Searcher):
-    """Hands out a ticket for every slot that there may be, and tells the coordinator how each of their trials ended."""
+class PlaceholderTrials(Searcher):
+    """Hands out a placeholder trial for every slot that there may be, and records how each of their trials ended.
+
+    open: those handed out, with the trial that each runs; what becomes of that is the state's to know. slots: of one
+    that has come up, its slot and Ray's id of the node.
+    """
 
     def __init__(
         self,
@@ -42,11 +48,12 @@ class Tickets(Searcher):
     ) -> None:
         super().__init__(metric="done", mode="max")
         self.coordinator, self.fleet = coordinator, fleet
-        self.dispatcher = Dispatcher.options(scheduling_strategy=pinned_to(fleet.home)).remote()  # type: ignore[attr-defined]
+        pinned = pinned_to(fleet.driver_node)
+        self.dispatcher = Dispatcher.options(scheduling_strategy=pinned).remote()  # type: ignore[attr-defined]
         self.search, self.tag = id_of(coordinator.settings), coordinator.names.tag
-        self.open: dict[str, Work | None] = {}  # tickets handed out, with what their slot runs now
-        self.slots: dict[str, tuple[int, str]] = {}  # of a ticket that has come up: its slot, and Ray's id of the node
-        self.unwanted: set[str] = set()  # tickets on GPUs that the search has no use for, and holds all the same
+        self.open: dict[str, TrialKey | None] = {}
+        self.slots: dict[str, tuple[int, str]] = {}
+        self.unwanted: set[str] = set()  # on GPUs that the search has no use for, and holds all the same
         self.held = held  # while within, signals wait
         self.beside = beside  # what else the driver does at every turn of Tune's loop
         self.finished = False
@@ -77,75 +84,84 @@ class Tickets(Searcher):
         self.answer_all()
         with self.held():
             self.beside()
+            self.coordinator.refresh_view()
 
     def answer_all(self) -> None:
-        """Answers every slot that waits, where there is something for it."""
+        """Answers every slot that waits, if there is something for it."""
         asking: dict[str, Any] = ray.get(self.dispatcher.asking.remote())
         for who, (ray_id, gpu) in asking.items():
             if who.startswith(NEW):
-                answer = self._number_for(who.removeprefix(NEW), ray_id, gpu)
-                if answer is not None:
-                    ray.get(self.dispatcher.answer.remote(who, answer))
+                number = self._number_for(who.removeprefix(NEW), ray_id, gpu)
+                if number is not None:
+                    ray.get(self.dispatcher.answer.remote(who, number))
         waiting = {who: about for who, about in asking.items() if not who.startswith(NEW)}
-        for ticket, (slot, ray_id) in sorted(waiting.items(), key=lambda item: item[1]):
-            told = self._answer_for(ticket, slot, ray_id)
-            if told is not None:
-                ray.get(self.dispatcher.answer.remote(ticket, told))
+        for placeholder, (slot, ray_id) in sorted(waiting.items(), key=lambda item: item[1]):
+            answer = self._answer_for(placeholder, slot, ray_id)
+            if answer is not None:
+                ray.get(self.dispatcher.answer.remote(placeholder, answer))
 
-    def _number_for(self, ticket: str, ray_id: str, gpu: str) -> int | None:
+    def _number_for(self, placeholder: str, ray_id: str, gpu: str) -> int | None:
         """None: it must wait."""
-        if ticket not in self.open or self.fleet.is_excluded(ray_id):
+        if placeholder not in self.open or self.fleet.is_excluded(ray_id):
             return NOT_USED
         if not self.fleet.is_wanted(ray_id, gpu):
-            self.unwanted.add(ticket)
+            self.unwanted.add(placeholder)
             return None
         with self.held():
             number = self.fleet.slot_of(ray_id, gpu)
         if number is not None:
-            self.slots[ticket] = (number, ray_id)
+            self.slots[placeholder] = (number, ray_id)
         return number
 
-    def _answer_for(self, ticket: str, slot: int, ray_id: str) -> dict[str, Any] | None:
+    def _answer_for(self, placeholder: str, slot: int, ray_id: str) -> dict[str, Any] | None:
         """None: it must wait."""
-        place = self.fleet.place_of(ray_id)
-        if ticket not in self.open or place is None or (self.open[ticket] is None and self.fleet.is_excluded(ray_id)):
+        place, runs = self.fleet.place_of(ray_id), self._run_by(placeholder)
+        if placeholder not in self.open or place is None or (runs is None and self.fleet.is_excluded(ray_id)):
             return NO_WORK
-        work = self.open[ticket] or (self._work_for(ticket, slot) if self.fleet.is_ready(ray_id) else None)
+        work = runs or (self._work_for(placeholder, slot) if self.fleet.is_ready(ray_id) else None)
         if isinstance(work, Pause):
             return NO_WORK
-        return None if work is None else {"work": to_json(work), "place": place}
+        return None if work is None else {"work": encode(work), "place": place}
 
-    def _work_for(self, ticket: str, slot: int) -> Work | Pause | None:
+    def _run_by(self, placeholder: str) -> Work | None:
+        """What a placeholder trial's slot runs now."""
+        key = self.open.get(placeholder)
+        running = self.coordinator.state.in_flight.get(key) if key else None
+        return running.work if running else None
+
+    def _work_for(self, placeholder: str, slot: int) -> Work | Pause | None:
         with self.held():
             work = self.coordinator.next_work(slot)
             if work is Pause.WAIT:
                 return None
             if isinstance(work, Work):
-                self.open[ticket] = work
+                self.open[placeholder] = work.key
             else:
                 self.finished = True
         return work
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A trial of a slot has come to its end."""
-        work = self.open.get(trial_id)
-        if work is None or trial_id not in self.slots:
+        slot, ray_id = self.slots.get(trial_id, (NOT_USED, ""))
+        work = self._run_by(trial_id)
+        if trial_id not in self.open or work is None:
             return
         self.open[trial_id] = None
-        slot, ray_id = self.slots[trial_id]
         try:
             with self.held():
                 if "failed" in result:
                     self.fleet.failed(work, slot, ray_id, result["failed"])
-                else:
-                    self.fleet.ended_well(ray_id)
-                    self.coordinator.record(self.coordinator.lost_work(work, slot, "its outcome has gone"))
+                    return
+                self.fleet.ended_well(ray_id)
+                if not self.coordinator.collect(work, slot):
+                    self.coordinator.record_crash(work, slot, "its outcome has gone")
         except Exception as failure:  # an exception in a hook would end Tune with a traceback of its own
             self.failed = self.failed or failure
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A slot has come to its end."""
-        work = self.open.pop(trial_id, None)
+        work = self._run_by(trial_id)
+        self.open.pop(trial_id, None)
         self.unwanted.discard(trial_id)
         slot, ray_id = self.slots.pop(trial_id, (NOT_USED, ""))
         if slot == NOT_USED or self.finished:
@@ -155,7 +171,7 @@ class Tickets(Searcher):
                 if slot not in {number for number, _ in self.slots.values()}:  # its node is not back already
                     self.coordinator.leave(slot, "its worker has gone" if error else "its node is not used any more")
                 if work is not None:
-                    self.fleet.suspect(work, slot, ray_id)
+                    self.fleet.lost_trials.suspect(work, slot, ray_id)
         except Exception as failure:  # as above
             self.failed = self.failed or failure
 
@@ -167,25 +183,26 @@ class Tickets(Searcher):
 
 
 class EveryTurn(tune.Callback):
-    """Answers the slots at every turn of Tune's loop, about ten times a second, and ends the run where it must."""
+    """Answers the slots at every turn of Tune's loop, about ten times a second, and ends the run when it must."""
 
-    def __init__(self, tickets: Tickets) -> None:
-        self.tickets = tickets
+    def __init__(self, placeholders: PlaceholderTrials) -> None:
+        self.placeholders = placeholders
 
     def __getstate__(self) -> dict[str, Any]:
-        """As for Tickets."""
+        """As for PlaceholderTrials."""
         return {}
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        searcher = self.placeholders
         try:
-            if self.tickets.failed is None:
-                self.tickets.turn()
+            if searcher.failed is None:
+                searcher.turn()
         except ray.exceptions.RayError as failure:
-            told = f"Ray failed: {' '.join(str(failure).split())}; begin again with --resume {self.tickets.tag}"
-            self.tickets.failed = SearchError(told)
+            words = " ".join(str(failure).split())
+            searcher.failed = SearchError(f"Ray failed: {words}; begin again with --resume {searcher.tag}")
         except Exception as failure:
-            self.tickets.failed = failure
-        if self.tickets.failed is not None or self.tickets.finished:
+            searcher.failed = failure
+        if searcher.failed is not None or searcher.finished:
             raise RunEnded
 
 
@@ -194,7 +211,7 @@ def end_slots() -> None:
     gc.collect()  # Tune holds its actors, and lets go of them when it is itself let go of
 
 
-def run_search(tickets: Tickets, storage: Path) -> None:
+def run_search(placeholders: PlaceholderTrials, storage: Path) -> None:
     """Runs the whole search as one Tune run. Raises the error that ended it, if one did.
 
     storage: where Tune puts files that nobody needs; those of an earlier session are removed.
@@ -204,9 +221,9 @@ def run_search(tickets: Tickets, storage: Path) -> None:
     tuner = tune.Tuner(
         SlotActor,
         tune_config=tune.TuneConfig(
-            search_alg=tickets,
+            search_alg=placeholders,
             num_samples=-1,
-            reuse_actors=False,  # a ticket is its slot's for life
+            reuse_actors=False,  # a placeholder trial is its slot's for life
             metric="done",
             mode="max",
             trial_dirname_creator=lambda trial: str(trial.trial_id),
@@ -215,7 +232,7 @@ def run_search(tickets: Tickets, storage: Path) -> None:
             name="tune",
             storage_path=str(storage),
             verbose=0,
-            callbacks=[EveryTurn(tickets)],
+            callbacks=[EveryTurn(placeholders)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
     )
@@ -225,5 +242,5 @@ def run_search(tickets: Tickets, storage: Path) -> None:
         pass
     except (ray.exceptions.RayError, tune.TuneError) as error:
         raise SearchError(f"Ray failed: {' '.join(str(error).split())[:500]}") from error
-    if tickets.failed is not None:
-        raise tickets.failed from None
+    if placeholders.failed is not None:
+        raise placeholders.failed from None

@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 
@@ -16,7 +17,7 @@ class OptunaMirror:
     def __init__(self, path: Path, announce: Callable[[str], None] = print) -> None:
         self.path, self.announce = path, announce
         self._waiting: queue.Queue[optuna.trial.FrozenTrial | None] = queue.Queue()
-        self._studies: dict[str, tuple[optuna.Study, set[tuple[int, int]]]] = {}
+        self._studies: dict[str, tuple[optuna.Study, set[tuple[Any, Any]]]] = {}
         self._thread = threading.Thread(target=self._loop, daemon=True, name="optuna mirror")
         self._thread.start()
 

@@ -17,10 +17,11 @@ SCHEMA_VERSION = 3
 LOSS = re.compile(r"loss[ =:]+([0-9.eE+-]+|nan|inf)")
 TAIL_BYTES = 4096
 MOST_NOTES = 20  # the latest
+LATEST_TRIALS = 512  # a thousand slots end fewer between two looks
 
 
 def is_running(paths: SearchPaths) -> bool:
-    """Whether a driver holds the search's lock. Takes the lock for a moment, if nobody has it: a driver waits for that."""
+    """Whether a driver holds the search's lock. It is taken for a moment if nobody has it: drivers wait that long."""
     try:
         with paths.lock.open("r") as stream:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -60,6 +61,7 @@ def view_of(state: State) -> dict[str, Any]:
             if kept.score
         ],
         "notes": [f"{short(decision.commit)}: {decision.note}" for decision in state.noted[-MOST_NOTES:]],
+        "latest": [(outcome.slot, outcome.trial) for outcome in state.ended[-LATEST_TRIALS:]],
         "places": {
             number: {
                 "node": slot.host,
@@ -101,7 +103,7 @@ def snapshot(view: dict[str, Any], paths: SearchPaths, running: bool, now: float
     unknown = {"node": None, "gpu": None, "model": None, "left": False}
     slots = [slot_now(slot, now) | places.get(slot.number, unknown) for slot in paths.slots()] if running else []
     proposals = view["proposals"] | ({} if running else {"agent_thinks": None})
-    rest = {name: value for name, value in view.items() if name not in ("places", "tag")}
+    rest = {name: value for name, value in view.items() if name not in ("places", "latest", "tag")}
     return {
         "schema_version": SCHEMA_VERSION,
         "tag": view["tag"],

@@ -38,8 +38,8 @@ def rendered(shown: dict[str, Any], dashboard: str = "") -> Group:
     lines += ["paused: no new trial begins; python -m search.resume"] if shown["paused"] else []
     lines += [proposals_line(shown["proposals"])] if any(shown["proposals"].values()) else []
     lines += [
-        f"  {kept['commit']}  {PRIMARY.shown(kept[PRIMARY.name])}  {SECONDARY.shown(kept[SECONDARY.name])}  {rates_of(kept)}"
-        f"{kept['description']}"
+        f"  {kept['commit']}  {PRIMARY.shown(kept[PRIMARY.name])}  {SECONDARY.shown(kept[SECONDARY.name])}  "
+        f"{rates_of(kept)}{kept['description']}"
         for kept in shown["frontier"][-6:]
     ]
     lines += [f"Ray dashboard {dashboard}"] if dashboard else []

@@ -10,8 +10,10 @@ from typing import Any, BinaryIO
 
 
 def write_aside(path: Path, write: Callable[[BinaryIO], object], synced: bool = False) -> None:
-    """Writes a file under another name and moves it into place. synced: it is on the disk when this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes a file under another name in its folder, which must be there, and moves it into place.
+
+    synced: it is on the disk when this returns.
+    """
     aside = path.with_name(f".{path.name}.partial")
     try:
         with aside.open("wb") as stream:
@@ -32,6 +34,7 @@ def write_text(path: Path, text: str, synced: bool = False) -> None:
             return
     except (OSError, UnicodeDecodeError):
         pass
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_aside(path, lambda stream: stream.write(text.encode()), synced)
 
 

@@ -147,7 +147,7 @@ class Repository:
     def time_of(self, commit: str) -> float | None:
         """When a commit was made, in seconds since the epoch; commit: its full hash."""
         try:
-            return float(self._library()[commit].commit_time)  # type: ignore[union-attr]
+            return float(self._library()[commit].peel(pygit2.Commit).commit_time)
         except (KeyError, AttributeError, ValueError, pygit2.GitError):
             return None
 

@@ -11,6 +11,7 @@ import numpy as np
 
 import prepare
 
+DEGENERATE = "a model that never, or always, flags infection"  # it screens nothing, whatever its accuracy
 Z = 1.959964  # of a 95 % interval
 RESAMPLES = 400
 BINS = 15

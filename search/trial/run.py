@@ -16,7 +16,7 @@ import prepare
 from search.core.codec import decode, encode
 from search.core.paths import Names, SearchPaths, SlotPaths, TrialPaths
 from search.core.recipe import code_size, rewrite_recipe
-from search.core.types import Outcome, SearchError, Work, short
+from search.core.types import Outcome, SearchError, Settings, Work, short
 from search.decide.speed import from_footer
 from search.system.files import write_json
 from search.system.git import Repository
@@ -39,23 +39,20 @@ OVER_BUDGET_SECONDS = 5.0
 class SlotSetup:
     """What a slot needs to run trials: numbers and paths that never change during a search."""
 
+    settings: Settings
     repository: str
     run: str
-    tag: str
-    base: str  # the commit whose files, but for train.py, every trial has
     slot: int
     gpu: str  # the id that CUDA_VISIBLE_DEVICES gets
     dataset: str  # its folder; '' on a node that has its decoded cache alone
-    fingerprint: str
     seal: str  # folder for what nobody sees while the search runs
-    max_train_seconds: float
     threads: int
     start_up_seconds: float = START_UP_SECONDS
     confine: bool = True  # where the kernel can
 
     @property
     def limits(self) -> Limits:
-        rest = max(2 * self.max_train_seconds, SHORTEST_REST) if self.max_train_seconds else 2.0 * prepare.TIME_BUDGET
+        rest = max(2 * self.settings.max_train_seconds, SHORTEST_REST)
         return Limits(self.start_up_seconds, rest)
 
 
@@ -94,7 +91,7 @@ def _slot_lock(slot: SlotPaths) -> Iterator[None]:
 
 def _commit(setup: SlotSetup, slot: SlotPaths, work: Work) -> str:
     """Resets the slot's worktree to the parent, commits the change, and keeps the commit reachable."""
-    names = Names(setup.tag)
+    names = Names(setup.settings.tag)
     repository = Repository(Path(setup.repository))
     experiment = work.experiment
     commit = work.commit or experiment.parent
@@ -110,7 +107,7 @@ def _commit(setup: SlotSetup, slot: SlotPaths, work: Work) -> str:
 
 def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, commit: str, began: float) -> Outcome:
     repository = Repository(Path(setup.repository))
-    base, files = integrity.files_of(repository, setup.base), integrity.files_of(repository, commit)
+    base, files = integrity.files_of(repository, setup.settings.base), integrity.files_of(repository, commit)
     wanted = integrity.expected(base, files)
     wrong = (
         integrity.other_changes(base, files)
@@ -129,7 +126,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         "slot": setup.slot,
         "commit": short(commit),
         "description": work.experiment.description,
-        "max_train_seconds": setup.max_train_seconds,
+        "max_train_seconds": setup.settings.max_train_seconds,
     }
 
     def started(pid: int) -> None:
@@ -145,7 +142,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         view=view,
         labels=Labels.of(data),
         seed=work.seed,
-        max_train_seconds=setup.max_train_seconds,
+        max_train_seconds=setup.settings.max_train_seconds,
         scratch=paths.scratch,
         log=paths.log,
         gpu=setup.gpu,
@@ -169,7 +166,10 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         _outcome(setup, work, commit, began, footer),
         score=submission.score,
         violations=violations_of(
-            ran.scorer.times, integrity.changed(slot.tree, wanted), ran.trained_seconds, setup.max_train_seconds
+            ran.scorer.times,
+            integrity.changed(slot.tree, wanted),
+            ran.trained_seconds,
+            setup.settings.max_train_seconds,
         ),
         metrics=screen(submission.validation, run.labels.validation),
         correct=np.packbits(right).tobytes().hex(),
@@ -210,10 +210,10 @@ def violations_of(times: int, changed: Sequence[str], trained: float | None, bud
 
 def load_scored(setup: SlotSetup) -> prepare.Data:
     """The data set that the search began with. Raises SearchError where it has changed since."""
-    data = prepare.load(setup.dataset) if setup.dataset else prepare.cached(setup.fingerprint)
+    data = prepare.load(setup.dataset) if setup.dataset else prepare.cached(setup.settings.fingerprint)
     if data is None:
-        raise SearchError(f"the decoded data set {prepare.cache_root() / setup.fingerprint} has gone")
-    if data.fingerprint != setup.fingerprint:
+        raise SearchError(f"the decoded data set {prepare.cache_root() / setup.settings.fingerprint} has gone")
+    if data.fingerprint != setup.settings.fingerprint:
         raise SearchError(f"the data set {setup.dataset} has changed since the search began")
     return data
 

@@ -1,49 +1,43 @@
 """One coordinator without Ray, with real trials; and a node of it without a network."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import prepare
 from search.cluster import remote_trial
 from search.cluster.node import SearchFolder
-from search.core.types import Change, Experiment, Kind, Settings, Work
+from search.core.types import Change, Experiment, Kind, Work
 from search.decide.plan import Limit, Pause
 from search.driver.coordinator import Coordinator
 from search.system.git import Repository
 from search.trial.run import SlotSetup, run_trial
-from tests.support.repositories import FAST_SPACE, git
+from tests.support.repositories import git
+from tests.support.states import SETTINGS
 
 
 def setup_of(repository, demo, slot=0, seconds=5.0):
     return SlotSetup(
         repository=str(repository),
+        settings=settings_of(repository, demo, seconds=seconds),
         run=str(repository / "runs/t"),
-        tag="t",
-        base=Repository(repository).commit_of("HEAD"),
         seal=str(repository.parent / "sealed"),
         slot=slot,
         gpu=str(slot),
         dataset=str(demo),
-        fingerprint=prepare.load(demo).fingerprint,
-        max_train_seconds=seconds,
         threads=1,
     )
 
 
-def settings_of(repository, demo, slots=1, seed=0, confirm_seeds=0):
-    return Settings(
-        "t",
-        Repository(repository).commit_of("HEAD"),
-        str(demo),
-        prepare.load(demo).fingerprint,
-        64,
-        0.9,
-        FAST_SPACE,
-        "fast.toml",
-        seed,
-        5.0,
-        slots,
-        0.0,
-        validation_photos=len(prepare.load(demo).indices("validation")),
+def settings_of(repository, demo, slots=1, seed=0, confirm_seeds=0, seconds=5.0):
+    return replace(
+        SETTINGS,
+        base=Repository(repository).commit_of("HEAD"),
+        dataset=str(demo),
+        fingerprint=prepare.load(demo).fingerprint,
+        seed=seed,
+        max_train_seconds=seconds,
+        slots=slots,
+        validation_images=len(prepare.load(demo).indices("validation")),
         confirm_seeds=confirm_seeds,
     )
 
@@ -96,10 +90,10 @@ def node_of(home, folder):
     """A node that has the search's repository, with its slot's setup."""
     setup, own_exchange = home
     place = SearchFolder(folder)
-    remote_trial.begin(place, setup.base, own_exchange)
+    remote_trial.begin(place, setup.settings.base, own_exchange)
     return remote_trial.setup_at(place, setup, setup.dataset)
 
 
 def work_of(setup, number=1, seed=0):
     change = Change("lr", 0.01, 0.02)
-    return Work(Experiment(number, Kind.SWEEP, setup.base, (change,), f"lr 0.01 -> 0.02 ({number})"), seed)
+    return Work(Experiment(number, Kind.SWEEP, setup.settings.base, (change,), f"lr 0.01 -> 0.02 ({number})"), seed)

@@ -17,7 +17,7 @@ LIBRARIES = {
     "matplotlib": {"report"},
     "mcp": {"top"},
     "numpy": {"task", "decide", "trial", "report", "agent", "cluster"},
-    "optuna": {"decide"},
+    "optuna": {"decide", "records"},
     "pandas": {"records", "report"},
     "PIL": {"task"},
     "prepare": {"task", "trial", "report", "agent", "cluster", "cli"},

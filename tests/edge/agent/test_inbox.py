@@ -1,4 +1,4 @@
-"""Commits that are handed in."""
+"""Sources that are handed in."""
 
 from dataclasses import replace
 

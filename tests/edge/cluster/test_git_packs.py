@@ -1,4 +1,4 @@
-"""Commits on their way to a node."""
+"""Sources on their way to a node."""
 
 import pytest
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from search.core.recipe import values_of
-from search.core.state import start_record
 from search.core.types import Purpose, Score, SearchError, Status, Work
 from search.decide.plan import Pause
 from search.driver.coordinator import BaselineFailed, Coordinator

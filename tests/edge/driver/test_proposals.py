@@ -39,7 +39,7 @@ def test_a_kept_edit_becomes_the_centre_with_its_own_axes(fast_repository, demo)
         decision = coordinator.state.decisions[-1]
         assert (decision.status, decision.description) == (Status.KEEP, "better"), decision
         assert decision.commit == coordinator.state.proposals[0].commit == coordinator.state.incumbent_commit
-        assert [axis.name for axis in coordinator.commits.space(coordinator.state.incumbent_commit).axes] == [
+        assert [axis.name for axis in coordinator.sources.space(coordinator.state.incumbent_commit).axes] == [
             "lr", "width", "sharpness",
         ]  # fmt: skip
         run_all(coordinator, setup)
@@ -51,7 +51,7 @@ def test_a_kept_edit_becomes_the_centre_with_its_own_axes(fast_repository, demo)
     before = ledgers(fast_repository)
     with coordinator_of(fast_repository, limit=5) as again:
         assert ledgers(fast_repository) == before
-        assert again.commits.space(again.state.incumbent_commit) == coordinator.commits.space(
+        assert again.sources.space(again.state.incumbent_commit) == coordinator.sources.space(
             coordinator.state.incumbent_commit
         )
         assert (

@@ -12,7 +12,7 @@ from tests.support.searches import coordinator_of, setup_of
 def test_running_out_of_memory_counts_only_on_the_largest_card(fast_repository, demo):
     with coordinator_of(fast_repository, demo, limit=2) as coordinator:
         lines = []
-        coordinator.tell = lines.append
+        coordinator.announce = lines.append
         coordinator.enrol(0, "a", "0", "a", "T4", 16_000.0)
         coordinator.enrol(1, "b", "0", "b", "A100", 80_000.0)
         setup = setup_of(fast_repository, demo)
@@ -46,7 +46,7 @@ def test_a_trial_lost_with_its_node_is_begun_again_and_recorded_once(fast_reposi
     with coordinator_of(fast_repository, demo, slots=2, limit=1) as coordinator:
         first, lost = coordinator.next_work(0), coordinator.next_work(1)
         coordinator.leave(1, "its node has gone")
-        coordinator.lost_with_its_node(lost, 1)
+        coordinator.lose(lost, 1, "its node has gone")
         again = coordinator.next_work(0)
         assert (again.experiment, again.seed, again.attempt) == (lost.experiment, lost.seed, 2)
         setup = setup_of(fast_repository, demo)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.agent.brief import LONGEST, facts_of, hints_of, written
-from search.core.state import apply, record_of
+from search.core.events import Decided, TrialEnded
 from search.core.types import Decision, Score, Status
 from tests.support.states import ask, begin, decided_baseline, outcome, proposal, take
 
@@ -21,14 +21,14 @@ def eventful(proposals=3, traceback="", description="wider", reason="lower"):
         crashed = number % 3 == 0
         done = outcome(work, None if crashed else 0.89)
         done = replace(done, reason="KeyError" if crashed else "", traceback=traceback, commit=f"p{number}")
-        apply(state, record_of("outcome", done))
+        state.apply(TrialEnded(done))
         status = Status.CRASH if crashed else Status.DISCARD
         score = None if crashed else Score(0.89, 0.5)
         made = Decision(
             work.experiment.number, status, reason, f"p{number}", 0, score, 0.0, f"{description} {number}", "c0",
             Score(0.9, 0.5), (), (0,), 0.0,
         )  # fmt: skip
-        apply(state, record_of("decision", made))
+        state.apply(Decided(made))
     return state
 
 

@@ -1,14 +1,21 @@
-"""Options of the commands."""
+"""What a command line means."""
 
-from search.cli.options import parser, plan_of, settle
-from search.core.types import Settings
+import pytest
+
+from search.cli.options import DEFAULTS, parsed, plan_of
+from search.core.types import UsageError
 
 
 def test_the_agent_of_a_search_goes_on_unless_another_is_named():
-    options = parser().parse_args(["--resume", "t", "--agent", "none"])
-    settle(options)
-    assert plan_of(options, "builtin") is None
-    options = parser().parse_args(["--resume", "t"])
-    settle(options)
+    assert plan_of(parsed(["--resume", "t", "--agent", "none"]), "builtin") is None
+    options = parsed(["--resume", "t"])
     assert plan_of(options, "builtin").name == "builtin"
-    assert plan_of(options, Settings.agent) is None  # a search from before there were agents
+    assert plan_of(options, "none") is None
+
+
+def test_what_is_not_named_has_the_one_default():
+    assert parsed([]).search == DEFAULTS
+    options = parsed(["--seed", "7", "--rounds", "2", "--experiments", "99"])
+    assert (options.search.seed, options.named, options.limit.experiments) == (7, {"seed"}, 24)
+    with pytest.raises(UsageError, match="leave out --confirm-seeds, --seed|leave out --seed, --confirm-seeds"):
+        parsed(["--resume", "t", "--seed", "7", "--confirm-seeds", "1"])

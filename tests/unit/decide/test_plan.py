@@ -2,8 +2,9 @@
 
 import copy
 
-from search.core.sources import Commits
-from search.core.state import State, apply, record_of
+from search.core.events import ExperimentPlanned, SessionBegun, TrialEnded
+from search.core.sources import Sources
+from search.core.state import State
 from search.core.types import Change, Kind, Purpose, Score, Status
 from search.decide.plan import MOST_CRASHES_IN_A_ROW, Limit, Pause, SlotContext, next_work
 from tests.support.states import (
@@ -14,8 +15,8 @@ from tests.support.states import (
     begin,
     decide,
     decided_baseline,
+    lost,
     outcome,
-    run_of,
     started_baseline,
     train_of,
 )
@@ -31,26 +32,26 @@ def test_a_fast_slot_leaves_a_slow_ones_baseline_to_it():
     first = ask(state, slot=1)
     assert (first.experiment.number, first.seed) == (0, 1)
     begin(state, first)
-    assert ask(state, [(0, 1)], slot=1).experiment.number == 1
-    assert ask(state, [(0, 1)], slot=1, limit=1).experiment.number == 1
-    assert ask(state, [(0, 1)], slot=0).seed == 0
+    assert ask(state, slot=1).experiment.number == 1
+    assert ask(state, slot=1, limit=1).experiment.number == 1
+    assert ask(state, slot=0).seed == 0
 
 
 def test_the_baselines_of_slots_that_a_resumed_search_lacks_are_run_by_the_others():
     state = State(SETTINGS)
     first = ask(state, slot=0, slots=1)
     begin(state, first)
-    second = ask(state, [run_of(first)], slot=0, slots=1)
-    assert [run_of(first), run_of(second)] == [(0, 0), (0, 1)]
+    second = ask(state, slot=0, slots=1)
+    assert [first.key, second.key] == [(0, 0), (0, 1)]
 
 
 def test_an_experiment_that_was_never_begun_is_begun_by_the_next_slot():
     state = decided_baseline()
-    lost = ask(state)
-    apply(state, record_of("experiment", lost.experiment))
-    assert ask(state, limit=1) == lost
-    begin(state, lost)
-    assert ask(state, [run_of(lost)]).experiment.number == lost.experiment.number + 1
+    never_begun = ask(state)
+    state.apply(ExperimentPlanned(never_begun.experiment))
+    assert ask(state, limit=1) == never_begun
+    begin(state, never_begun)
+    assert ask(state).experiment.number == never_begun.experiment.number + 1
 
 
 def crash_in_a_row(state, count):
@@ -58,7 +59,7 @@ def crash_in_a_row(state, count):
         work = ask(state)
         assert work.experiment.number == number
         begin(state, work)
-        apply(state, record_of("outcome", outcome(work, None)))
+        state.apply(TrialEnded(outcome(work, None)))
         decide(state, number, Status.CRASH, None)
 
 
@@ -68,35 +69,35 @@ def test_after_many_crashes_the_incumbent_tells_whether_the_machine_is_at_fault(
     again = ask(state)
     assert again.purpose is Purpose.AGAIN and again.experiment.number == 0
     begin(state, again)
-    assert ask(state, [run_of(again)], slot=1) is Pause.WAIT
+    assert ask(state, slot=1) is Pause.WAIT
     good, bad = copy.deepcopy(state), copy.deepcopy(state)
-    apply(good, record_of("outcome", outcome(again, 0.9)))
+    good.apply(TrialEnded(outcome(again, 0.9)))
     assert ask(good).experiment.number == MOST_CRASHES_IN_A_ROW + 1
-    apply(bad, record_of("outcome", outcome(again, None)))
+    bad.apply(TrialEnded(outcome(again, None)))
     assert ask(bad) is Pause.BROKEN
-    apply(bad, {"event": "session"})  # a person mended it and resumed
+    bad.apply(SessionBegun())  # a person mended it and resumed
     assert ask(bad).experiment.number == MOST_CRASHES_IN_A_ROW + 1
 
 
 def test_work_lost_with_a_driver_comes_before_new_work_as_another_attempt():
     state, _ = started_baseline()
-    again = ask(state, in_flight=[(0, 1)])
+    lost(state, 0, 0)
+    again = ask(state)
     assert (again.experiment.number, again.seed, again.attempt, again.trial_id) == (0, 0, 2, "e0000-s0-a2")
 
 
 def test_the_limit_waits_for_what_is_in_flight_then_ends():
     state, works = started_baseline()
-    flying = [(0, 0), (0, 1)]
-    work = ask(state, flying, limit=1)
+    work = ask(state, limit=1)
     begin(state, work)
-    assert ask(state, [*flying, (1, 0)], limit=1) is Pause.WAIT
+    assert ask(state, limit=1) is Pause.WAIT
     for done in (*works, work):
-        apply(state, record_of("outcome", outcome(done, 0.9)))
-    assert ask(state, [], limit=1) is Pause.WAIT  # nothing is decided yet
+        state.apply(TrialEnded(outcome(done, 0.9)))
+    assert ask(state, limit=1) is Pause.WAIT  # nothing is decided yet
     decide(state, 0, Status.KEEP, Score(0.9, 0.5))
-    assert ask(state, [], limit=1) is Pause.WAIT  # nor the experiment
+    assert ask(state, limit=1) is Pause.WAIT  # nor the experiment
     decide(state, 1, Status.DISCARD, Score(0.9, 0.5))
-    assert ask(state, [], limit=1) is Pause.FINISHED
+    assert ask(state, limit=1) is Pause.FINISHED
 
 
 def test_a_used_up_space_measures_the_best_again_with_new_seeds():
@@ -104,7 +105,7 @@ def test_a_used_up_space_measures_the_best_again_with_new_seeds():
     again = ask(state, suggest=lambda n, r: None)
     assert (again.experiment.number, again.seed, again.commit) == (0, 2, "c0")
     begin(state, again)
-    assert ask(state, [(0, 2)], suggest=lambda n, r: None).seed == 3
+    assert ask(state, suggest=lambda n, r: None).seed == 3
 
 
 def test_a_winner_that_began_elsewhere_is_tried_on_top_of_what_it_beat():
@@ -116,8 +117,8 @@ def test_a_winner_that_began_elsewhere_is_tried_on_top_of_what_it_beat():
     recipes = {"base": (0.01, 8), "c1": (0.1, 8), "c2": (0.01, 16)}
 
     def ask():
-        commits = Commits(RACING, lambda commit: train_of(*recipes[commit]))
-        return next_work(search.state, set(), Limit(99), commits, lambda n, r: None, SlotContext(0, {0, 1, 2}, {}))
+        sources = Sources(RACING, lambda commit: train_of(*recipes[commit]))
+        return next_work(search.state, Limit(99), sources, lambda n, r: None, SlotContext(0, {0, 1, 2}, {}))
 
     work = ask()
     assert (work.experiment.kind, work.experiment.parent, work.experiment.origin) == (Kind.REBASE, "c1", 2)

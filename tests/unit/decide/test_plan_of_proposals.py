@@ -1,18 +1,26 @@
 """When an agent is asked, and when its proposals run."""
 
-import json
-
-from search.core.sources import Commits
-from search.core.state import apply, rebuild, record_of
+from search.core.events import (
+    Decided,
+    ExperimentPlanned,
+    PauseSet,
+    SearchBegun,
+    SessionBegun,
+    TrialEnded,
+    TurnBegun,
+    from_line,
+    to_line,
+)
+from search.core.sources import Sources
+from search.core.state import rebuild
 from search.core.types import Decision, Experiment, Kind, Score, Status, Turn
 from search.decide.plan import Limit, Pause, turn_is_due, unmerged
 from tests.support.states import SETTINGS, ask, begin, decide, decided_baseline, outcome, proposal, take, train_of
 
 
 def rebuild_of(state):
-    records = [record_of("search", state.settings)]
-    records += [record_of("experiment", one) for one in state.experiments.values()]
-    return rebuild(json.loads(json.dumps(records)))
+    events = [SearchBegun(state.settings), *(ExperimentPlanned(one) for one in state.experiments.values())]
+    return rebuild(from_line(to_line(event)) for event in events)
 
 
 def test_a_proposal_that_passed_is_the_next_experiment_as_it_is():
@@ -22,8 +30,8 @@ def test_a_proposal_that_passed_is_the_next_experiment_as_it_is():
     assert (work.experiment.kind, work.experiment.proposal, work.commit) == (Kind.PROPOSAL, 2, "p2")
     assert (work.experiment.description, work.experiment.parent) == ("idea 2", "c0")
     begin(state, work)
-    assert ask(state, [(1, 0)]).experiment.kind is Kind.SWEEP
-    assert state.experiment_of(2).number == 1 and state.waiting() == []
+    assert ask(state).experiment.kind is Kind.SWEEP
+    assert state.experiment_of(2).number == 1 and state.waiting == {}
     assert rebuild_of(state).experiments[1].commit == "p2"
 
 
@@ -31,9 +39,9 @@ def test_a_proposal_waits_where_the_limit_is_reached_and_where_the_search_is_pau
     state = decided_baseline()
     take(state, proposal(1))
     assert ask(state, limit=0) is Pause.FINISHED
-    apply(state, {"event": "pause", "paused": True})
+    state.apply(PauseSet(True))
     assert ask(state) is Pause.WAIT
-    apply(state, {"event": "session"})
+    state.apply(SessionBegun())
     assert ask(state).experiment.proposal == 1
 
 
@@ -41,12 +49,12 @@ def finish(state, count):
     for number in range(len(state.experiments), len(state.experiments) + count):
         work = ask(state)
         begin(state, work)
-        apply(state, record_of("outcome", outcome(work, 0.5)))
+        state.apply(TrialEnded(outcome(work, 0.5)))
         decide(state, number, Status.DISCARD, Score(0.5, 0.5))
 
 
 def turn(state, number, asked=1):
-    apply(state, record_of("turn", Turn(number, "tool", asked, state.done, "c0")))
+    state.apply(TurnBegun(Turn(number, "tool", asked, state.done, "c0")))
 
 
 def test_the_agent_is_asked_once_after_every_round():
@@ -74,22 +82,22 @@ def test_a_slow_agent_makes_no_backlog_and_a_turn_cut_short_is_taken_again():
     turn(state, 2)
     finish(state, 1)
     assert not turn_is_due(state, 3, Limit(None))
-    apply(state, {"event": "session"})
+    state.apply(SessionBegun())
     assert state.cut_short == {2} and turn_is_due(state, 3, Limit(None))
 
 
 def test_an_edit_kept_without_having_begun_from_what_it_beat_is_to_be_merged_once():
     sources = {"base": train_of(), "c0": train_of(), "c1": train_of(lr=0.5), "c2": train_of(more="x = 1\n")}
-    commits = Commits(SETTINGS, lambda commit: sources[commit])
+    commits = Sources(SETTINGS, lambda commit: sources[commit])
     state = decided_baseline()
     for number, commit in ((1, ""), (2, "c2")):
         kind = Kind.PROPOSAL if commit else Kind.SWEEP
-        apply(state, record_of("experiment", Experiment(number, kind, "base", (), f"e{number}", commit=commit)))
+        state.apply(ExperimentPlanned(Experiment(number, kind, "base", (), f"e{number}", commit=commit)))
     for number, incumbent in ((1, "base"), (2, "c1")):
         made = Decision(
             number, Status.KEEP, "", f"c{number}", 0, Score(0.95, 0.5), 0, "", incumbent, None, (), (0,), 1.0
         )
-        apply(state, record_of("decision", made))
+        state.apply(Decided(made))
     assert [decision.experiment for decision in unmerged(state, commits)] == [2]
     take(state, proposal(1, origin="c2", author="merge"))
     assert unmerged(state, commits) == []

@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from search.core.state import apply, start_record
 from search.core.types import Purpose, Status
 from search.decide.posterior import Next
 from search.decide.races import equal_within_error, open_races, overtaken, race_of
-from tests.support.states import RACING, Search
+from tests.support.states import RACING, Search, started
 
 
 def test_a_promising_challenger_is_run_again_before_anything_new():
@@ -16,11 +15,11 @@ def test_a_promising_challenger_is_run_again_before_anything_new():
     search.first(1, 0.97)
     work = search.ask()
     assert (work.experiment.number, work.seed, work.commit, work.purpose) == (1, 1, "c1", Purpose.CONFIRM)
-    apply(search.state, start_record(work))
-    other = search.ask(slot=1, in_flight=[(1, 1)])
+    search.state.apply(started(work))
+    other = search.ask(slot=1)
     assert (other.experiment.number, other.seed) == (1, 2)  # likely enough: both at once
-    apply(search.state, start_record(other))
-    assert search.ask(slot=2, in_flight=[(1, 1), (1, 2)]).purpose is Purpose.FIRST
+    search.state.apply(started(other))
+    assert search.ask(slot=2).purpose is Purpose.FIRST
 
 
 def test_both_sides_have_the_same_seeds():
@@ -82,7 +81,7 @@ def test_an_incumbent_that_falls_below_its_predecessor_is_overtaken():
     incumbent, before = overtaken(search.state)
     assert (incumbent.experiment, before.experiment) == (1, 0)
     search.decide(1, Status.DISCARD)
-    assert search.state.incumbent.experiment == 0 and search.state.count(Status.DISCARD) == 1
+    assert search.state.incumbent.experiment == 0 and search.state.counts[Status.DISCARD] == 1
     assert [decision.experiment for decision in search.state.kept] == [0, 1]
 
 

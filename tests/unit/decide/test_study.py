@@ -1,12 +1,13 @@
 """What the study suggests."""
 
-from search.core.sources import Commits
+from search.core.events import ExperimentPlanned, TrialEnded
+from search.core.sources import Sources
 from search.core.space import parse_space
-from search.core.state import State, apply, record_of, start_record
+from search.core.state import State
 from search.core.types import Change, Experiment, Kind, Outcome, Score, Work
 from search.decide.studies import Studies
 from search.decide.study import Study
-from tests.support.states import BODY, RECIPE, SETTINGS, SPACE, train_of
+from tests.support.states import BODY, RECIPE, SETTINGS, SPACE, started, train_of
 
 
 def suggestions(count, seed=0, rebuild_at=None):
@@ -18,11 +19,12 @@ def suggestions(count, seed=0, rebuild_at=None):
             study = Study(SPACE, seed, "code")
             study.exclude(RECIPE)
             for past, point in enumerate(found, start=1):
-                study.begin(past, point)
-                study.tell(past, point, 0, Score(0.9 - point["lr"] / 10, 0.5))
+                study.exclude(point)
+                study.observe(past, 0, point, Score(0.9 - point["lr"] / 10, 0.5))
         point = study.suggest(number, RECIPE)
         found.append(point)
-        study.tell(number, point, 0, Score(0.9 - point["lr"] / 10, 0.5))
+        study.exclude(point)
+        study.observe(number, 0, point, Score(0.9 - point["lr"] / 10, 0.5))
     return found
 
 
@@ -44,36 +46,39 @@ def test_a_small_space_is_widened_then_used_up():
     space = parse_space('[a]\nkind="choice"\nchoices=[1,2]\n[b]\nkind="choice"\nchoices=[1,2,3]\n', "tiny")
     study = Study(space, 0, "code")
     study.exclude({"a": 1, "b": 1})
-    points = [study.suggest(number, {"a": 1, "b": 1}) for number in range(1, 8)]
+    points = []
+    for number in range(1, 8):
+        points.append(study.suggest(number, {"a": 1, "b": 1}))
+        study.exclude(points[-1] or {})
     assert sorted((p["a"], p["b"]) for p in points if p) == [(1, 2), (1, 3), (2, 1), (2, 2), (2, 3)]
     assert points[5:] == [None, None]
 
 
 def test_a_study_passes_over_points_outside_its_axes():
     study = Study(SPACE, 0, "code")
-    study.begin(1, {"lr": 50.0, "width": 8})
-    study.tell(1, {"lr": 50.0, "width": 8}, 0, Score(0.9, 0.5))
+    study.exclude({"lr": 50.0, "width": 8})
+    study.observe(1, 0, {"lr": 50.0, "width": 8}, Score(0.9, 0.5))
+    assert study.sampler.seen == set()
     assert study.study.trials == []
 
 
 def test_a_study_of_an_edited_code_learns_from_the_code_before():
     """The old code says that a large lr is good; its edit is searched accordingly, from the first."""
     sources = {"base": train_of(more=BODY), "edit": train_of(more=BODY + "    more()\n")}
-    commits = Commits(SETTINGS, lambda commit: sources[commit])
+    commits = Sources(SETTINGS, lambda commit: sources[commit])
     state = State(SETTINGS)
     edited = Experiment(1, Kind.PROPOSAL, "base", (), "more", None, 1, "edit")
-    apply(state, record_of("experiment", Experiment(0, Kind.BASELINE, "base")))
-    apply(state, record_of("experiment", edited))
+    state.apply(ExperimentPlanned(Experiment(0, Kind.BASELINE, "base")))
+    state.apply(ExperimentPlanned(edited))
     commits.edited_from("edit", "base")
-    records = []
     for number in range(2, 22):
         lr = 0.001 * 1.4**number
         tried = Experiment(number, Kind.SWEEP, "base", (Change("lr", 0.01, lr),), "")
-        apply(state, record_of("experiment", tried))
-        apply(state, start_record(Work(tried, 0)))
+        state.apply(ExperimentPlanned(tried))
+        state.apply(started(Work(tried, 0)))
         score = Score(0.5 + min(lr, 0.5), 0.5)
-        apply(state, record_of("outcome", Outcome("", number, 0, 0, f"c{number}", score)))
-    told = Studies(state, commits, None, records)
+        state.apply(TrialEnded(Outcome("", number, 0, 0, f"c{number}", score)))
+    told = Studies(state, commits)
     suggested = [told.suggest(number, "edit")["lr"] for number in range(30, 50)]
     alone = Study(SPACE, 0, "edit")
     alone.exclude(commits.recipe("edit"))

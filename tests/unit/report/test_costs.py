@@ -1,8 +1,8 @@
 """What a search costs."""
 
-from search.core.state import record_of
 from search.core.types import Cost, Decision, Outcome, Score, Status
-from search.report.costs import Records, costs_of, proposals_of
+from search.report.costs import Records, costs_of
+from search.report.proposals import proposals_of
 from tests.support.states import proposal
 
 
@@ -11,18 +11,18 @@ def test_costs_are_told_for_sweep_and_agent_apart():
         score = Score(0.9, 0.5)
         speed = {"energy_j": 3.6e6}
         made = Outcome("t", experiment, 0, 0, commit, score, began=0.0, ended=hours * 3600, speed=speed)
-        return record_of("outcome", made)
+        return made
 
     def decided(experiment, commit, status, edit=None):
         made = Decision(experiment, status, "r", commit, 0, None, 0, "", "", None, (), (0,), 1.0, proposal=edit)
-        return record_of("decision", made)
+        return made
 
     cost = Cost(30.0, 1, 4, 1000, 100, 0.5)
     edits = [proposal(1, cost=cost), proposal(2, commit="", refused="no", cost=Cost(10.0)), proposal(3)]
     records = Records(
         [trial(0, "c0", 1), trial(1, "c1", 2), trial(2, "p1", 1), trial(2, "p1", 1)],
         [decided(0, "c0", Status.KEEP), decided(1, "c1", Status.KEEP), decided(2, "p1", Status.KEEP, 1)],
-        [record_of("proposal", one) for one in edits],
+        edits,
         price=2.0,
     )
     costs = costs_of(records)

@@ -4,8 +4,8 @@ import numpy as np
 
 from search.core.types import Status
 from search.records.results_tsv import Row
-from search.report.evidence import Evidence, add_evidence, believed, probability_better
-from search.report.frontier import analyse
+from search.report.evidence import Evidence, believed, probability_better
+from search.report.frontier import Entry, Facts, analyse
 
 
 def bits(right):
@@ -25,22 +25,22 @@ def test_probabilities_are_paired_over_photos_and_seeds():
     assert 0.9 < probability_better(sides[1], other_seeds, 100) <= 1
 
 
-def row(commit, bin_acc, status):
-    return Row(commit, 0.5, bin_acc, 0.0, status, f"idea {commit}")
+def row(commit, score, status):
+    return Row(commit, 0.5, score, 0.0, status, f"idea {commit}")
 
 
 def test_a_summary_says_what_is_known_of_each_row():
     rows = [row("a" * 7, 0.90, Status.KEEP), row("b" * 7, 0.905, Status.KEEP)]
-    known = {
-        rows[0].key: Evidence({0: 0.9, 1: 0.9}, {0: bits([1] * 90 + [0] * 10)}, 0.9, {"sensitivity": 0.5}),
-        rows[1].key: Evidence({0: 0.9, 1: 0.91}, {0: bits([1] * 91 + [0] * 9)}, 0.902, {"sensitivity": 0.6}),
-    }
-    found = add_evidence(analyse(rows, {}, 0.01, 0.9), known, 100, None)
-    step = found["frontier"][1]
+    known = [
+        Evidence({0: 0.9, 1: 0.9}, {0: bits([1] * 90 + [0] * 10)}, 0.9, {"sensitivity": 0.5}),
+        Evidence({0: 0.9, 1: 0.91}, {0: bits([1] * 91 + [0] * 9)}, 0.902, {"sensitivity": 0.6}),
+    ]
+    entries = [Entry(one, (), evidence) for one, evidence in zip(rows, known, strict=True)]
+    step = analyse(entries, Facts(0.01, 0.9, 100))["frontier"][1]
     assert (step["seeds"], step["estimate_bin_acc"], step["sensitivity"], step["specificity"]) == (2, 0.902, 0.6, None)
     assert step["gain_below_noise"] and step["gain_below_one_photo"]
     assert 0.5 < step["probability_better"] < 1
     assert "sens 0.60" in believed(step) and "gain below one photo" in believed(step)
-    unknown = add_evidence(analyse(rows, {}), {}, None, {"opened": "today"})
+    unknown = analyse([Entry(one) for one in rows], Facts(opened={"opened": "today"}))
     assert unknown["frontier"][1]["seeds"] is None and believed(unknown["frontier"][1]) == ""
     assert unknown["test_opened"] == {"opened": "today"}

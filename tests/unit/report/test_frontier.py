@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from search.core.types import Change, Status
 from search.decide.rules import better_than
 from search.records.results_tsv import Row
-from search.report.frontier import analyse, steps
+from search.report.frontier import Entry, Facts, analyse, steps
 from search.report.summary import markdown
 from tests.support.answers import scores
 
@@ -18,8 +18,8 @@ def row(commit, bin_acc, mc_acc, status, description=""):
     return Row(commit, mc_acc, bin_acc, 0.3, Status(status), description)
 
 
-def changes_of(rows):
-    return {row.key: CHANGED[row.commit] for row in rows if row.commit in CHANGED}
+def entries_of(rows):
+    return [Entry(row, tuple(CHANGED.get(row.commit, ()))) for row in rows]
 
 
 ROWS = [
@@ -36,11 +36,10 @@ CHANGED = {
     "f": [Change("depth", 3, 5)],
     "c": [Change("mode", "x", "y")],
 }
-CHANGES = changes_of(ROWS)
 
 
 def test_the_summary_of_a_history():
-    found = analyse(ROWS, CHANGES)
+    found = analyse(entries_of(ROWS))
     assert found["counts"] == {"experiments": 6, "keep": 2, "discard": 3, "crash": 1}
     assert found["current_best"]["commit"] == "b"
     assert found["best_mc_acc_side_run"]["commit"] == "c"
@@ -53,41 +52,54 @@ def test_the_summary_of_a_history():
 
 
 def test_words_in_descriptions_change_nothing_but_what_is_shown():
-    renamed = [row(r.commit, r.bin_acc, r.mc_acc, r.status, "lr depth mode best keep crash") for r in ROWS]
-    one, other = analyse(ROWS, CHANGES), analyse(renamed, changes_of(renamed))
+    renamed = [row(r.commit, r.primary, r.secondary, r.status, "lr depth mode best keep crash") for r in ROWS]
+    one, other = analyse(entries_of(ROWS)), analyse(entries_of(renamed))
     assert one["losing_regions"] == other["losing_regions"]
-    assert one["next_hints"] == other["next_hints"]
+    assert one["next_hints"] == [hint.replace("lr depth mode best keep crash", "c") for hint in other["next_hints"]]
 
 
 def test_the_best_that_is_only_the_majority_is_told():
-    assert "majority" in analyse(ROWS, {}, majority=0.85)["next_hints"][0]
-    assert not any("majority" in hint for hint in analyse(ROWS, {}, majority=0.8)["next_hints"])
+    assert "majority" in analyse(entries_of(ROWS), Facts(majority=0.85))["next_hints"][0]
+    assert not any("majority" in hint for hint in analyse(entries_of(ROWS), Facts(majority=0.8))["next_hints"])
 
 
-@given(st.lists(st.builds(lambda s, k: row("x", s.bin_acc, s.mc_acc, k), scores, st.sampled_from(["keep", "discard"]))))
+@given(
+    st.lists(st.builds(lambda s, k: row("x", s.primary, s.secondary, k), scores, st.sampled_from(["keep", "discard"])))
+)
 def test_a_merged_frontier_never_falls(rows):
-    kept = [step.row.score for step in steps(rows) if step.is_incumbent]
+    kept = [step.row.score for step in steps(entries_of(rows)) if step.is_incumbent]
     assert not any(better_than(one, two) for one, two in itertools.pairwise(kept))
 
 
 def test_memory_far_above_the_incumbents_is_told_in_the_summary():
     rows = [row("a", 0.8, 0.5, "keep"), replace(row("b", 0.7, 0.5, "discard"), memory_gb=4.0)]
-    assert [note["commit"] for note in analyse(rows, {})["memory_notes"]] == ["b"]
+    assert [note["commit"] for note in analyse([Entry(row) for row in rows])["memory_notes"]] == ["b"]
 
 
 def test_what_was_discarded_though_it_beats_the_best_is_told():
     rows = [row("a", 0.8, 0.5, "keep"), row("b", 0.8, 0.6, "discard"), row("c", 0.8, 0.4, "discard")]
-    assert [found["commit"] for found in analyse(rows, {})["discarded_though_better"]] == ["b"]
-    assert "- `b` 0.8000 / 0.6000" in markdown(analyse(rows, {}))
-    assert analyse(ROWS, CHANGES)["discarded_though_better"] == []
+    assert [found["commit"] for found in analyse([Entry(row) for row in rows])["discarded_though_better"]] == ["b"]
+    assert "- `b` 0.8000 / 0.6000" in markdown(analyse([Entry(row) for row in rows]))
+    assert analyse(entries_of(ROWS))["discarded_though_better"] == []
 
 
 def test_a_direction_of_which_every_try_crashed_is_losing_and_has_no_number():
     rows = [row("a", 0.8, 0.5, "keep"), row("e", 0, 0, "crash"), row("f", 0, 0, "crash")]
-    region = analyse(rows, changes_of(rows))["losing_regions"][0]
+    region = analyse(entries_of(rows))["losing_regions"][0]
     assert (region["axis"], region["crashes"], region["best_gap"]) == ("depth", 2, None)
-    assert "depth up: 2 tries, none kept, all crashed" in markdown(analyse(rows, changes_of(rows)))
+    assert "depth up: 2 tries, none kept, all crashed" in markdown(analyse(entries_of(rows)))
 
 
 def test_an_empty_history_has_a_hint():
-    assert analyse([], {})["next_hints"] == ["run the baseline first"]
+    assert analyse([])["next_hints"] == ["run the baseline first"]
+
+
+def test_a_hint_names_a_row_by_what_it_tried_and_a_gain_as_a_gain():
+    rows = [
+        row("a", 0.80, 0.5, "keep", "baseline"),
+        row("b", 0.8089, 0.5199, "discard", "lr 0.1 -> 0.2"),
+        row("c", 0.79, 0.6, "discard", "wider"),
+    ]
+    found = analyse(entries_of(rows))["next_hints"]
+    assert "lr 0.1 -> 0.2 (b) has 0.0199 more mc_acc at 0.0089 more bin_acc: combine it with the best" in found
+    assert "wider (c) has 0.1000 more mc_acc at 0.0100 less bin_acc: combine it with the best" in found

@@ -1,20 +1,27 @@
-"""When rows were decided, by what is recorded."""
+"""What is known of rows."""
 
 import json
 
+from search.core.codec import encode
+from search.core.types import Decision, Status
 from search.records.results_tsv import HEADER
-from search.report.history import History, Recorded, recorded
+from search.report.history import History
+from search.report.search_records import SearchRecords
 from search.report.summary import merged_rows
+from search.task.metrics import with_names
 from tests.support.ledgers import A, B, C, write
+
+
+def decision_of(row, number, time):
+    commit, description = row[:7] + "0" * 33, row.split("\t")[5]
+    made = Decision(number, Status.DISCARD, "", commit, 0, None, 0.0, description, "", None, (), (0,), time)
+    return json.dumps({"event": "decision", **with_names(encode(made))}) + "\n"
 
 
 def record_decisions(folder, *decided):
     """decisions.jsonl of rows with their times."""
-    lines = [
-        json.dumps({"commit": row[:7] + "0" * 33, "description": row.split("\t")[5], "changes": [], "time": time})
-        for row, time in decided
-    ]
-    (folder / "decisions.jsonl").write_text("".join(line + "\n" for line in lines))
+    lines = [decision_of(row, number, time) for number, (row, time) in enumerate(decided)]
+    (folder / "decisions.jsonl").write_text("".join(lines))
 
 
 def test_recorded_decision_times_order_slots_also_those_recorded_since(tmp_path):
@@ -29,8 +36,17 @@ def test_recorded_decision_times_order_slots_also_those_recorded_since(tmp_path)
     assert [row.commit for row in merged_rows(files, history)] == ["a1b2c3d", "d4e5f6g", "b2c3d4e"]
 
 
-def test_records_of_another_shape_are_left_out():
-    found = recorded(
-        [{"commit": 3}, {}, "x", {"commit": "a", "description": "d", "changes": [], "time": "z"}], [7], [1]
-    )
-    assert found == Recorded()
+def test_lines_of_another_shape_are_left_out_and_new_ones_are_read_as_they_come(tmp_path):
+    decisions = tmp_path / "decisions.jsonl"
+    decisions.write_text('{"commit": 3}\n{}\n"x"\n[]\nnot json\n' + decision_of(A, 0, 1.0))
+    records = SearchRecords(tmp_path)
+    records.refresh()
+    assert [decision.time for decision in records.decisions] == [1.0]
+    with decisions.open("a") as stream:
+        stream.write(decision_of(B, 1, 2.0) + decision_of(C, 2, 3.0)[:40])  # the last one is torn
+    records.refresh()
+    assert [decision.time for decision in records.decisions] == [1.0, 2.0]
+    (tmp_path / "anew").write_text(decision_of(C, 0, 5.0))
+    (tmp_path / "anew").rename(decisions)  # a resume has written it anew
+    records.refresh()
+    assert [decision.time for decision in records.decisions] == [5.0]

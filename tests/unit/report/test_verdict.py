@@ -4,7 +4,7 @@ import pytest
 
 from search.core.types import Status
 from search.records.results_tsv import Row
-from search.report.frontier import analyse, verdict
+from search.report.frontier import Entry, Facts, analyse, verdict
 from search.report.summary import MOST_LABELS, labels_of_kept
 
 
@@ -27,7 +27,7 @@ def rows(best, status="keep"):
     ],
 )
 def test_the_verdict_says_what_the_frontier_beats(found, majority, words):
-    assert words in verdict(analyse(found, {}, majority=majority))
+    assert words in verdict(analyse([Entry(row) for row in found], Facts(majority=majority)))
 
 
 def test_the_labels_of_a_long_frontier_are_its_latest():
@@ -40,5 +40,5 @@ def test_the_labels_of_a_long_frontier_are_its_latest():
 
 
 def test_the_verdict_tells_the_mean_over_seeds():
-    analysis = analyse(rows(0.95), {}, majority=0.92)
+    analysis = analyse([Entry(row) for row in rows(0.95)], Facts(majority=0.92))
     assert verdict(analysis, [0.95, 0.91]).endswith("over 2 seeds its bin_acc is 0.9300")

@@ -1,0 +1,39 @@
+"""What a running search says to people, a line each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from search.core.state import State
+from search.core.types import SHORT_HASH, Decision, Proposal, SearchError, short
+from search.report.evidence import rates_text
+from search.report.proposals import fate_of
+from search.task.metrics import shown
+
+
+def decision_line(decision: Decision) -> str:
+    """A row, as it is decided."""
+    score = shown(decision.score) if decision.score else ""
+    note = f" [{decision.note}]" if decision.note else ""
+    seeds = f" ({len(decision.seeds)} seeds)" if len(decision.seeds) > 1 else ""
+    return (
+        f"{decision.status:7} {short(decision.commit)} gpu{decision.slot} {score}{seeds} "
+        f"{rates_text(decision.metrics)}  {decision.description}{note}"
+    )
+
+
+def proposal_line(proposal: Proposal) -> str:
+    """A proposal, when its checks are over."""
+    fate = f"refused: {proposal.refused}" if proposal.refused else f"{fate_of(proposal, None).line} for a slot"
+    commit = short(proposal.commit) or "-" * SHORT_HASH
+    return f"propose {commit} {proposal.author}  {proposal.idea} [{fate}]"
+
+
+def machine_is_broken(state: State, folder: Path) -> SearchError:
+    """Nothing runs any more, not even the incumbent."""
+    last = state.ended[-1]
+    return SearchError(
+        f"the last {state.crashes_in_a_row} trials crashed, the incumbent's too, which had run before: "
+        f"something is wrong with this machine ({last.reason}); see gpu{last.slot}/trials/{last.trial}/run.log "
+        f"in {folder}, mend it, then --resume {state.settings.tag}"
+    )
