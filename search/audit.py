@@ -1,33 +1,32 @@
-"""Opens the sealed test results of a search, once: python -m search.audit TAG."""
+"""python -m search.audit [TAG]: opens the sealed test results of a search, once."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from search.cli import command
+from search.cli.control import repository_here, tag_of
 from search.cli.preflight import load_data
-from search.core.paths import PROJECT
-from search.core.types import SearchError, UsageError
+from search.core.types import SearchError
 from search.driver.coordinator import Coordinator
 from search.records.journal import load_state
-from search.report.test_set import opened, told
-from search.system.git import clean_environment, find_repository
+from search.report.test_set import as_text, opened
 from search.trial import sealed
 from search.trial.scorer import Labels
 
 
-def audit(tag: str, dataset: Path | None, say: Callable[[str], None]) -> dict[str, Any]:
-    """Opens the test results of a search, or tells again what was opened before. Raises UsageError or SearchError."""
-    repository = find_repository(PROJECT)
+def audit(tag: str | None, dataset: Path | None, announce: Callable[[str], None]) -> dict[str, Any]:
+    """Opens the test results of a search, or says again what was opened before. Raises UsageError or SearchError."""
+    repository = repository_here()
+    tag = tag_of(repository, tag)
     state = load_state(repository, tag)
     if state.audit is not None:
-        say("the test photos were opened before; this is what was found then")
-        return state.audit
-    coordinator = Coordinator(repository, tag, say)
+        announce("the test photos were opened before; this is what was found then")
+        return {"tag": tag, **state.audit}
+    coordinator = Coordinator(repository, tag, announce)
     try:
         coordinator.restore()
         settings = coordinator.settings
@@ -36,29 +35,25 @@ def audit(tag: str, dataset: Path | None, say: Callable[[str], None]) -> dict[st
             raise SearchError(f"{dataset or settings.dataset} is not the data set that search {tag} began with")
         found = opened(coordinator.state, sealed.folder_of(settings), Labels.of(data))
         coordinator.record_audit(found)
-        return found
+        return {"tag": tag, **found}
     finally:
         coordinator.close()
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m search.audit",
-        description="Opens the sealed test results of a search, for its incumbent and its baseline, and records that "
-        "they are spent. Do it once, when the search is over.",
+    parser = command.parser(
+        "audit",
+        "Opens the sealed test results of a search, for its incumbent and its baseline, and records that they are "
+        "spent. Do it once, when the search is over; it must not be running.",
     )
-    parser.add_argument("tag", help="the search; it must not be running")
+    parser.add_argument("search", nargs="?", metavar="TAG", help="the search, in place of --tag")
     parser.add_argument("--dataset", type=Path, help="where the data set is now (default: where it was)")
-    parser.add_argument("--json", action="store_true", help="as JSON")
     options = parser.parse_args(arguments)
-    clean_environment()
-    try:
-        found = audit(options.tag, options.dataset, lambda line: print(line, file=sys.stderr))
-    except (SearchError, OSError) as error:
-        print(f"search.audit: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
-    print(json.dumps(found) if options.json else told(options.tag, found))
-    return 0
+
+    def operation() -> dict[str, Any]:
+        return audit(options.search or options.tag, options.dataset, lambda line: print(line, file=sys.stderr))
+
+    return command.run("audit", options, operation, as_text)
 
 
 if __name__ == "__main__":

@@ -27,13 +27,13 @@ Tag = Annotated[str, Field(description="the search; empty for the newest")]
 Verb = Callable[..., dict[str, Any]]
 
 
-def as_tool(verb: Verb) -> Callable[..., Any]:
+def as_tool(operation: Verb) -> Callable[..., Any]:
     """A known failure is its one line, with isError, and not a traceback."""
 
-    @functools.wraps(verb)
+    @functools.wraps(operation)
     def called(*given: Any, **named: Any) -> Any:
         try:
-            return verb(*given, **named)
+            return operation(*given, **named)
         except (SearchError, OSError) as error:
             return CallToolResult(content=[TextContent(type="text", text=f"error: {error}")], is_error=True)
 

@@ -14,8 +14,8 @@ def main(arguments: list[str] | None = None) -> int:
         "pause", "A running search begins no new trial, and asks no agent, until search.resume. Trials that run go on."
     )
     options = parser.parse_args(arguments)
-    told = "{tag}: paused; python -m search.resume --tag {tag}".format_map
-    return command.run("pause", options, lambda: ask(Operation.PAUSE, options.tag), told)
+    as_text = "{tag}: paused; python -m search.resume --tag {tag}".format_map
+    return command.run("pause", options, lambda: ask(Operation.PAUSE, options.tag), as_text)
 
 
 if __name__ == "__main__":

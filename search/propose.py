@@ -21,7 +21,7 @@ def read(path: str) -> str:
         raise UsageError(f"--file {path}: is no text in UTF-8") from error
 
 
-def told(found: dict[str, Any]) -> str:
+def as_text(found: dict[str, Any]) -> str:
     if found["status"] == "queued":
         return f"{found['tag']} does not run: the edit waits in git; python -m search.launch --resume {found['tag']}"
     if found["status"] == "checking":
@@ -50,10 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
 
-    def verb() -> dict[str, Any]:
+    def operation() -> dict[str, Any]:
         return propose(read(options.file), options.idea, options.tag, options.base, options.wait)
 
-    return command.run("propose", options, verb, told)
+    return command.run("propose", options, operation, as_text)
 
 
 if __name__ == "__main__":

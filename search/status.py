@@ -1,4 +1,4 @@
-"""python -m search.status [TAG]: what a search is doing, told from another shell."""
+"""python -m search.status [TAG]: what a search is doing, as_text from another shell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from search.cli.control import status
 from search.report.table import rendered
 
 
-def told(shown: dict[str, Any]) -> str:
+def as_text(shown: dict[str, Any]) -> str:
     """For a terminal, as wide as it is."""
     console = Console(file=io.StringIO(), width=Console().width, force_terminal=sys.stdout.isatty())
     console.print(rendered(shown))
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = command.parser("status", "Tells what a search is doing.")
     parser.add_argument("search", nargs="?", metavar="TAG", help="the search, in place of --tag")
     options = parser.parse_args(arguments)
-    return command.run("status", options, lambda: status(options.search or options.tag), told)
+    return command.run("status", options, lambda: status(options.search or options.tag), as_text)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--now", action="store_true", help="end the trials too, as Ctrl-C does; they run again later")
     options = parser.parse_args(arguments)
     operation = Operation.STOP_NOW if options.now else Operation.STOP
-    told = "{tag}: ends; python -m search.status {tag}".format_map
-    return command.run("stop", options, lambda: ask(operation, options.tag), told)
+    as_text = "{tag}: ends; python -m search.status {tag}".format_map
+    return command.run("stop", options, lambda: ask(operation, options.tag), as_text)
 
 
 if __name__ == "__main__":

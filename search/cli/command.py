@@ -23,11 +23,13 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
     return made
 
 
-def run(name: str, options: argparse.Namespace, verb: Callable[[], dict[str, Any]], told: Callable[[Any], str]) -> int:
-    """Does what the verb does and prints what it tells; the exit code."""
+def run(
+    name: str, options: argparse.Namespace, operation: Callable[[], dict[str, Any]], as_text: Callable[[Any], str]
+) -> int:
+    """Does the operation and prints what it found; the exit code."""
     clean_environment()
     try:
-        found = verb()
+        found = operation()
     except KeyboardInterrupt:
         return 130
     except (SearchError, OSError) as error:
@@ -38,7 +40,7 @@ def run(name: str, options: argparse.Namespace, verb: Callable[[], dict[str, Any
         return code
     code = 1 if found.get("status") == "refused" and name == "propose" else 0
     try:
-        print(json.dumps({"exit_code": code, **found}) if options.json else told(found), flush=True)
+        print(json.dumps({"exit_code": code, **found}) if options.json else as_text(found), flush=True)
     except BrokenPipeError:  # whoever read it has seen enough, as head has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import prepare
@@ -155,6 +155,7 @@ def ready_to_begin(options: LaunchOptions, repository: Repository, cluster: int 
         most_slots=most if cluster is not None else None,
         gpu_model=options.gpu_model,
     )
+    settings = replace(settings, seal=str(sealed.folder_of(settings)))
     images, root = len(data.labels), repository.root
     git_folder, joined = repository.common_folder(), cluster is not None
     return Ready(

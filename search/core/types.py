@@ -259,3 +259,4 @@ class Settings:
     gpu_dollars_per_hour: float | None  # if the user gave it
     most_slots: int | None  # on a cluster; None: all that come
     gpu_model: str  # part of the name of the cards that it uses
+    seal: str = ""  # folder of the sealed results; '' for the usual one of whoever runs it

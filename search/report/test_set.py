@@ -56,7 +56,10 @@ class SideResult:
             validation.append(float(rightly_told(kept[0], labels.validation).mean()))
             metrics.append(screen(kept[1], labels.test))
         if not self.test:
-            raise SearchError(f"the sealed results of {self.commit} are not in {folder}: nothing can be opened")
+            raise SearchError(
+                f"the sealed results of {self.commit} are not in {folder}, where the search was to leave them: nothing "
+                "can be opened"
+            )
         self.test_score = float(np.mean([right.mean() for right in self.test.values()]))
         self.validation_score = float(np.mean(validation))
         self.rates = mean_metrics(metrics)
@@ -109,10 +112,10 @@ def opened(state: State, folder: Path, labels: Labels) -> dict[str, Any]:
     }
 
 
-def told(tag: str, found: dict[str, Any]) -> str:
+def as_text(found: dict[str, Any]) -> str:
     """The audit for people."""
     lines = [
-        f"# Audit of {tag}, opened on {found['opened']}",
+        f"# Audit of {found['tag']}, opened on {found['opened']}",
         "",
         f"{found['test_photos']} test photos, {found['test_infected']} infected; no trial was given their labels, and "
         f"nothing was chosen by them over {found['experiments']} experiments ({found['trials']} trials).",

@@ -227,7 +227,7 @@ class Repository:
                 tree = library.TreeBuilder().write()
                 return str(library.create_commit(ref, signature, signature, message, tree, parents))
             except (pygit2.GitError, OSError, ValueError) as error:
-                is_locked = "failed to lock" in str(error)
+                is_locked = "lock" in str(error)
                 if not is_locked or time.monotonic() > deadline:
                     raise GitError(f"{ref}: {' '.join(str(error).split())}") from error
                 time.sleep(RETRY_SECONDS)

@@ -16,8 +16,8 @@ from search.system.files import write_aside
 
 
 def folder_of(settings: Settings) -> Path:
-    """Where a search's lie."""
-    return state_root() / "sealed" / id_of(settings)
+    """Where a search's lie: where it was begun to put them, whoever asks and from whatever home."""
+    return Path(settings.seal) if settings.seal else state_root() / "sealed" / id_of(settings)
 
 
 def id_of(settings: Settings) -> str:

@@ -1,14 +1,18 @@
 """The test photos: opened once, and told."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
 import prepare
 from search import audit
+from search.core.paths import Names
 from search.core.types import SearchError
+from search.records import journal
 from search.report.history import History
 from search.report.summary import summarise
+from search.report.test_set import as_text
 from search.system.git import Repository
 from search.task.screening import rightly_told
 from search.trial import sealed
@@ -17,7 +21,7 @@ from tests.support.searches import coordinator_of, run_all, settings_of, setup_o
 
 
 def test_the_test_photos_are_opened_once_and_a_search_that_goes_on_says_so(fast_repository, demo, monkeypatch):
-    monkeypatch.setattr(audit, "find_repository", lambda folder: Repository(fast_repository))
+    monkeypatch.setattr("search.audit.repository_here", lambda: Repository(fast_repository))
     settings = settings_of(fast_repository, demo)
     setup = replace(setup_of(fast_repository, demo), seal=str(sealed.folder_of(settings)))
     with coordinator_of(fast_repository, demo, limit=6) as coordinator:
@@ -34,11 +38,11 @@ def test_the_test_photos_are_opened_once_and_a_search_that_goes_on_says_so(fast_
     assert found["baseline"]["test_bin_acc"] == pytest.approx(right.mean(), abs=1e-6)
     low, high = found["gain_interval"]
     assert low <= found["gain"] <= high and 0 < found["p_value"] <= 1 and found["smallest_gain"] > 0
-    assert "spent" in audit.told("t", found)
+    assert "spent" in as_text(found)
     assert audit.audit("t", None, print) == found
     git(fast_repository, "clean", "-ffdxq")
     with coordinator_of(fast_repository, limit=6) as coordinator:
-        assert coordinator.state.audit == found
+        assert {"tag": "t", **coordinator.state.audit} == found
         files = sorted(fast_repository.glob("runs/t/gpu*/results.tsv"))
         analysis = summarise(files, fast_repository / "runs/t", History(Repository(fast_repository)))
         assert analysis["test_opened"]["opened"] == found["opened"]
@@ -46,7 +50,7 @@ def test_the_test_photos_are_opened_once_and_a_search_that_goes_on_says_so(fast_
 
 
 def test_an_audit_of_nothing_is_one_line(fast_repository, demo, monkeypatch, capsys):
-    monkeypatch.setattr(audit, "find_repository", lambda folder: Repository(fast_repository))
+    monkeypatch.setattr("search.audit.repository_here", lambda: Repository(fast_repository))
     assert audit.main(["nowhere"]) == 2
     assert "nowhere: no such search" in capsys.readouterr().err
     with coordinator_of(fast_repository, demo, limit=1) as coordinator:
@@ -54,4 +58,19 @@ def test_an_audit_of_nothing_is_one_line(fast_repository, demo, monkeypatch, cap
     assert audit.main(["t"]) == 1
     assert "nothing can be opened" in capsys.readouterr().err
     assert audit.main(["t", "--dataset", "/nowhere"]) == 1
-    assert Repository(fast_repository).read_records("refs/autoresearch/t/journal")[-1]["event"] != "audit"
+    assert journal.read(Repository(fast_repository), Names("t"))[-1].event != "audit"
+    capsys.readouterr()
+    assert audit.main(["--tag", "t", "--json"]) == 1
+    failed = json.loads(capsys.readouterr().out)
+    assert failed["exit_code"] == 1 and str(fast_repository.parent / "gone") not in failed["error"]
+
+
+def test_another_home_does_not_hide_the_sealed_results(fast_repository, demo, monkeypatch, tmp_path):
+    monkeypatch.setattr("search.audit.repository_here", lambda: Repository(fast_repository))
+    settings = replace(settings_of(fast_repository, demo), seal=str(tmp_path / "sealed here"))
+    setup = replace(setup_of(fast_repository, demo), seal=str(sealed.folder_of(settings)))
+    with coordinator_of(fast_repository, demo, limit=1, seal=settings.seal) as coordinator:
+        run_all(coordinator, setup)
+    monkeypatch.setenv("HOME", str(tmp_path / "another"))
+    monkeypatch.setenv("AUTORESEARCH_STATE", str(tmp_path / "another/state"))
+    assert audit.audit("t", None, print)["experiments"] == 1

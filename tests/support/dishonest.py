@@ -58,6 +58,11 @@ def edited(before="", instead="", after=""):
     return found + after
 
 
+def based_on(commit, setup):
+    """A slot's setup of a search that began with this commit."""
+    return replace(setup, settings=replace(setup.settings, base=commit))
+
+
 def run_edit(tmp_path, demo, code, number=1, **setup):
     """The outcome of a trial with this train.py, and what it printed. The baseline is the project's own."""
     folder = tmp_path / "project"
@@ -68,7 +73,8 @@ def run_edit(tmp_path, demo, code, number=1, **setup):
     tree = repository.slot_worktree(tmp_path / f"edit{number}", "edit", base)
     commit = base if code is None else tree.commit_file("train.py", code, f"edit {number}", "a dishonest author")
     work = Work(Experiment(number, Kind.SWEEP, commit), 0)
-    ready = replace(setup_of(folder, demo, seconds=setup.pop("seconds", 5.0)), **{"base": base, **setup})
+    ready = based_on(base, setup_of(folder, demo, seconds=setup.pop("seconds", 5.0)))
+    ready = replace(ready, **setup)
     outcome = run_trial(ready, work)
     log = folder / f"runs/t/gpu0/trials/{work.trial_id}/run.log"
     return outcome, log.read_text() if log.exists() else ""

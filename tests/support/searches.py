@@ -28,7 +28,7 @@ def setup_of(repository, demo, slot=0, seconds=5.0):
     )
 
 
-def settings_of(repository, demo, slots=1, seed=0, confirm_seeds=0, seconds=5.0):
+def settings_of(repository, demo, slots=1, seed=0, confirm_seeds=0, seconds=5.0, seal=""):
     return replace(
         SETTINGS,
         base=Repository(repository).commit_of("HEAD"),
@@ -37,17 +37,18 @@ def settings_of(repository, demo, slots=1, seed=0, confirm_seeds=0, seconds=5.0)
         seed=seed,
         max_train_seconds=seconds,
         slots=slots,
+        seal=seal,
         validation_images=len(prepare.load(demo).indices("validation")),
         confirm_seeds=confirm_seeds,
     )
 
 
 @contextmanager
-def coordinator_of(repository, demo=None, slots=1, limit=3, confirm_seeds=0):
+def coordinator_of(repository, demo=None, slots=1, limit=3, confirm_seeds=0, seal=""):
     coordinator = Coordinator(Repository(repository), "t", lambda line: None)
     try:
         if demo is not None:
-            coordinator.begin(settings_of(repository, demo, slots, confirm_seeds=confirm_seeds))
+            coordinator.begin(settings_of(repository, demo, slots, confirm_seeds=confirm_seeds, seal=seal))
         else:
             coordinator.resume()
         for gpu in range(slots):

@@ -10,5 +10,5 @@ from tests.support.searches import setup_of
 def home(fast_repository, demo):
     """The driver's machine: its repository, a slot's setup there, and its exchange."""
     setup = setup_of(fast_repository, demo)
-    shared = Shared(setup.repository, setup.run, "t", setup.base, setup.seal, setup.dataset)
+    shared = Shared(setup.repository, setup.run, "t", setup.settings.base, setup.seal, setup.dataset)
     return setup, ArtifactExchange(shared)

@@ -16,12 +16,12 @@ def test_the_data_set_comes_once_is_verified_and_its_photos_do_not_stay(home, tm
     real = own_exchange.image_bytes
     monkeypatch.setattr(own_exchange, "image_bytes", lambda paths: asked.append(paths) or real(paths))
     aside = tmp_path / "aside"
-    assert find_or_fetch("/not/here", setup.fingerprint, aside, own_exchange) == ""
-    assert prepare.cached(setup.fingerprint).fingerprint == setup.fingerprint
+    assert find_or_fetch("/not/here", setup.settings.fingerprint, aside, own_exchange) == ""
+    assert prepare.cached(setup.settings.fingerprint).fingerprint == setup.settings.fingerprint
     assert not aside.exists()
-    assert find_or_fetch("/not/here", setup.fingerprint, aside, own_exchange) == ""
+    assert find_or_fetch("/not/here", setup.settings.fingerprint, aside, own_exchange) == ""
     assert len(asked) == 1
-    assert find_or_fetch(setup.dataset, setup.fingerprint, aside, own_exchange) == setup.dataset  # at the same path
+    assert find_or_fetch(setup.dataset, setup.settings.fingerprint, aside, own_exchange) == setup.dataset
     assert len(asked) == 1
 
 
@@ -39,8 +39,8 @@ def test_a_fetch_that_died_goes_on_where_it_was(home, tmp_path, monkeypatch):
 
     monkeypatch.setattr(own_exchange, "image_bytes", dies_at_the_third)
     with pytest.raises(Killed):
-        find_or_fetch("/not/here", setup.fingerprint, tmp_path / "aside", own_exchange)
-    assert find_or_fetch("/not/here", setup.fingerprint, tmp_path / "aside", own_exchange) == ""
+        find_or_fetch("/not/here", setup.settings.fingerprint, tmp_path / "aside", own_exchange)
+    assert find_or_fetch("/not/here", setup.settings.fingerprint, tmp_path / "aside", own_exchange) == ""
     came = [path for batch in calls[:2] + calls[3:] for path in batch]
     assert len(came) == len(set(came)) == len(own_exchange.images())
 

@@ -35,9 +35,9 @@ def test_torn_packs_are_refused(home, tmp_path):
     setup, own_exchange = home
     data = own_exchange.base()
     with pytest.raises(GitError):
-        git_packs.begin_bare(tmp_path / "there", setup.base, data[: len(data) // 2])
-    assert not git_packs.is_begun(tmp_path / "there", setup.base)
+        git_packs.begin_bare(tmp_path / "there", setup.settings.base, data[: len(data) // 2])
+    assert not git_packs.is_begun(tmp_path / "there", setup.settings.base)
     (tmp_path / "there").mkdir(exist_ok=True)
     (tmp_path / "there/config.lock").touch()  # a git was killed here
-    git_packs.begin_bare(tmp_path / "there", setup.base, data)
-    assert git_packs.is_begun(tmp_path / "there", setup.base)
+    git_packs.begin_bare(tmp_path / "there", setup.settings.base, data)
+    assert git_packs.is_begun(tmp_path / "there", setup.settings.base)

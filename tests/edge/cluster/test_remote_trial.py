@@ -62,11 +62,11 @@ def test_a_delivery_that_dies_anywhere_is_delivered_again_once(home, tmp_path, m
     with monkeypatch.context() as patched:
         patched.setattr(holder, name, dies)
         with pytest.raises(Killed):
-            remote_trial.deliver(there, outcome, setup.base, own_exchange)
+            remote_trial.deliver(there, outcome, setup.settings.base, own_exchange)
     finished = read_outcome(own_exchange.run.slot(0).trial(outcome.trial)) is not None
     assert finished == ((step, when) == ("write_json", "behind"))
     assert [left.trial for left in remote_trial.left_here(SearchFolder(tmp_path / "node"))] == [outcome.trial]
-    remote_trial.deliver(there, outcome, setup.base, own_exchange)
+    remote_trial.deliver(there, outcome, setup.settings.base, own_exchange)
     assert read_outcome(own_exchange.run.slot(0).trial(outcome.trial)) == outcome
     assert own_exchange.repository.commit_of("refs/autoresearch/t/trials/e0001-s0") == outcome.commit
     assert own_exchange.run.slot(0).trial(outcome.trial).log.read_text().count("step 1 |") == 1

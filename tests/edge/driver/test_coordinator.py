@@ -9,13 +9,14 @@ from search.core.types import Purpose, Score, SearchError, Status, Work
 from search.decide.plan import Pause
 from search.driver.coordinator import BaselineFailed, Coordinator
 from search.records.results_tsv import read_rows, render
-from search.report.frontier import steps
+from search.report.frontier import Entry, steps
 from search.report.history import History
 from search.report.summary import merged_rows
 from search.system.git import Repository
 from search.trial.run import run_trial
 from tests.support.repositories import FAST_TRAIN, git, make_repository
 from tests.support.searches import agree, coordinator_of, ledgers, run_all, setup_of
+from tests.support.states import started
 
 
 def test_a_search_keeps_by_the_rules_and_every_commit_stays_reachable(fast_repository, demo):
@@ -24,7 +25,7 @@ def test_a_search_keeps_by_the_rules_and_every_commit_stays_reachable(fast_repos
         assert len(coordinator.state.decisions) == 6
         best = None
         for decision in coordinator.state.decisions:
-            key = (decision.score.bin_acc, decision.score.mc_acc)
+            key = (decision.score.primary, decision.score.secondary)
             assert (decision.status is Status.KEEP) == (best is None or key > best)
             best = key if decision.status is Status.KEEP else best
         agree(fast_repository, coordinator)
@@ -43,14 +44,14 @@ def test_what_is_kept_was_confirmed_and_rows_can_be_checked_against_decisions(fa
         assert kept, "the search of this seed keeps something"
         for decision in kept:
             assert len(decision.seeds) >= 3
-            ours = [state.outcomes[(decision.experiment, seed)].score.bin_acc for seed in decision.seeds]
-            assert decision.score.bin_acc == pytest.approx(sum(ours) / len(ours), abs=1e-6)
+            ours = [state.outcomes[(decision.experiment, seed)].score.primary for seed in decision.seeds]
+            assert decision.score.primary == pytest.approx(sum(ours) / len(ours), abs=1e-6)
             assert set(decision.seeds) & set(decision.incumbent_seeds)
-            assert decision.score.bin_acc >= decision.incumbent_score.bin_acc
+            assert decision.score.primary >= decision.incumbent_score.primary
             assert 0 < decision.estimate < 1 and 0 < decision.probability < 1
         assert len(state.verdicts) == 15
         agree(fast_repository, coordinator)
-        frontier = steps([placed.row for placed in read_rows(fast_repository / "runs/t/results.tsv")])
+        frontier = steps([Entry(placed.row) for placed in read_rows(fast_repository / "runs/t/results.tsv")])
         assert [step.row.commit for step in frontier if step.is_incumbent] == [d.commit[:7] for d in state.frontier]
     before = ledgers(fast_repository)
     with coordinator_of(fast_repository, limit=14) as coordinator:
@@ -65,7 +66,7 @@ def test_an_incumbent_found_out_gives_its_place_back_and_its_row_says_so(fast_re
         state = coordinator.state
         incumbent, before = state.incumbent, state.frontier[-2]
         work = Work(state.experiments[incumbent.experiment], 77, commit=incumbent.commit, purpose=Purpose.CONFIRM)
-        coordinator._journal(start_record(work))
+        coordinator._record(started(work))
         low = replace(state.outcomes_of(incumbent.experiment)[0], trial=work.trial_id, seed=77, score=Score(0.1, 0.1))
         coordinator.repository.set_ref(coordinator.names.trial_ref(work.trial_id), incumbent.commit)
         coordinator.record(low)

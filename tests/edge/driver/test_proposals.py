@@ -7,7 +7,7 @@ from search.core.types import Kind, Proposal, Status
 from search.decide.plan import Limit, turn_is_due
 from search.driver.coordinator import Coordinator
 from search.driver.proposals import ProposalManager
-from search.records.ledgers import RunFiles
+from search.records.ledgers import Ledgers
 from search.records.requests import Operation, pending, send
 from search.system.git import Repository
 from search.trial.run import run_trial
@@ -86,7 +86,7 @@ def test_a_number_outside_the_axes_ends_neither_the_search_nor_a_resume(fast_rep
         assert len(coordinator.state.decisions) == 5
 
 
-STEPS = [(Repository, "set_ref", 1), (Coordinator, "_journal", 1), (RunFiles, "add_proposal", 1)]
+STEPS = [(Repository, "set_ref", 1), (Coordinator, "_record", 1), (Ledgers, "add_proposal", 1)]
 
 
 @pytest.mark.parametrize(("owner", "point", "call"), STEPS)
@@ -123,7 +123,7 @@ def test_a_proposal_that_waits_is_run_after_a_resume(fast_repository, demo):
         run_all(coordinator, setup)
         coordinator.take(proposal(fast_repository, BETTER_TRAIN))
         run_all(coordinator, setup)
-        assert len(coordinator.state.experiments) == 1 and len(coordinator.state.waiting()) == 1
+        assert len(coordinator.state.experiments) == 1 and len(coordinator.state.waiting) == 1
     with coordinator_of(fast_repository, limit=1) as coordinator:
         run_all(coordinator, setup)
         assert coordinator.state.experiments[1].proposal == 1

@@ -4,21 +4,23 @@ import os
 
 import pytest
 
+from search.core.paths import Names
 from search.core.types import UsageError
-from search.decide.studies import Studies
+from search.driver.branches import Branches
 from search.driver.coordinator import Coordinator
-from search.records.ledgers import RunFiles
+from search.records import journal
+from search.records.ledgers import Ledgers
 from search.system.git import Repository
 from tests.support.repositories import FAST_TRAIN, git, make_repository
 from tests.support.searches import agree, coordinator_of, ledgers, run_all, setup_of
 
 STEPS = {  # what a driver does, how often in this search, and the calls before which `make test` lets it die
-    (Coordinator, "_journal"): (16, (4, 6)),
-    (Coordinator, "_write_branches"): (4, (2,)),
-    (Studies, "told"): (4, (2,)),
+    (Coordinator, "_record"): (16, (4, 6)),
+    (Branches, "follow"): (4, (2,)),
+    (Coordinator, "_mirror"): (4, (2,)),
     (Repository, "set_ref"): (6, (2,)),
-    (RunFiles, "add_outcome"): (4, (1,)),
-    (RunFiles, "add_decision"): (4, (1,)),
+    (Ledgers, "add_outcome"): (4, (1,)),
+    (Ledgers, "add_decision"): (4, (1,)),
 }
 DEATHS = [
     pytest.param(*step, call, id=f"{step[1]}-{call}", marks=[] if call in sampled else pytest.mark.full)
@@ -72,7 +74,7 @@ def undisturbed(tmp_path_factory, demo):
     with coordinator_of(repository, demo, limit=5, confirm_seeds=2) as coordinator:
         run_all(coordinator, setup_of(repository, demo))
         assert len(coordinator.state.kept) > 1
-        return story(coordinator), len(Repository(repository).read_records("refs/autoresearch/t/journal"))
+        return story(coordinator), len(journal.read(Repository(repository), Names("t")))
 
 
 @pytest.mark.parametrize("call", [pytest.param(n, marks=[] if n == 18 else pytest.mark.full) for n in range(9, 25, 3)])
@@ -84,7 +86,7 @@ def test_dying_in_the_midst_of_races_changes_nothing_of_what_is_decided(
 
     told, records = undisturbed
     assert records > call
-    original, calls = Coordinator._journal, 0
+    original, calls = Coordinator._record, 0
 
     def dies(self, record):
         nonlocal calls
@@ -95,10 +97,10 @@ def test_dying_in_the_midst_of_races_changes_nothing_of_what_is_decided(
 
     setup = setup_of(fast_repository, demo)
     with coordinator_of(fast_repository, demo, limit=5, confirm_seeds=2) as coordinator:
-        monkeypatch.setattr(Coordinator, "_journal", dies)
+        monkeypatch.setattr(Coordinator, "_record", dies)
         with pytest.raises(Died):
             run_all(coordinator, setup)
-        monkeypatch.setattr(Coordinator, "_journal", original)
+        monkeypatch.setattr(Coordinator, "_record", original)
     with coordinator_of(fast_repository, limit=5) as coordinator:
         run_all(coordinator, setup)
         assert story(coordinator) == told

@@ -2,9 +2,12 @@
 
 import pytest
 
+from search.core.events import SearchBegun
+from search.core.paths import Names
 from search.core.types import UsageError
-from search.records.journal import check_tag
+from search.records.journal import append, check_tag
 from search.system.git import Repository
+from tests.support.states import SETTINGS
 
 
 @pytest.mark.parametrize(
@@ -34,7 +37,7 @@ def test_a_tag_whose_names_collide_is_refused(fast_repository, tag, taken):
 
 def test_only_a_search_that_exists_is_offered_to_be_resumed(fast_repository):
     repository = Repository(fast_repository)
-    repository.append_record("refs/autoresearch/mar5/journal", {"event": "search"})
+    append(repository, Names("mar5"), SearchBegun(SETTINGS))
     repository.set_ref("refs/heads/autoresearch/mar5-gpu0", repository.commit_of("HEAD"))
     with pytest.raises(UsageError, match="go on with it: --resume mar5,"):
         check_tag(repository, "mar5")

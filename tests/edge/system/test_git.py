@@ -1,7 +1,9 @@
 """Real git: worktrees, records, names."""
 
+import contextlib
 import os
 import subprocess
+import threading
 
 import pytest
 
@@ -57,26 +59,70 @@ def test_the_users_settings_and_hooks_are_left_alone(fast_repository):
     assert git(fast_repository, "log", "-1", "--format=%an", "autoresearch/t-gpu0").strip() == "autoresearch gpu0"
 
 
-def test_the_journal_gives_back_what_it_was_given(fast_repository):
-    repository = Repository(fast_repository)
-    records = [{"event": "x", "text": 'é \n tab\t"quote" -> \\'}, {"event": "y", "number": 3}]
-    for record in records:
-        repository.append_record("refs/autoresearch/t/journal", record)
-    assert repository.read_records("refs/autoresearch/t/journal") == records
-    assert repository.read_records("refs/autoresearch/other/journal") == []
+JOURNAL = "refs/autoresearch/t/journal"
 
 
-def test_the_journal_refuses_a_second_writer(fast_repository, monkeypatch):
+def test_a_chain_gives_back_its_messages(fast_repository):
     repository = Repository(fast_repository)
-    ref = "refs/autoresearch/t/journal"
-    repository.append_record(ref, {"event": "one"})
-    first = repository.commit_of(ref)
-    repository.append_record(ref, {"event": "two"})
-    monkeypatch.setattr(Repository, "commit_of", lambda self, name: first)
-    with pytest.raises(GitError):
-        repository.append_record(ref, {"event": "three"})
-    monkeypatch.undo()
-    assert repository.read_records(ref) == [{"event": "one"}, {"event": "two"}]
+    messages = ['one\n\n{"text": "é \\t \\"quote\\" -> \\\\"}', "two"]
+    commits = [repository.append_message(JOURNAL, message) for message in messages]
+    assert repository.messages(JOURNAL) == messages
+    assert repository.messages("refs/autoresearch/other/journal") == []
+    assert repository.commit_of(JOURNAL) == commits[1] and repository.parents_of(commits[1]) == [commits[0]]
+    assert git(fast_repository, "fsck", "--strict") == ""
+
+
+def test_two_writers_cannot_both_succeed_from_the_same_place(fast_repository):
+    written = {"a": [], "b": []}
+
+    def write(name):
+        repository = Repository(fast_repository)
+        for number in range(40):
+            with contextlib.suppress(GitError):
+                repository.append_message(JOURNAL, f"{name} {number}")
+                written[name].append(f"{name} {number}")
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in written]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = Repository(fast_repository).messages(JOURNAL)
+    assert sorted(found) == sorted(written["a"] + written["b"]) and len(found) >= 40
+    for name in written:
+        assert [message for message in found if message.startswith(name)] == written[name]
+
+
+def test_a_lock_that_somebody_holds_for_a_moment_is_waited_for(fast_repository):
+    repository = Repository(fast_repository)
+    repository.append_message(JOURNAL, "one")
+    lock = fast_repository / ".git" / f"{JOURNAL}.lock"
+    lock.touch()
+    threading.Timer(0.5, lock.unlink).start()
+    repository.append_message(JOURNAL, "two")
+    assert repository.messages(JOURNAL) == ["one", "two"]
+
+
+def test_packing_loses_nothing_while_records_are_written(fast_repository):
+    repository = Repository(fast_repository)
+    ended = threading.Event()
+
+    def pack():
+        while not ended.is_set():
+            Repository(fast_repository).pack(objects=True)
+
+    packing = threading.Thread(target=pack)
+    packing.start()
+    try:
+        for number in range(200):
+            repository.append_message(JOURNAL, f"record {number}")
+            repository.set_ref(f"refs/autoresearch/t/trials/e{number:04d}", repository.commit_of("HEAD"))
+    finally:
+        ended.set()
+        packing.join()
+    assert repository.messages(JOURNAL) == [f"record {number}" for number in range(200)]
+    assert len(repository.refs("refs/autoresearch/t/trials")) == 200
+    assert git(fast_repository, "fsck", "--connectivity-only") == ""
 
 
 def test_outside_a_repository_and_without_a_commit(tmp_path):

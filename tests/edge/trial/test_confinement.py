@@ -87,4 +87,4 @@ def test_what_lies_outside_cannot_be_touched(tmp_path, demo, places, honest, por
         assert (places.run / "results.tsv").read_text() == "rows\n"
         assert (places.run / "gpu1/tree/train.py").read_text() == "honest\n"
     elif action == "read" and "labels" in name:
-        assert outcome.score.bin_acc == 1.0  # what the defence is for
+        assert outcome.score.primary == 1.0  # what the defence is for

@@ -1,6 +1,5 @@
 """Made-up scores and stolen time are found (docs/trust.md); without its defence each edit goes through."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from search.core.types import Experiment, Kind, Work
 from search.system.git import Repository
 from search.trial import integrity, run
 from search.trial.run import run_trial
-from tests.support.dishonest import START, TRAIN_LONG, edited, run_edit, went_through
+from tests.support.dishonest import START, TRAIN_LONG, based_on, edited, run_edit, went_through
 from tests.support.repositories import ROOT
 from tests.support.searches import setup_of
 
@@ -69,7 +68,7 @@ def test_made_up_scores_and_stolen_time_are_found(tmp_path, demo, honest, monkey
     code, words, _ = CASES[name]
     outcome, _ = run_edit(tmp_path, demo, code, seconds=1.0)
     if words == "worse":
-        assert outcome.score.bin_acc < honest.bin_acc
+        assert outcome.score.primary < honest.bin_acc
         return
     assert words in " ".join([outcome.reason, *outcome.violations])
     assert not went_through(outcome)
@@ -93,7 +92,7 @@ def test_a_commit_that_changes_more_than_train_py_is_not_run(tmp_path, demo, hon
     repository = Repository(tmp_path / "project")
     tree = repository.slot_worktree(tmp_path / "edit1", "edit", repository.commit_of("main"))
     commit = tree.commit_file("prepare.py", "raise SystemExit\n", "another metric", "a dishonest author")
-    ready = replace(setup_of(tmp_path / "project", demo), base=repository.commit_of("main"))
+    ready = based_on(repository.commit_of("main"), setup_of(tmp_path / "project", demo))
     outcome = run_trial(ready, Work(Experiment(1, Kind.SWEEP, commit), 0))
     assert outcome.reason == "not the search's own files before it ran: prepare.py"
 
