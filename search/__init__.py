@@ -4,7 +4,7 @@ import importlib.util
 import sys
 
 # Checked here, because every command of the search passes this line before it imports any of them.
-_NEEDED = ("numpy", "PIL", "ray", "optuna", "git", "libcst", "rich", "matplotlib")
+_NEEDED = ("numpy", "PIL", "ray", "optuna", "git", "pygit2", "pydantic", "pandas", "libcst", "rich", "matplotlib")
 if sys.version_info < (3, 11):  # noqa: UP036  older ones can run this line, and should say why not more
     sys.exit(f"Python 3.11 or newer is needed; {sys.executable} is {sys.version.split()[0]}")
 _missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]

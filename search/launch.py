@@ -9,6 +9,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import threadpoolctl
+
 from search.agent.agents import AgentPlan
 from search.cli.options import LaunchOptions, parsed, plan_of
 from search.cli.preflight import Ready, ready_to_begin, ready_to_go_on
@@ -78,6 +80,7 @@ def run(
     fleet: Fleet | None = None
     reporter = Reporter(coordinator, follow_logs=options.logs, to_stderr=options.json)
     watcher = watch_over_this_process()
+    threadpoolctl.threadpool_limits(limits=1, user_api="blas")  # beside busy cores its threads wait for each other
     try:
         if options.address:
             reporter.dashboard = dashboard

@@ -1,4 +1,4 @@
-"""python -m search.status [TAG]: what a search is doing, as_text from another shell."""
+"""python -m search.status [TAG]: what a search is doing, seen from another shell."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import io
 import sys
 from typing import Any
 
-from rich.console import Console
-
 from search.cli import command
 from search.cli.control import status
-from search.report.table import rendered
 
 
 def as_text(shown: dict[str, Any]) -> str:
     """For a terminal, as wide as it is."""
+    from rich.console import Console  # whoever asks for JSON need not wait for it
+
+    from search.report.table import rendered
+
     console = Console(file=io.StringIO(), width=Console().width, force_terminal=sys.stdout.isatty())
     console.print(rendered(shown))
     return console.file.getvalue().rstrip("\n")  # type: ignore[attr-defined]

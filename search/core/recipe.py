@@ -1,4 +1,4 @@
-"""Reads and rewrites the Recipe literals of a train.py, leaving every other byte as it is."""
+"""Reads the Recipe of a train.py, and what makes two of them the same."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import tokenize
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import libcst as cst
 
 from search.core.types import SearchError, Value
 
@@ -63,7 +61,8 @@ def values_of(source: str) -> dict[str, Value]:
     return {name: field.value for name, field in read_recipe(source).items()}
 
 
-def _parse(source: str) -> ast.Module:
+def parsed(source: str) -> ast.Module:
+    """Raises RecipeError if it does not parse."""
     try:
         return ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -71,7 +70,7 @@ def _parse(source: str) -> ast.Module:
 
 
 def _recipe_class(source: str) -> ast.ClassDef:
-    for node in _parse(source).body:
+    for node in parsed(source).body:
         if isinstance(node, ast.ClassDef) and node.name == "Recipe":
             return node
     raise RecipeError("train.py has no class Recipe at its top level")
@@ -90,41 +89,9 @@ def _literal_choices(annotation: ast.expr) -> tuple[Value, ...]:
     return ()
 
 
-class _Rewriter(cst.CSTTransformer):
-    def __init__(self, changes: Mapping[str, Value]) -> None:
-        self.changes, self.inside = dict(changes), False
-
-    def visit_ClassDef(self, node: cst.ClassDef) -> bool:
-        self.inside = node.name.value == "Recipe"
-        return self.inside
-
-    def leave_ClassDef(self, original_node: cst.ClassDef, updated_node: cst.ClassDef) -> cst.ClassDef:
-        self.inside = False
-        return updated_node
-
-    def visit_FunctionDef(self, node: cst.FunctionDef) -> bool:
-        return False
-
-    def leave_AnnAssign(self, original_node: cst.AnnAssign, updated_node: cst.AnnAssign) -> cst.AnnAssign:
-        name = updated_node.target.value if isinstance(updated_node.target, cst.Name) else ""
-        if not self.inside or name not in self.changes:
-            return updated_node
-        return updated_node.with_changes(value=cst.parse_expression(repr(self.changes.pop(name))))
-
-
-def rewrite_recipe(source: str, changes: Mapping[str, Value]) -> str:
-    """The source with new values for some fields. Raises RecipeError where a field is not in the recipe."""
-    _parse(source)
-    rewriter = _Rewriter(changes)
-    rewritten = cst.parse_module(source).visit(rewriter).code
-    if rewriter.changes:
-        raise RecipeError(f"Recipe has no field {', '.join(sorted(rewriter.changes))}")
-    return rewritten
-
-
 def code_id(source: str) -> str:
     """A hash of the code: train.py less its recipe's values, comments, docstrings and formatting. 16 hex digits."""
-    tree = _parse(source)
+    tree = parsed(source)
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             node.body = [item for item in node.body if not _is_text(item)]
@@ -154,7 +121,7 @@ def usages(source: str) -> dict[str, str]:
     """Recipe field -> hash of every statement that reads it: while that is the same, the field means the same."""
     found: dict[str, list[str]] = defaultdict(list)
     names = set(values_of(source))
-    for node in ast.walk(_parse(source)):
+    for node in ast.walk(parsed(source)):
         if not isinstance(node, _HOLDS_STATEMENTS):
             continue
         parts = [part for part in ast.iter_child_nodes(node) if not isinstance(part, _HOLDS_STATEMENTS)]
@@ -167,4 +134,4 @@ def usages(source: str) -> dict[str, str]:
 
 def code_size(source: str) -> int:
     """The measure of simplicity: the number of syntax nodes of the code, so comments and layout do not count."""
-    return sum(1 for _ in ast.walk(_parse(source)))
+    return sum(1 for _ in ast.walk(parsed(source)))

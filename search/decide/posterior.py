@@ -137,16 +137,16 @@ def fit(
     for contender in contenders:
         if contender.parent in begun:
             begun[contender.parent].append(contender)
-    spread = _effect_spread(list(begun.values()), noise)
+    tried = {number: _Group.of([one for one in group if one.number not in place]) for number, group in begun.items()}
+    spread = _effect_spread([_Group.of(group) for group in begun.values()], noise)
     precision = np.zeros((len(place) + 1, len(place) + 1))
     pull = np.zeros(len(place) + 1)
 
     def observe(parts: Mapping[int, float], value: float, variance: float) -> None:
-        row = np.zeros(len(pull))
         for at, factor in parts.items():
-            row[at] += factor
-        precision[:] += np.outer(row, row) / variance
-        pull[:] += row * value / variance
+            pull[at] += factor * value / variance
+            for other, share in parts.items():
+                precision[at, other] += factor * share / variance
 
     observe({0: 1.0}, EFFECT * noise, (EFFECT_DOUBT * noise) ** 2)
     for contender in contenders:
@@ -154,37 +154,55 @@ def fit(
             observe({place[contender.number]: 1.0}, contender.mean, noise**2 / len(contender.scores))
             if contender.parent in place:
                 observe({place[contender.number]: 1.0, place[contender.parent]: -1.0, 0: -1.0}, 0.0, spread**2)
-    for number, all_begun in begun.items():
-        if tried := [contender for contender in all_begun if contender.number not in place]:
-            value, variance = _mean_around(tried, noise, spread)
+    for number, group in tried.items():
+        if len(group.means):
+            value, variance = group.mean_around(noise, spread)
             observe({place[number]: 1.0, 0: 1.0}, value, variance)
     covariance = np.linalg.inv(precision)
     return Model(noise, spread, covariance @ pull, covariance, place)
 
 
-def _clipped(tried: Sequence[Contender], noise: float) -> np.ndarray:
-    """The means of experiments around one incumbent; those far out count as less far: a collapse says no more."""
-    means = np.array([contender.mean for contender in tried])
-    middle = float(np.median(means))
-    reach = OUTLIER * max(1.4826 * float(np.median(np.abs(means - middle))), noise)
-    return means.clip(middle - reach, middle + reach)
+@dataclass(frozen=True)
+class _Group:
+    """Experiments around one incumbent: their means, sorted, and how many seeds each is of, (n,) both."""
+
+    means: np.ndarray
+    seeds: np.ndarray
+
+    @classmethod
+    def of(cls, contenders: Sequence[Contender]) -> _Group:
+        means = np.array([contender.mean for contender in contenders])
+        order = means.argsort()
+        return cls(means[order], np.array([len(contender.scores) for contender in contenders], float)[order])
+
+    def clipped(self, noise: float) -> np.ndarray:
+        """The means; those far out count as less far: a collapse says no more."""
+        middle = _middle(self.means)
+        apart = np.sort(np.abs(self.means - middle))
+        reach = OUTLIER * max(1.4826 * _middle(apart), noise)
+        return self.means.clip(middle - reach, middle + reach)
+
+    def mean_around(self, noise: float, spread: float) -> tuple[float, float]:
+        """The mean of the experiments, and the variance of that mean."""
+        weights = 1 / (spread**2 + noise**2 / self.seeds)
+        return float((weights * self.clipped(noise)).sum() / weights.sum()), float(1 / weights.sum())
 
 
-def _mean_around(tried: Sequence[Contender], noise: float, spread: float) -> tuple[float, float]:
-    """The mean of the experiments around one incumbent, and the variance of that mean."""
-    weights = 1 / (spread**2 + noise**2 / np.array([len(contender.scores) for contender in tried]))
-    return float((weights * _clipped(tried, noise)).sum() / weights.sum()), float(1 / weights.sum())
+def _middle(ordered: np.ndarray) -> float:
+    """The median of sorted numbers."""
+    return float(ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
-def _effect_spread(groups: Sequence[Sequence[Contender]], noise: float) -> float:
+def _effect_spread(groups: Sequence[_Group], noise: float) -> float:
     """Standard deviation of the effects: what experiments around one incumbent spread by beyond the noise."""
     squares, freedom = SPREAD_WEIGHT * (LEAST_SPREAD * noise) ** 2, SPREAD_WEIGHT
-    for tried in groups:
-        if len(tried) > 1:
-            means = _clipped(tried, noise)
-            share = noise**2 * fmean(1 / len(contender.scores) for contender in tried)
-            squares += float(((means - means.mean()) ** 2).sum()) - share * (len(tried) - 1)
-            freedom += len(tried) - 1
+    for group in groups:
+        count = len(group.means)
+        if count > 1:
+            means = group.clipped(noise)
+            share = noise**2 * float((1 / group.seeds).mean())
+            squares += float(((means - means.mean()) ** 2).sum()) - share * (count - 1)
+            freedom += count - 1
     return max(math.sqrt(max(squares / freedom, 0.0)), LEAST_SPREAD * noise)
 
 

@@ -43,52 +43,92 @@ class GaussianProcess:
 
     def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
         self.mean, self.deviation = float(y.mean()), float(y.std()) or 1.0
-        self._x, self._y = x[-FITTED_TO:], ((y - self.mean) / self.deviation)[-FITTED_TO:]
-        lengths, noise = np.full(x.shape[1], 0.6), 0.4
-        best = self._condition(lengths, noise)
-        for _ in range(2):
-            for value in NOISES:
-                if (score := self._condition(lengths, value)) > best:
-                    best, noise = score, value
-            for column in range(x.shape[1]):
-                for length in LENGTHS:
-                    tried = lengths.copy()
-                    tried[column] = length
-                    if (score := self._condition(tried, noise)) > best:
-                        best, lengths = score, tried
-        self._x, self._y = x, (y - self.mean) / self.deviation
-        self._condition(lengths, noise)
+        scaled = (y - self.mean) / self.deviation
+        self._lengths, self._noise = fitted(x[-FITTED_TO:], scaled[-FITTED_TO:])
+        self._x, self._y = x, scaled
+        self._condition()
 
     def expect(self, x: np.ndarray) -> None:
         """Takes in points, (n, d), whose values are not known yet, as if they had the values that it predicts."""
         expected = (self.predict(x)[0] - self.mean) / self.deviation
         self._x, self._y = np.vstack([self._x, x]), np.append(self._y, expected)
-        self._condition(self._lengths, self._noise)
+        self._condition()
 
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation, each (n,), of the noiseless value at x, (n, d)."""
-        cross = self._kernel(x, self._x) / (1.0 + self._noise)
+        cross = self._kernel(x) / (1.0 + self._noise)
         mean = cross @ self._weights
-        half = np.linalg.solve(self._factor, cross.T)
+        half = self._whitening @ cross.T
         variance = (1 / (1.0 + self._noise) - (half**2).sum(0)).clip(1e-12)
         return self.mean + self.deviation * mean, self.deviation * np.sqrt(variance)
 
-    def _kernel(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        scaled_a, scaled_b = a / self._lengths, b / self._lengths
-        square = (scaled_a**2).sum(1)[:, None] + (scaled_b**2).sum(1)[None] - 2 * scaled_a @ scaled_b.T
-        root = np.sqrt(5 * square.clip(0))
-        return (1 + root + root**2 / 3) * np.exp(-root)
+    def _kernel(self, x: np.ndarray) -> np.ndarray:
+        a, b = x / self._lengths, self._x / self._lengths
+        return matern((a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T)
 
-    def _condition(self, lengths: np.ndarray, noise: float) -> float:
-        """Conditions on the data, with these hyperparameters; their log marginal likelihood plus a weak prior."""
-        self._lengths, self._noise = lengths, noise
-        covariance = (self._kernel(self._x, self._x) + (noise + 1e-6) * np.eye(len(self._x))) / (1.0 + noise)
-        self._factor = np.linalg.cholesky(covariance)
-        half = np.linalg.solve(self._factor, self._y)
-        self._weights = np.linalg.solve(self._factor.T, half)
-        likelihood = -0.5 * half @ half - np.log(np.diag(self._factor)).sum()
-        prior = -0.5 * ((np.log(lengths) - math.log(0.8)) ** 2).sum() - 0.5 * (math.log(noise / 0.4) / 1.2) ** 2
-        return float(likelihood + prior)
+    def _condition(self) -> None:
+        """Conditions on the data, with these hyperparameters."""
+        covariance = regularised(self._kernel(self._x), self._noise)
+        self._whitening = np.linalg.inv(np.linalg.cholesky(covariance))
+        self._weights = self._whitening.T @ (self._whitening @ self._y)
+
+
+def fitted(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
+    """(lengths (d,), noise) of the largest marginal likelihood, with a weak prior, by two rounds of coordinate ascent.
+
+    x: (n, d). y: (n,), of mean 0 and deviation 1. One column at a time changes, and so its part of the distances alone.
+    """
+    lengths, noise = np.full(x.shape[1], 0.6), 0.4
+    apart = [(column[:, None] - column[None]) ** 2 for column in x.T]  # (n, n) each
+    square = sum((part / length**2 for part, length in zip(apart, lengths, strict=True)), np.zeros((len(x),) * 2))
+    kernel = matern(square)
+    best = _evidence(kernel, y, lengths, noise)
+    for is_first in (True, False):
+        for value in NOISES:
+            if (score := _evidence(kernel, y, lengths, value)) > best:
+                best, noise = score, value
+        for column, part in enumerate(apart):
+            rest = square - part / lengths[column] ** 2
+            for length in LENGTHS if is_first else neighbours(lengths[column]):
+                tried = lengths.copy()
+                tried[column] = length
+                changed = rest + part / length**2
+                if (score := _evidence(matern(changed), y, tried, noise)) > best:
+                    best, lengths, square = score, tried, changed
+        kernel = matern(square)
+    return lengths, noise
+
+
+def neighbours(length: float) -> list[float]:
+    """The next shorter and longer of LENGTHS."""
+    at = LENGTHS.index(length)
+    return [LENGTHS[other] for other in (at - 1, at + 1) if 0 <= other < len(LENGTHS)]
+
+
+def matern(square: np.ndarray) -> np.ndarray:
+    """Matérn 5/2 of squared distances, in units of the lengths."""
+    root = np.sqrt(5 * square.clip(0))
+    return (1 + root + root**2 / 3) * np.exp(-root)
+
+
+def regularised(kernel: np.ndarray, noise: float) -> np.ndarray:
+    """The covariance of noisy values, of variance 1."""
+    covariance = kernel / (1.0 + noise)
+    covariance[np.diag_indices_from(covariance)] += (noise + 1e-6) / (1.0 + noise)
+    return covariance
+
+
+def _evidence(kernel: np.ndarray, y: np.ndarray, lengths: np.ndarray, noise: float) -> float:
+    """The log marginal likelihood of these hyperparameters plus a weak prior."""
+    augmented = np.empty((len(y) + 1,) * 2)  # the last row of its Cholesky factor solves for y, without another solve
+    augmented[:-1, :-1] = regularised(kernel, noise)
+    augmented[-1, :-1] = augmented[:-1, -1] = y
+    augmented[-1, -1] = 1e12
+    factor = np.linalg.cholesky(augmented)
+    half = factor[-1, :-1]
+    likelihood = -0.5 * half @ half - np.log(np.diag(factor)[:-1]).sum()
+    prior = -0.5 * ((np.log(lengths) - math.log(0.8)) ** 2).sum() - 0.5 * (math.log(noise / 0.4) / 1.2) ** 2
+    return float(likelihood + prior)
 
 
 def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -> np.ndarray:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from search.core.state import State
 from search.core.types import SHORT_HASH, Decision, Proposal, SearchError, short
-from search.report.evidence import rates_text
 from search.report.proposals import fate_of
-from search.task.metrics import shown
+from search.task.metrics import rates_text, shown
 
 
 def decision_line(decision: Decision) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from search.task.metrics import PRIMARY, RATES, SHOWN_RATES
+from search.task.metrics import PRIMARY, RATES, SHOWN_RATES, rates_text
 
 RESAMPLES = 2000
 METHOD = (
@@ -76,12 +76,6 @@ def shown(evidence: Evidence) -> dict[str, Any]:
         f"estimate_{PRIMARY.name}": evidence.estimate,
         **{name: evidence.rates.get(name) for name in RATES},
     }
-
-
-def rates_text(rates: Mapping[str, Any], digits: int = 2) -> str:
-    """The rates that stand beside the primary metric, which says little if few are positive; '' if none is known."""
-    known = [f"{word} {rates[name]:.{digits}f}" for name, word in SHOWN_RATES.items() if rates.get(name) is not None]
-    return " ".join(known)
 
 
 def believed(row: Mapping[str, Any]) -> str:

@@ -8,8 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from search.report.evidence import rates_text
-from search.task.metrics import PRIMARY, SECONDARY
+from search.task.metrics import PRIMARY, SECONDARY, rates_text
 
 
 def rendered(shown: dict[str, Any], dashboard: str = "") -> Group:

@@ -1,4 +1,4 @@
-"""Every use of git: commands through GitPython, and objects of the journal through libgit2, which needs no process.
+"""Every git command of the search, through GitPython; objects.py reads and writes what is needed often.
 
 The user's settings and hooks are neither used nor changed.
 """
@@ -15,11 +15,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import git
-import pygit2
 
 from search.core.types import GitError
+
+if TYPE_CHECKING:
+    from search.system.objects import Objects
 
 SETTINGS = (
     "core.filesRefLockTimeout=10000",  # milliseconds: a gc of the user's holds locks for a moment
@@ -49,8 +52,6 @@ LEAKING_VARIABLES = (
 )
 FULL_HASH = 40
 LOCK_SECONDS = 3.0  # git holds a ref's lock for milliseconds
-REF_LOCK_SECONDS = 10.0  # how long a gc of the user's may hold one
-RETRY_SECONDS = 0.01
 
 
 def clean_environment() -> None:
@@ -116,12 +117,9 @@ class Repository:
 
     def file_at(self, commit: str, path: str) -> str:
         """A file's text at a commit."""
-        if len(commit) == FULL_HASH:
-            try:
-                blob = self._library()[commit].tree / path
-                return str(blob.data.decode())  # type: ignore[union-attr]
-            except (KeyError, AttributeError, TypeError, ValueError, OSError, pygit2.GitError):
-                pass  # git's own words say what is wrong
+        text = self._objects().file_at(commit, path) if len(commit) == FULL_HASH else None
+        if text is not None:
+            return text
         return self.run("show", f"{commit}:{path}") + "\n"
 
     def refs(self, prefix: str) -> dict[str, str]:
@@ -146,10 +144,7 @@ class Repository:
 
     def time_of(self, commit: str) -> float | None:
         """When a commit was made, in seconds since the epoch; commit: its full hash."""
-        try:
-            return float(self._library()[commit].peel(pygit2.Commit).commit_time)
-        except (KeyError, AttributeError, ValueError, pygit2.GitError):
-            return None
+        return self._objects().time_of(commit)
 
     def parents_of(self, commit: str) -> list[str]:
         return self.run("rev-list", "--parents", "--max-count=1", commit).split()[1:]
@@ -206,31 +201,17 @@ class Repository:
         """git's own folder, which all worktrees share."""
         return Path(self.run("rev-parse", "--path-format=absolute", "--git-common-dir"))
 
-    def _library(self) -> pygit2.Repository:
-        if not hasattr(self._local, "library"):
-            pygit2.settings.enable_fsync_gitdir(True)  # a record is on the disk, whatever happens to the machine
-            self._local.library = pygit2.Repository(str(self.common_folder()))
-        return self._local.library
+    def _objects(self) -> Objects:
+        if not hasattr(self._local, "objects"):
+            from search.system.objects import Objects  # not every command needs it, and it takes its time
+
+            self._local.objects = Objects(self.common_folder())
+        found: Objects = self._local.objects
+        return found
 
     def append_message(self, ref: str, message: str) -> str:
-        """Adds a commit without files to a chain, in about a millisecond; its hash.
-
-        The ref moves only from where this call saw it, so that two writers cannot both succeed. Raises GitError.
-        """
-        deadline = time.monotonic() + REF_LOCK_SECONDS
-        while True:
-            try:
-                library = self._library()
-                found = library.references.get(ref)
-                signature = pygit2.Signature("autoresearch search", "autoresearch@localhost")
-                parents = [found.target] if found else []
-                tree = library.TreeBuilder().write()
-                return str(library.create_commit(ref, signature, signature, message, tree, parents))
-            except (pygit2.GitError, OSError, ValueError) as error:
-                is_locked = "lock" in str(error)
-                if not is_locked or time.monotonic() > deadline:
-                    raise GitError(f"{ref}: {' '.join(str(error).split())}") from error
-                time.sleep(RETRY_SECONDS)
+        """By Objects.append_message."""
+        return self._objects().append_message(ref, message)
 
     def messages(self, ref: str) -> list[str]:
         """The messages of a chain of commits, oldest first; none if there is no such ref."""

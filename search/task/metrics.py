@@ -52,6 +52,12 @@ def shown(score: Score) -> str:
     return f"{PRIMARY.shown(score.primary)} {SECONDARY.shown(score.secondary)}"
 
 
+def rates_text(rates: Mapping[str, Any], digits: int = 2) -> str:
+    """The rates that stand beside the primary metric, which says little if few are positive; '' if none is known."""
+    known = [f"{word} {rates[name]:.{digits}f}" for name, word in SHOWN_RATES.items() if rates.get(name) is not None]
+    return " ".join(known)
+
+
 def with_names(record: Mapping[str, Any]) -> dict[str, Any]:
     """A record by codec.encode as users' files have it: scores and settings by the task's own names."""
     found: dict[str, Any] = {}

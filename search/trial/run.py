@@ -15,7 +15,8 @@ import numpy as np
 import prepare
 from search.core.codec import decode, encode
 from search.core.paths import Names, SearchPaths, SlotPaths, TrialPaths
-from search.core.recipe import code_size, rewrite_recipe
+from search.core.recipe import code_size
+from search.core.rewrite import rewrite_recipe
 from search.core.types import Outcome, SearchError, Settings, Work, short
 from search.decide.speed import from_footer
 from search.system.files import write_json

@@ -26,7 +26,7 @@ LIBRARIES = {
     "pynvml": {"system", "cluster"},
     "ray": {"driver"},
     "rich": {"report", "driver", "top"},
-    "threadpoolctl": {"decide", "driver"},
+    "threadpoolctl": {"top"},
 }
 BARE = ("search.core.types", "search.system.guard", "search.system.landlock")  # run or sent where no library is
 MOST_FILES, MOST_LINES = 12, 350
