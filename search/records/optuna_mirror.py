@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
+
+SHARE = 0.1  # of one core, while the search goes on
 
 
 class OptunaMirror:
@@ -17,6 +20,7 @@ class OptunaMirror:
     def __init__(self, path: Path, announce: Callable[[str], None] = print) -> None:
         self.path, self.announce = path, announce
         self._waiting: queue.Queue[optuna.trial.FrozenTrial | None] = queue.Queue()
+        self._closing = threading.Event()
         self._studies: dict[str, tuple[optuna.Study, set[tuple[Any, Any]]]] = {}
         self._thread = threading.Thread(target=self._loop, daemon=True, name="optuna mirror")
         self._thread.start()
@@ -27,13 +31,16 @@ class OptunaMirror:
 
     def close(self, patience: float = 20.0) -> None:
         """Writes what waits, for so many seconds; the rest is written when the search goes on."""
+        self._closing.set()
         self._waiting.put(None)
         self._thread.join(timeout=patience)
 
     def _loop(self) -> None:
         try:
             while (trial := self._waiting.get()) is not None:
+                began = time.monotonic()
                 self._write(trial)
+                self._closing.wait((time.monotonic() - began) / SHARE)  # suggestions come first
         except Exception as error:  # a full disk or a locked file must not end the search
             self.announce(f"optuna mirror {self.path}: {type(error).__name__}; the search goes on without it")
 

@@ -177,27 +177,26 @@ def merge(
     """
     files = [read_rows(path) for path in sorted(set(paths))]
     look_up(placed.row for rows in files for placed in rows)
-    timed = []
-    for index, rows in enumerate(files):
-        latest = float("-inf")
-        for position, placed in enumerate(rows):
-            # Not before the file's earlier rows, so that sorting by time keeps each file's order.
-            latest = max(latest, time_of(placed.row, placed.path) or latest)
-            timed.append((latest, index, position, placed))
-    timed.sort(key=lambda item: item[:3])
-    shortest = shortest_names(placed.row.commit for *_, placed in timed)
-    seen: dict[tuple[str, str], Placed] = {}
-    merged = []
-    for *_, placed in timed:
-        known = seen.setdefault((shortest[placed.row.commit], placed.row.description), placed)
-        if known is placed:
-            merged.append(placed)
-        elif replace(placed.row, commit=known.row.commit) != known.row:
+    table = pd.DataFrame(
+        [(index, one.row.commit, one.row.description, one) for index, rows in enumerate(files) for one in rows],
+        columns=["file", "commit", "description", "placed"],
+    )
+    times = pd.Series([time_of(one.row, one.path) for one in table["placed"]], dtype=float)
+    # Not before the file's earlier rows, so that sorting by time keeps each file's order.
+    table["time"] = times.fillna(-float("inf")).groupby(table["file"]).cummax()
+    table = table.sort_values("time", kind="stable")
+    table["commit"] = table["commit"].map(shortest_names(table["commit"]))
+    is_known = table.duplicated(["commit", "description"])
+    first = table[~is_known].set_index(["commit", "description"])["placed"] if is_known.any() else None
+    for commit, description, placed in table.loc[is_known, ["commit", "description", "placed"]].itertuples(index=False):
+        assert first is not None
+        known = first[(commit, description)]
+        if replace(placed.row, commit=known.row.commit) != known.row:
             raise LedgerError(
                 f"{known.place} and {placed.place} contradict each other: {known.row.line!r} and "
                 f"{placed.row.line!r}; remove the wrong one"
             )
-    return merged
+    return list(table.loc[~is_known, "placed"])
 
 
 def shortest_names(commits: Iterable[str]) -> dict[str, str]:

@@ -5,7 +5,8 @@ All of it follows from numbers and from what each experiment changed; descriptio
 
 from __future__ import annotations
 
-from collections import defaultdict
+import heapq
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -83,6 +84,11 @@ def steps(entries: Sequence[Entry]) -> list[Step]:
     return found
 
 
+def beats(step: Step) -> bool:
+    """Whether a row is better than the incumbent of its time."""
+    return step.before is not None and better_than(step.row.score, step.before.row.score)
+
+
 def direction_of(change: Change) -> str:
     """up or down for a number, the new value for anything else."""
     numbers = (int, float)
@@ -99,7 +105,8 @@ def analyse(entries: Sequence[Entry], facts: Facts | None = None) -> dict[str, A
     best = frontier[-1].entry if frontier else None
     measured = [entry for entry in entries if entry.row.status is not Status.CRASH]
     side = max(measured, key=lambda entry: (entry.row.secondary, entry.row.primary), default=None)
-    counts = {str(status): sum(entry.row.status is status for entry in entries) for status in Status}
+    tally = Counter(entry.row.status for entry in entries)
+    counts = {str(status): tally[status] for status in Status}
     effects = effects_of(history)
     misses = near_misses(history, best)
     known = len(entries) < 2 or any(entry.changes for entry in entries)
@@ -117,7 +124,7 @@ def analyse(entries: Sequence[Entry], facts: Facts | None = None) -> dict[str, A
         "discarded_though_better": [
             shown_row(step.row)
             for step in history
-            if step.row.status is Status.DISCARD and step.before and better_than(step.row.score, step.before.row.score)
+            if step.row.status is Status.DISCARD and (step.gap or 0.0) >= 0 and beats(step)
         ],
         "memory_notes": memory_notes(history),
         "effects": effects,
@@ -182,25 +189,26 @@ def near_misses(history: Sequence[Step], best: Entry | None) -> list[dict[str, A
         and step.row.status is not Status.CRASH
         and best.row.primary - step.row.primary <= NEAR_MISS_GAP
     ]
-    found.sort(key=lambda entry: (-entry.row.primary, -entry.row.secondary))
+    found = heapq.nsmallest(MOST_NEAR_MISSES, found, key=lambda entry: (-entry.row.primary, -entry.row.secondary))
     return [
         {
             **shown(entry),
             f"gap_{PRIMARY.name}": round(best.row.primary - entry.row.primary, 6),
             f"gap_{SECONDARY.name}": round(best.row.secondary - entry.row.secondary, 6),
         }
-        for entry in found[:MOST_NEAR_MISSES]
+        for entry in found
     ]
 
 
 def memory_notes(history: Sequence[Step]) -> list[dict[str, Any]]:
     """Rows whose peak memory is far above their incumbent's, the largest first."""
-    ordered = sorted(history, key=lambda step: -step.row.memory_gb)
-    return [
-        {"commit": step.row.commit, "description": step.row.description, "note": note}
-        for step in ordered
+    found = [
+        (step.row, note)
+        for step in history
         if step.before and (note := memory_note(step.row.memory_gb, step.before.row.memory_gb))
     ]
+    found.sort(key=lambda pair: -pair[0].memory_gb)
+    return [{"commit": row.commit, "description": row.description, "note": note} for row, note in found]
 
 
 def effects_of(history: Sequence[Step]) -> list[dict[str, Any]]:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from search.core.types import Status
 from search.records.results_tsv import Row
 from search.report.costs import cost_lines, costs_of
@@ -139,7 +141,8 @@ def draw_progress(entries: Sequence[Entry], majority: float | None, path: Path) 
     measured = ((n, step) for n, step in history if step.row.status is not Status.CRASH)
     others = [(n, step.row.primary) for n, step in measured if not step.is_incumbent]
     if others:
-        axes.scatter(*zip(*others, strict=True), s=18, color="0.65", label="discarded")
+        numbers_of_others, scores = np.array(others).T
+        axes.scatter(numbers_of_others, scores, s=18, color="0.65", label="discarded")
     if kept:
         numbers, best = [n for n, _ in kept], [row.primary for _, row in kept]
         axes.step(
@@ -152,8 +155,10 @@ def draw_progress(entries: Sequence[Entry], majority: float | None, path: Path) 
         axes.axhline(majority, linestyle="--", linewidth=1, color="0.4", label="always the majority's answer")
     if crashed:
         # At the foot of the plot: a crash has no score.
-        foot = [0.02] * len(crashed)
-        axes.scatter(crashed, foot, transform=axes.get_xaxis_transform(), marker="x", color="tab:red", label="crashed")
+        foot = np.full(len(crashed), 0.02)
+        axes.scatter(
+            np.array(crashed), foot, transform=axes.get_xaxis_transform(), marker="x", color="tab:red", label="crashed"
+        )
     axes.margins(y=0.1)
     axes.grid(axis="y", alpha=0.3)
     axes.set(xlabel="experiment", ylabel=FIRST, title=f"{len(entries)} experiments, {len(kept)} kept")
