@@ -86,7 +86,7 @@ class Data:
 
 
 def is_infected(labels: np.ndarray) -> np.ndarray:
-    """True where a class index means infected."""
+    """True if a class index means infected."""
     return labels == BINARY_INFECTION_CLASS
 
 
@@ -96,7 +96,7 @@ def is_infected(labels: np.ndarray) -> np.ndarray:
 def image_size_of(dataset: Path) -> int:
     """The size in pixels that photos are decoded to: IMAGE_SIZE, or the smaller one that manifest.json declares.
 
-    Raises DataError where the manifest cannot be read or declares no usable size.
+    Raises DataError if the manifest cannot be read or declares no usable size.
     """
     manifest = dataset / "manifest.json"
     if not manifest.exists():
@@ -123,7 +123,7 @@ def photo_files(dataset: Path) -> list[tuple[str, int]]:
 
 
 def _look_through(dataset: Path) -> tuple[list[tuple[str, int]], list[str]]:
-    """The files of the class folders, as photo_files tells them, and what is wrong with the folders."""
+    """The files of the class folders, as photo_files gives them, and what is wrong with the folders."""
     if not dataset.is_dir():
         raise DataError(
             f"{dataset}: no such data set folder; name one with --dataset, or draw one: "
@@ -153,7 +153,7 @@ def _look_through(dataset: Path) -> tuple[list[tuple[str, int]], list[str]]:
 
 
 def read_groups(dataset: Path) -> dict[str, str]:
-    """path -> group from the optional groups.csv. Raises DataError where its header or a row is not `path,group`."""
+    """path -> group from the optional groups.csv. Raises DataError if its header or a row is not `path,group`."""
     table = dataset / "groups.csv"
     if not table.exists():
         return {}
@@ -177,7 +177,7 @@ def read_groups(dataset: Path) -> dict[str, str]:
 
 
 def _sha_of(path: Path) -> str:
-    """Of a file's bytes; empty where it cannot be read, which decoding it will tell."""
+    """Of a file's bytes; empty if it cannot be read, which decoding it will tell."""
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -282,10 +282,10 @@ def _write_in_place(path: Path, text: str) -> None:
 
 
 def load(dataset: Path | str = "dataset") -> Data:
-    """The decoded data set, from its cache; builds the cache first where there is none.
+    """The decoded data set, from its cache; builds the cache first if there is none.
 
     dataset: the folder of the five classes, or the view of a cache, which a search names to its trials.
-    Raises DataError where the data set cannot be used.
+    Raises DataError if the data set cannot be used.
     """
     dataset = Path(dataset).absolute()
     if (dataset / "view.json").exists():
@@ -301,7 +301,7 @@ def load(dataset: Path | str = "dataset") -> Data:
 
 
 def cached(fingerprint: str) -> Data | None:
-    """A data set that this machine has decoded, wherever its photos are; None where it has not."""
+    """A data set that this machine has decoded, wherever its photos are; None if it has not."""
     try:
         return _open_cache(cache_root() / fingerprint)
     except (OSError, ValueError, KeyError, DataError):
@@ -398,7 +398,7 @@ def build(dataset: Path) -> tuple[Data, list[Photo], list[str], Counter[str]]:
 
 
 def _room_for(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    """A new memory-mapped uint8 array. Raises OSError where the disk has no room for all of it."""
+    """A new memory-mapped uint8 array. Raises OSError if the disk has no room for all of it."""
     images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     with path.open("r+b") as stream:
         # A hole in a file that finds no room when it is written kills the process, without a word.
@@ -431,7 +431,7 @@ def evaluate(model: torch.nn.Module, data: Data, device: torch.device | str) -> 
 
     The model takes float32 (n, 3, size, size) in 0…1 and gives (n, 5) logits; normalisation is the model's own.
     In a search it hands the probabilities of the validation and test photos to the scorer, which alone has their labels
-    and takes the first ones it gets. Returns mc_acc and bin_acc on validation. Raises ValueError where a probability is
+    and takes the first ones it gets. Returns mc_acc and bin_acc on validation. Raises ValueError if a probability is
     not a number, DataError where the labels are withheld and there is no scorer, or it refuses what it gets.
     """
     scorer = _Scorer.of_this_trial()
@@ -513,7 +513,7 @@ class _Scorer:
 
 
 def report(dataset: Path) -> None:
-    """Checks a data set and prints what it holds. Raises DataError where it cannot be used."""
+    """Checks a data set and prints what it holds. Raises DataError if it cannot be used."""
     data, photos, warnings, formats = build(dataset)
     counts = Counter(photo.label for photo in photos)
     print(f"data set   {dataset}")

@@ -17,7 +17,7 @@ from search.system.git import Repository, clean_environment, find_repository
 
 
 def newest_search() -> Path:
-    """The folder of the search in runs/ that wrote a row last. Raises SearchError where there is none."""
+    """The folder of the search in runs/ that wrote a row last. Raises SearchError if there is none."""
     written = sorted(Path("runs").glob("*/gpu*/results.tsv"), key=lambda path: path.stat().st_mtime)
     if not written:
         raise SearchError("no results.tsv here and no search in runs/; name the files to summarise")
@@ -25,7 +25,7 @@ def newest_search() -> Path:
 
 
 def files_of(search: Path) -> list[Path]:
-    """The slots' files of a search's folder. Raises SearchError where it has none."""
+    """The slots' files of a search's folder. Raises SearchError if it has none."""
     files = SearchPaths(search).slot_results()
     if not files:
         raise SearchError(f"{search}: no gpuN/results.tsv there; name a search's folder, or results.tsv files")

@@ -49,7 +49,7 @@ GIGABIT = 125e6  # bytes a second
 PARTS = {
     "driver": "search.launch",
     "exchange": "ray::ArtifactExchange",
-    "desk": "ray::Desk",
+    "dispatcher": "ray::Dispatcher",
     "gcs": "gcs_server",
     "raylet": "raylet",
 }
@@ -144,7 +144,7 @@ def start_node(stack: ExitStack, work: Path, name: str, *arguments: str) -> tupl
 
 
 def wait_for(text: str, node: subprocess.Popen[bytes], log: Path) -> str:
-    """A node's log, once it has the text. Raises SystemExit where it does not come."""
+    """A node's log, once it has the text. Raises SystemExit if it does not come."""
     deadline = time.monotonic() + START_SECONDS
     while text not in (told := log.read_text()):
         if time.monotonic() > deadline or node.poll() is not None:
@@ -207,7 +207,7 @@ class Ran:
 
 
 def run_search(project: Path, work: Path, wait: float, arguments: Sequence[str], guards: Sequence[int]) -> Ran:
-    """Runs one search to its end. guards: of the head and of the other nodes. Raises SystemExit where it fails."""
+    """Runs one search to its end. guards: of the head and of the other nodes. Raises SystemExit if it fails."""
     command = [
         sys.executable, "-m", "search.launch", "--json", "--tag", "bench", "--dataset", str(work / "photos"),
         "--agent", "none", "--space", "spaces/waiting.toml", "--max-train-seconds", str(wait), "--confirm-seeds", "0",
@@ -320,7 +320,7 @@ def cpu_line(rans: Sequence[Ran], part: str) -> dict[str, float]:
 
 
 def line(x: Sequence[float], y: Sequence[float]) -> dict[str, float]:
-    """The straight line through measured points; flat where there is one."""
+    """The straight line through measured points; flat if there is one."""
     slope, fixed = np.polyfit(x, y, 1) if len(set(x)) > 1 else (0.0, float(np.mean(y)))
     return {"fixed": round(float(fixed), 4), "slope": round(float(slope), 4)}
 

@@ -1,4 +1,4 @@
-"""Does confirming pay? Replays searches with known true scores, the bare rule against the races of search/posterior.py.
+"""Does confirming pay? Replays searches with known true scores, the bare rule against races (decide/posterior.py).
 
 Each replay is a search of so many trials. An experiment's true score is its incumbent's plus an effect; a trial shows
 it with noise. A quarter of the effects are good. The last line is one JSON object with the figures.
@@ -84,7 +84,7 @@ def bare_rule(world: World, seed: int) -> Replay:
 
 
 def with_races(world: World, seed: int, confirm_seeds: int) -> Replay:
-    """Challengers race the incumbent, as search/posterior.py has it."""
+    """Challengers race the incumbent, as search/decide/posterior.py has it."""
     luck = Luck(world, seed)
     truths = {0: 0.0}
     contenders = {0: Contender(0, None, tuple(luck.score(0.0, n) for n in range(BASELINE_SEEDS)))}

@@ -20,7 +20,9 @@ import optuna
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from search.core.space import Axis, Point, Space, random_move
-from search.decide.sampler import AroundIncumbent, distributions
+from search.core.types import Score
+from search.decide.sampler import distributions
+from search.decide.study import Study
 
 SPACE = Space(
     "lcbench",
@@ -53,21 +55,17 @@ def climb(
 
 
 def ours(start: Point, trials: int, measure: Measure, seed: int) -> Point:
-    sampler = AroundIncumbent(SPACE, seed)
-    study = optuna.create_study(direction="maximize", sampler=sampler)
-    asked: list[optuna.Trial] = []
+    study = Study(SPACE, seed, "table")
+    measured = 0
 
     def ask(incumbent: Point) -> Point:
-        sampler.centre = incumbent
-        asked.append(study.ask(distributions(SPACE)))
-        return dict(asked[-1].params)
+        return study.suggest(measured, incumbent) or incumbent
 
     def tell(point: Point, value: float) -> None:
-        sampler.seen.add(SPACE.key(point))
-        if asked:
-            study.tell(asked.pop(), value)
-        else:
-            study.add_trial(optuna.trial.create_trial(params=point, distributions=distributions(SPACE), value=value))
+        nonlocal measured
+        study.exclude(point)
+        study.observe(measured, 0, point, Score(value / 100, 0.0))
+        measured += 1
 
     return climb(start, trials, measure, ask, tell)
 

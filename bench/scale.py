@@ -23,8 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import threadpoolctl
 
@@ -54,8 +53,10 @@ from search.core.types import (
 from search.decide.plan import Limit, Pause
 from search.driver.coordinator import Coordinator
 from search.records.results_tsv import HEADER
+from search.system.files import write_json
 from search.system.git import Repository
 
+ROOT = Path(__file__).resolve().parent.parent
 NOISE = 0.02  # standard deviation of a made-up trial
 GAIN_SHARE = 0.03  # of experiments in a made-up history that are kept
 TRIAL_SECONDS = 300.0  # in virtual time
@@ -130,7 +131,7 @@ def history(base: str, experiments: int, slots: int, rng: random.Random) -> Iter
                 now,
                 probability=0.4,
                 estimate=level,
-            ),  # fmt: skip
+            ),
             now + TRIAL_SECONDS,
         )
         if kept:
@@ -331,8 +332,6 @@ def serve_sources(coordinator: Coordinator, base: str) -> None:
 
 
 def write_view(coordinator: Coordinator) -> None:
-    from search.system.files import write_json
-
     view = {"time": time.time(), "tip": coordinator.tip, "view": coordinator.view}
     write_json(coordinator.paths.view, view, synced=False)
 

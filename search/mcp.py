@@ -1,4 +1,4 @@
-"""python -m search.mcp: the verbs of search/control.py for agents that speak the Model Context Protocol, over stdio."""
+"""python -m search.mcp: the operations of cli/control.py, for agents that speak the Model Context Protocol."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from search.core.types import UsageError
 
 
 def read(path: str) -> str:
-    """The file, or standard input for '-'. Raises UsageError where it cannot be read."""
+    """The file, or standard input for '-'. Raises UsageError if it cannot be read."""
     try:
         return sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
     except OSError as error:

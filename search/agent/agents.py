@@ -33,7 +33,7 @@ class Agent:
     """One way to be asked.
 
     command: with {brief}, the file that holds the prompt; {own}, a folder for the tool's files; {sandbox}, for one
-    that has its own; {more}, further words of the user's; {dollars}, what may be spent: where nothing limits that,
+    that has its own; {more}, further words of the user's; {dollars}, what may be spent: if nothing limits that,
     the word and the option before it are left out. on_stdin: the prompt comes there. said: reads its output, and its
     own folder.
     files: written to its own folder first. keys: environment variables, one of which must be set, unless one of the

@@ -250,7 +250,7 @@ PRESETS: dict[str, Agent] = {
 def agent_of(name: str) -> Agent:
     """The preset that a command line begins with, its further words handed on to the tool; else that command line.
 
-    Raises UsageError where it is neither.
+    Raises UsageError if it is neither.
     """
     try:
         words = shlex.split(name)
@@ -269,7 +269,7 @@ def agent_of(name: str) -> Agent:
 
 
 def check_agent(agent: Agent, dollars: float | None) -> None:
-    """Raises UsageError where the agent's command or key is missing, or its budget could not be kept."""
+    """Raises UsageError if the agent's command or key is missing, or its budget could not be kept."""
     command = agent.command[0]
     if shutil.which(command) is None:
         known = f"install it, or name one of {', '.join(PRESETS)}, a command line, builtin or none"

@@ -81,7 +81,7 @@ def draw_photos(setup: SmokeSetup) -> Labels:
 
 
 def fault(setup: SmokeSetup, commit: str, name: str, started: Callable[[int], None] = lambda pid: None) -> str:
-    """Why a commit's train.py cannot be trained, with the end of its traceback; '' where it can.
+    """Why a commit's train.py cannot be trained, with the end of its traceback; '' if it can.
 
     name: of its folder and log. started: gets the process id of the guard.
     """

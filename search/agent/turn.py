@@ -60,7 +60,7 @@ class Assignment:
     """One proposal that the agent is asked for.
 
     name: of its folder. brief: the prompt. summary: a file that it may read. seconds: for all of its thinking. dollars:
-    what is left to spend, None where nothing limits it. kept, secret: what it must not change, and not read; None: it
+    what is left to spend, None if nothing limits it. kept, secret: what it must not change, and not read; None: it
     is not confined.
     """
 
@@ -176,7 +176,8 @@ def call(
         for home in agent.homes:
             (Path.home() / home).mkdir(parents=True, exist_ok=True)
         read, write = [context.smoke.view, given], [tree, temporary, own, log]  # the log: some open /dev/stderr
-        command = confined_agent(command, read, write, task.kept, task.secret or ())
+        rules = folder / f"rules{attempt}.json"
+        command = confined_agent(command, read, write, task.kept, task.secret or (), rules)
     environment = {name: value for name, value in os.environ.items() if is_passed_on(name)}
     environment |= {"TMPDIR": str(temporary), "AUTORESEARCH_BRIEF": str(brief), **HIDDEN_GPUS}
     environment |= agent.variables(environment, str(own))

@@ -37,7 +37,7 @@ def repository_here() -> Repository:
 
 
 def tag_of(repository: Repository, tag: str | None) -> str:
-    """The search that is meant: the one named, else the newest. Raises UsageError where there is none."""
+    """The search that is meant: the one named, else the newest. Raises UsageError if there is none."""
     found = tag or next(iter(searches(repository)), "")
     if not found:
         raise UsageError("no search in this repository yet; begin one: python -m search.launch --gpus 4")
@@ -101,7 +101,7 @@ def incumbent(tag: str | None = None) -> dict[str, Any]:
 
 
 def running_search(repository: Repository, tag: str | None) -> str:
-    """The tag of a search that runs. Raises SearchError where it does not."""
+    """The tag of a search that runs. Raises SearchError if it does not."""
     tag = tag_of(repository, tag)
     load_state(repository, tag)
     if not is_running(paths_of(repository, tag)):
@@ -216,7 +216,7 @@ def show(what: str, tag: str | None = None) -> dict[str, Any]:
 
 
 def found(state: State, what: str) -> tuple[Proposal | None, Experiment | None]:
-    """What the word means. Raises UsageError where it means nothing."""
+    """What the word means. Raises UsageError if it means nothing."""
     proposals = {one.number: one for one in state.proposals}
     if what[:1] in ("p", "P") and what[1:].isdecimal() and int(what[1:]) in proposals:
         proposal = proposals[int(what[1:])]

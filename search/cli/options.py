@@ -85,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
     slots.add_argument(
         "--gpus",
         metavar="N|auto",
-        help="slots: one per GPU (auto, the default: all GPUs, or four logical ones where there is none; on a resume: "
+        help="slots: one per GPU (auto, the default: all GPUs, or four logical ones if there is none; on a resume: "
         "as many as before)",
     )
     slots.add_argument(
@@ -273,7 +273,7 @@ def slot_count(asked: str, gpus: list[str]) -> int:
 def cluster_slots(asked: str, there: int) -> tuple[int | None, int]:
     """(how many slots a search on a cluster may have, None for all that come; how many it begins with).
 
-    there: GPUs that the cluster has now. Raises UsageError where `--gpus` means nothing, or none to begin with.
+    there: GPUs that the cluster has now. Raises UsageError if `--gpus` means nothing, or none to begin with.
     """
     if asked == "auto":
         if not there:

@@ -194,7 +194,7 @@ def ready_to_go_on(options: LaunchOptions, repository: Repository, cluster: int 
 
 
 def load_data(dataset: Path) -> prepare.Data:
-    """The decoded data set. Raises SearchError where it cannot be used for a search."""
+    """The decoded data set. Raises SearchError if it cannot be used for a search."""
     try:
         data = prepare.load(dataset)
     except prepare.DataError as error:

@@ -22,7 +22,7 @@ def versions_here() -> dict[str, str]:
 
 
 def driver_version() -> str:
-    """The NVIDIA driver's; '' where there is none."""
+    """The NVIDIA driver's; '' if there is none."""
     try:
         import pynvml
 

@@ -18,10 +18,10 @@ BATCH_BYTES = 32 * 2**20  # fetched at a time
 def find_or_fetch(
     dataset: str, fingerprint: str, aside: Path, exchange: ArtifactExchange, is_over: Callable[[], bool] = lambda: False
 ) -> str:
-    """Makes this node's decoded cache hold the data set; its folder here, or '' where only the cache is.
+    """Makes this node's decoded cache hold the data set; its folder here, or '' if only the cache is.
 
     dataset: where the driver's machine has it. aside: for photos on their way; what a killed fetch has left there is
-    used. is_over: whether nobody needs it any more. Raises SearchError where what came is not what the search began
+    used. is_over: whether nobody needs it any more. Raises SearchError if what came is not what the search began
     with.
     """
     root = prepare.cache_root()
@@ -57,7 +57,7 @@ def _is_here(dataset: Path, fingerprint: str) -> bool:
 
 
 def fetch(folder: Path, exchange: ArtifactExchange, is_over: Callable[[], bool]) -> None:
-    """Copies the data set's files from the driver's machine. Raises SearchError where it is over before its end."""
+    """Copies the data set's files from the driver's machine. Raises SearchError if it is over before its end."""
     wanted = [(path, size) for path, size in exchange.images() if not _has(folder / path, size)]
     for batch in batches(wanted):
         if is_over():

@@ -39,8 +39,8 @@ class Shared:
 
 @dataclass(frozen=True)
 class ResultPayload:
-    """What a trial leaves. outcome: by types.to_json. commits: a pack of what is new. log: what its log gained after
-    log_from bytes, by zlib. validation, test: its probabilities, float32 (n, 5); None where it gave none."""
+    """What a trial leaves. outcome: by codec.encode. commits: a pack of what is new. log: what its log gained after
+    log_from bytes, by zlib. validation, test: its probabilities, float32 (n, 5); None if it gave none."""
 
     outcome: dict[str, Any]
     commits: bytes
@@ -77,13 +77,13 @@ class ArtifactExchange:
     # --- commits ---
 
     def base(self) -> bytes:
-        """packs.snapshot of the search's first commit."""
+        """git_packs.snapshot of the search's first commit."""
         data = git_packs.snapshot(self.repository, self.shared.base)
         self._count(sent=len(data))
         return data
 
     def commits(self, wanted: str, had: list[str]) -> bytes:
-        """packs.pack of a commit, for a node that has the base and these."""
+        """git_packs.pack of a commit, for a node that has the base and these."""
         data = git_packs.pack(self.repository, wanted, [self.shared.base, *had])
         self._count(sent=len(data))
         return data

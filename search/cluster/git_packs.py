@@ -29,7 +29,7 @@ def pack(repository: Repository, wanted: str, had: Iterable[str]) -> bytes:
 
 
 def unpack(repository: Repository, data: bytes) -> None:
-    """Adds a pack's objects. Raises GitError where it is torn, or builds on what is not here."""
+    """Adds a pack's objects. Raises GitError if it is torn, or builds on what is not here."""
     repository.pipe(data, "unpack-objects", "-q")
 
 

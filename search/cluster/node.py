@@ -70,7 +70,7 @@ class SearchFolder:
 
 
 def cards(logical: int) -> list[dict[str, Any]]:
-    """The GPUs that Ray has here: id, model and memory_mb; so many logical ones where there are none."""
+    """The GPUs that Ray has here: id, model and memory_mb; so many logical ones if there are none."""
     ids = visible_gpus()
     if not ids:
         return [{"gpu": str(number), "model": "", "memory_mb": None} for number in range(logical)]

@@ -16,7 +16,7 @@ PATIENCE = 2.0  # seconds
 
 
 def notice(folder: Path, environment: Mapping[str, str] = os.environ) -> str:
-    """Why this machine will go soon; '' where nobody said so. folder: node.node_folder()."""
+    """Why this machine will go soon; '' if nobody said so. folder: node.node_folder()."""
     try:
         return f"told to leave: {(folder / NOTICE_FILE).read_text(errors='replace').strip() or 'no reason given'}"
     except OSError:

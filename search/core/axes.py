@@ -24,7 +24,7 @@ class AxisError(SearchError):
 def declared(field: Field) -> Axis | None:
     """The axis that a field declares, or None: a Literal or bool by its type, a number by `low … high` in its comment.
 
-    Raises AxisError where the range is empty or the field's own value lies outside.
+    Raises AxisError if the range is empty or the field's own value lies outside.
     """
     if isinstance(field.value, bool):
         return Axis(field.name, "choice", choices=(False, True))

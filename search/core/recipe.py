@@ -32,7 +32,7 @@ class Field:
 
 
 def read_recipe(source: str) -> dict[str, Field]:
-    """The fields of `class Recipe`, by name. Raises RecipeError where there is none or a value is no literal."""
+    """The fields of `class Recipe`, by name. Raises RecipeError if there is none or a value is no literal."""
     fields, notes = {}, None
     for item in _recipe_class(source).body:
         if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name):
@@ -113,7 +113,7 @@ def identity(code: str, values: Mapping[str, Value]) -> str:
 
 
 def identity_of(source: str) -> str:
-    """The identity of a train.py. Raises RecipeError where it has no recipe."""
+    """The identity of a train.py. Raises RecipeError if it has no recipe."""
     return identity(code_id(source), values_of(source))
 
 

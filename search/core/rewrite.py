@@ -33,7 +33,7 @@ class _Rewriter(cst.CSTTransformer):
 
 
 def rewrite_recipe(source: str, changes: Mapping[str, Value]) -> str:
-    """The source with new values for some fields. Raises RecipeError where a field is not in the recipe."""
+    """The source with new values for some fields. Raises RecipeError if a field is not in the recipe."""
     parsed(source)
     rewriter = _Rewriter(changes)
     rewritten = cst.parse_module(source).visit(rewriter).code

@@ -35,7 +35,7 @@ class Sources:
             self._parents[commit] = parent
 
     def fields(self, commit: str) -> dict[str, Field]:
-        """The recipe's fields. Raises RecipeError where it cannot be read."""
+        """The recipe's fields. Raises RecipeError if it cannot be read."""
         if commit not in self._fields:
             self._fields[commit] = read_recipe(self.source_at(commit))
         return self._fields[commit]

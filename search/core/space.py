@@ -144,7 +144,7 @@ def _axis(file: str, name: str, table: object) -> Axis:
 
 
 def check_space(space: Space, recipe: Mapping[str, Field]) -> None:
-    """Raises UsageError where the recipe lacks an axis or its value lies outside it, naming file, axis and value."""
+    """Raises UsageError if the recipe lacks an axis or its value lies outside it, naming file, axis and value."""
     for axis in space.axes:
         where = f"{space.name}: axis {axis.name}"
         field = recipe.get(axis.name)
@@ -163,9 +163,9 @@ def check_space(space: Space, recipe: Mapping[str, Field]) -> None:
                 raise UsageError(f"{where}: choice {choice!r} is of another type than the recipe's {field.value!r}")
 
 
-def random_move(space: Space, centre: Mapping[str, Value], moved: int, widen: float, rng: random.Random) -> Point:
-    """The centre with `moved` random axes at random values within `widen` steps; may equal the centre."""
-    point = {axis.name: centre[axis.name] for axis in space.axes}
+def random_move(space: Space, origin: Mapping[str, Value], moved: int, widen: float, rng: random.Random) -> Point:
+    """The origin with `moved` random axes at random values within `widen` steps; may equal the origin."""
+    point = {axis.name: origin[axis.name] for axis in space.axes}
     for axis in rng.sample(space.axes, min(moved, len(space.axes))):
-        point[axis.name] = axis.nearby(centre[axis.name], widen, rng)
+        point[axis.name] = axis.nearby(origin[axis.name], widen, rng)
     return point

@@ -96,7 +96,7 @@ class Slot:
     """One GPU of the search; its number is its own for the search's life.
 
     node: the machine, by the name that it gave itself once. host: that machine's name for people. gpu: the id there.
-    model, memory_mb: the card's; '' and None where the slot is logical.
+    model, memory_mb: the card's; '' and None if the slot is logical.
     """
 
     number: int
@@ -138,7 +138,7 @@ class InFlight:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one trial ended. Scores are None where it crashed; reason says why it did."""
+    """How one trial ended. Scores are None if it crashed; reason says why it did."""
 
     trial: str
     experiment: int
@@ -157,7 +157,7 @@ class Outcome:
     correct: str = ""  # which validation images the primary metric counts as right: bits, packed, as hex
     speed: dict[str, Any] = field(default_factory=dict)  # of speed.measured
     machine: str = ""  # kind of slot: the GPU's name, or cpu
-    code_size: int = 0  # of its train.py, by recipe.code_size; 0 where it did not get so far
+    code_size: int = 0  # of its train.py, by recipe.code_size; 0 if it did not get so far
 
     @property
     def key(self) -> TrialKey:
@@ -214,8 +214,8 @@ class Proposal:
     author: str  # the agent's name; inbox, or merge, for what was handed in
     idea: str
     parent: str  # the commit that it edits
-    commit: str = ""  # the edit; '' where there was none
-    refused: str = ""  # why it is not tried; '' where it is, or waits to be
+    commit: str = ""  # the edit; '' if there was none
+    refused: str = ""  # why it is not tried; '' if it is, or waits to be
     turn: int | None = None
     origin: str = ""  # the commit that was handed in
     identity: str = ""  # of its train.py, by recipe.identity

@@ -134,7 +134,7 @@ def baseline_work(state: State, slot: int, present: Set[int]) -> Work | None:
 
 
 def race_work(state: State, slots: SlotContext, index: RaceIndex | None = None) -> Work | None:
-    """A further seed for a race, on the kind of slot that it is run on; None where no race needs this slot now."""
+    """A further seed for a race, on the kind of slot that it is run on; None if no race needs this slot now."""
     for race in open_races(state, index):
         is_other_kind = race.machine != slots.machines.get(slots.asking, race.machine)
         if is_other_kind and race.machine in slots.machines.values():

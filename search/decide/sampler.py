@@ -31,7 +31,7 @@ PAIR_CANDIDATES = 120
 LARGEST_HISTORY = 400  # trials that the model knows; the latest
 FITTED_TO = 120  # of them, that its hyperparameters are fitted to: a suggestion must not keep slots waiting
 APART = 0.7  # of two values of a choice, in units of an axis's range; likewise of two codes
-WIDER = ((1, 1.0), (2, 1.0), (2, 2.0), (3, 4.0), (5, 16.0))  # axes moved and steps, where all nearer is measured
+WIDER = ((1, 1.0), (2, 1.0), (2, 2.0), (3, 4.0), (5, 16.0))  # axes moved and steps, when all nearer is measured
 
 
 class GaussianProcess:

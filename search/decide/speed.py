@@ -10,7 +10,7 @@ SLOW = 0.7  # of a slot's calibration; a trial below it is marked
 
 
 def from_footer(footer: dict[str, str]) -> dict[str, float]:
-    """steps, photos and photos_per_second by the trial's own word, where it tells them."""
+    """steps, photos and photos_per_second by the trial's own word, where it gives them."""
     told: dict[str, float] = {}
     for name in ("steps", "photos_seen", "photos_per_second"):
         try:

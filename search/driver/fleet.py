@@ -61,7 +61,7 @@ class Fleet:
 
     @property
     def excluded(self) -> list[str]:
-        """Ray's ids of nodes on which no ticket shall land."""
+        """Ray's ids of nodes on which no placeholder trial shall land."""
         return sorted(filter(self.is_excluded, self.members))
 
     @property
@@ -119,7 +119,7 @@ class Fleet:
     def poll(self) -> None:
         """Greets nodes that have come, goes on with those that get ready, and gives up those that have gone.
 
-        Raises SearchError where no node that there is can take part.
+        Raises SearchError if no node that there is can take part.
         """
         for member in list(self.members.values()):
             self._go_on(member)
@@ -283,7 +283,7 @@ class Fleet:
         self._expect()
 
     def _gone(self, member: Member) -> None:
-        """Its slots end by themselves, as Ray tells their tickets."""
+        """Its slots end by themselves, as Ray tells their placeholder trials."""
         if member.phase is not Phase.REFUSED:
             self._forget(member)
             self.coordinator.announce(f"node    {member.host} has gone")
@@ -325,7 +325,7 @@ class Fleet:
         return RemoteExchange(self._exchange_handle())
 
     def traffic(self) -> dict[str, int]:
-        """By ArtifactExchange.traffic; empty where no other node ever came."""
+        """By ArtifactExchange.traffic; empty if no other node ever came."""
         if self._exchange is None:
             return {}
         try:

@@ -180,7 +180,7 @@ class ProposalManager:
             self.coordinator.announce(line)
 
     def _edit_base(self, commit: str = "") -> EditBase:
-        """What edits are made from: a commit, the incumbent where none is named."""
+        """What edits are made from: a commit, the incumbent if none is named."""
         sources, state = self.coordinator.sources, self.coordinator.state
         base = commit or state.incumbent_commit
         return EditBase(base, sources.source_at(base), sources.space(base), dict(sources.tried(state)))
@@ -220,7 +220,7 @@ class ProposalManager:
         return Assignment(name, turn.number, edit_base, "", summary, plan.seconds, left, kept, secret)
 
     def _summary(self) -> str:
-        """analysis_summary.json, which another thread moves into place whole; '{}' where there is none."""
+        """analysis_summary.json, which another thread moves into place whole; '{}' if there is none."""
         try:
             return self.coordinator.paths.summary.read_text(errors="replace")
         except OSError:
@@ -288,7 +288,7 @@ def _failed(error: Exception, given: Sequence[object]) -> Proposal:
 
 
 def rules_of(repository: Repository, commit: str) -> str:
-    """The section Rules of program.md; '' where there is none."""
+    """The section Rules of program.md; '' if there is none."""
     try:
         text = repository.file_at(commit, "program.md")
     except GitError:

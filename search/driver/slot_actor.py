@@ -38,11 +38,11 @@ class Dispatcher:
         return await answer
 
     async def number(self, placeholder: str, ray_id: str, gpu: str) -> int:
-        """The number of the slot of this GPU, NOT_USED where it is none; waits until the driver knows."""
+        """The number of the slot of this GPU, NOT_USED if it is none; waits until the driver knows."""
         return int(await self._wait(NEW + placeholder, (ray_id, gpu)))
 
     async def ask(self, placeholder: str, slot: int, ray_id: str) -> dict[str, Any]:
-        """The work of a placeholder, NO_WORK where there is none for this slot; waits until the driver answers."""
+        """The work of a placeholder, NO_WORK if there is none for this slot; waits until the driver answers."""
         return dict(await self._wait(placeholder, (slot, ray_id)))
 
     async def asking(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ SUFFIX = re.compile(r"^(.+)-(?:gpu\d+|inbox)$")  # of a search's further branche
 
 
 def check_tag(repository: Repository, tag: str) -> None:
-    """Raises UsageError where the tag is no name for a search, or collides with a branch or another search."""
+    """Raises UsageError if the tag is no name for a search, or collides with a branch or another search."""
     if not TAG.fullmatch(tag) or ".." in tag or tag.endswith(".lock"):
         raise UsageError(f"--tag {tag!r}: letters, digits, '.', '_' and '-', at most 60, as in nov23")
     names = Names(tag)

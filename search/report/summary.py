@@ -169,7 +169,7 @@ def draw_progress(entries: Sequence[Entry], majority: float | None, path: Path) 
 
 
 def labels_of_kept(kept: Sequence[Row]) -> str:
-    """One line or two for each kept row, by its number in the plot; where there are many, the latest."""
+    """One line or two for each kept row, by its number in the plot; if there are many, the latest."""
     lines = [] if len(kept) <= MOST_LABELS else [f"… {len(kept) - MOST_LABELS} more before these"]
     for number, row in list(enumerate(kept))[-MOST_LABELS:]:
         text = textwrap.shorten(row.description, 2 * LABEL_WIDTH, placeholder=" …")

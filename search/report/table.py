@@ -72,7 +72,7 @@ def progress_of(slot: dict[str, Any]) -> str:
 
 
 def plain_line(shown: dict[str, Any]) -> str:
-    """The snapshot in one line, for where there is no terminal."""
+    """The snapshot in one line, for output that is no terminal."""
     counts, best = shown["counts"], shown["frontier"][-1:]
     parts = [
         f"{counts['experiments']} experiments, {counts['keep']} kept, {counts['crash']} crashed, "

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-import prepare
 from search.core.state import State
 from search.core.types import Decision, SearchError, short
 from search.decide.races import scored
 from search.report.evidence import resampled_means
-from search.task.metrics import PRIMARY
-from search.task.screening import mean_metrics, rightly_told, screen
+from search.task.metrics import ITEMS, NEGATIVE, POSITIVE, PRIMARY
+from search.task.screening import mean_metrics, positives, rightly_told, screen
 from search.trial import sealed
 from search.trial.scorer import Labels
 
@@ -34,7 +33,7 @@ def permutation_p(of_photos: np.ndarray) -> float:
 def smallest_gain(of_photos: np.ndarray, score: float) -> float:
     """The gain in the primary metric that a paired test on so many photos finds four times in five, two-sided at 5 %.
 
-    From the spread of the photos' differences; where there are none, from that of two independent models as good.
+    From the spread of the photos' differences; if there are none, from that of two independent models as good.
     """
     spread = float(of_photos.std()) or math.sqrt(2 * score * (1 - score))
     return POWER * spread / math.sqrt(len(of_photos))
@@ -79,7 +78,7 @@ class SideResult:
 def opened(state: State, folder: Path, labels: Labels) -> dict[str, Any]:
     """What the test photos say of the incumbent and the baseline, as JSON.
 
-    Raises SearchError where sealed results are gone.
+    Raises SearchError if sealed results are gone.
     """
     if state.incumbent is None:
         raise SearchError("there is no baseline yet: nothing to open the test photos for")
@@ -94,12 +93,12 @@ def opened(state: State, folder: Path, labels: Labels) -> dict[str, Any]:
         values = (means[0] - means[1])[None]
     of_photos = values.mean(0)
     low, high = np.percentile(resampled_means(values), [2.5, 97.5])
-    infected = prepare.is_infected(labels.test)
+    positive = positives(labels.test)
     return {
         "opened": time.strftime("%Y-%m-%d %H:%M:%S"),
         "test_photos": len(labels.test),
-        "test_infected": int(infected.sum()),
-        "not_infected_share": round(float((~infected).mean()), 6),
+        f"test_{POSITIVE}": int(positive.sum()),
+        f"{NEGATIVE}_share": round(float((~positive).mean()), 6),
         "incumbent": incumbent.as_json(),
         "baseline": baseline.as_json(),
         "gain": round(float(of_photos.mean()), 6),
@@ -117,9 +116,9 @@ def as_text(found: dict[str, Any]) -> str:
     lines = [
         f"# Audit of {found['tag']}, opened on {found['opened']}",
         "",
-        f"{found['test_photos']} test photos, {found['test_infected']} infected; no trial was given their labels, and "
+        f"{found['test_photos']} test {ITEMS}, {found[f'test_{POSITIVE}']} {POSITIVE}; no trial was given their labels, and "
         f"nothing was chosen by them over {found['experiments']} experiments ({found['trials']} trials).",
-        f'Always answering "not infected" gets {found["not_infected_share"]:.4f} there.',
+        f'Always answering "{NEGATIVE.replace("_", " ")}" gets {found[f"{NEGATIVE}_share"]:.4f} there.',
         "",
     ]
     for name in ("baseline", "incumbent"):

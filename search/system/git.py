@@ -167,7 +167,7 @@ class Repository:
         return self.run("commit-tree", self.run("mktree", stdin=""), "-F", "-", stdin=message)
 
     def merged(self, base: str, ours: str, theirs: str) -> str | None:
-        """The text `ours` with what changed from `base` to `theirs`; None where the two conflict."""
+        """The text `ours` with what changed from `base` to `theirs`; None if the two conflict."""
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder, name) for name in ("ours", "base", "theirs")]
             for path, text in zip(paths, (ours, base, theirs), strict=True):
@@ -291,7 +291,7 @@ class Repository:
 
 
 def find_repository(folder: Path) -> Repository:
-    """The repository that holds a folder. Raises GitError where there is none or it has no commit."""
+    """The repository that holds a folder. Raises GitError if there is none or it has no commit."""
     try:
         repository = Repository(Path(Repository(folder).run("rev-parse", "--show-toplevel")))
     except GitError as error:

@@ -47,7 +47,7 @@ def is_model(card: dict[str, Any], asked: str) -> bool:
 
 
 def card_of(gpu: str) -> dict[str, Any]:
-    """model and memory_mb of a GPU; '' and None where nothing tells them."""
+    """model and memory_mb of a GPU; '' and None if nothing gives them."""
     try:
         import pynvml
 
@@ -61,10 +61,10 @@ def card_of(gpu: str) -> dict[str, Any]:
 
 
 class GpuWatch:
-    """Samples one GPU while a trial runs, where there is NVML; use as a context, then read `seen`.
+    """Samples one GPU while a trial runs, if there is NVML; use as a context, then read `seen`.
 
     name: the card's, or ''. seen: memory_before_mb, other_processes (on the card, before the trial), clock_mhz (mean),
-    power_w (mean), energy_j, throttled_share (of the samples); empty where there is no NVIDIA GPU or no NVML.
+    power_w (mean), energy_j, throttled_share (of the samples); empty if there is no NVIDIA GPU or no NVML.
     """
 
     def __init__(self, gpu: str, nvml: Any = None) -> None:

@@ -1,4 +1,4 @@
-"""Leaves no process alive behind another one's death, even by kill -9. Run as a script by search.process.
+"""Leaves no process alive behind another one's death, even by kill -9. Run as a script by search.system.process.
 
 Standard library only, so that it starts in milliseconds. The other process holds the far end of standard input: that
 it closes is what its death looks like from here.
@@ -34,7 +34,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def descendants(root: int) -> list[int]:
-    """Every process below this one, from /proc; empty where there is no /proc."""
+    """Every process below this one, from /proc; empty if there is no /proc."""
     children: dict[int, list[int]] = {}
     try:
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]

@@ -1,6 +1,6 @@
 """Runs a command that can touch only the files it is given: Linux's Landlock, where the kernel has it.
 
-landlock.py RULES COMMAND …   RULES is JSON, {"read": [paths], "write": [paths], "network": bool}.
+landlock.py RULES COMMAND …   RULES is a file of JSON, {"read": [paths], "write": [paths], "network": bool}.
 
 What it starts, and all that comes of it, can read and run what is below the read paths, also change what is below the
 write paths, can signal or trace no process outside, and, without network, open no TCP connection. Standard library
@@ -29,7 +29,7 @@ READ = EXECUTE | READ_FILE | READ_DIR
 
 
 def version() -> int:
-    """Of the kernel's Landlock; 0 where there is none."""
+    """Of the kernel's Landlock; 0 if there is none."""
     if sys.platform != "linux":
         return 0
     return max(ctypes.CDLL(None, use_errno=True).syscall(CREATE_RULESET, None, ctypes.c_size_t(0), VERSION_FLAG), 0)
@@ -42,7 +42,7 @@ def _checked(result: int, what: str) -> int:
 
 
 def restrict(read: list[str], write: list[str], network: bool = False) -> None:
-    """Confines this process, for good. network: TCP stays open. Raises OSError where the kernel refuses."""
+    """Confines this process, for good. network: TCP stays open. Raises OSError if the kernel refuses."""
     libc, known = ctypes.CDLL(None, use_errno=True), version()
     rights = RIGHTS_OF_VERSION[min(known, max(RIGHTS_OF_VERSION))]
     attributes = (ctypes.c_uint64 * 3)(
@@ -71,7 +71,8 @@ def restrict(read: list[str], write: list[str], network: bool = False) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    rules = json.loads(arguments[0])
+    with open(arguments[0], encoding="utf-8") as stream:
+        rules = json.load(stream)
     try:
         restrict(rules["read"], rules["write"], rules.get("network", False))
     except OSError as error:

@@ -23,37 +23,50 @@ def is_available() -> bool:
     return version() > 0
 
 
-def confined(command: Sequence[str], read: Iterable[Path], write: Iterable[Path], secret: Iterable[Path]) -> list[str]:
+def confined(
+    command: Sequence[str], read: Iterable[Path], write: Iterable[Path], secret: Iterable[Path], rules: Path
+) -> list[str]:
     """The command that runs a command confined to these files, the system's and the interpreter's.
 
-    secret: what is not granted even where it lies below a system folder.
+    secret: what is not granted even if it lies below a system folder. rules: a file for what is granted, written here;
+    on a full /tmp it is longer than a command line may be.
     """
     hidden = [Path(os.path.realpath(path)) for path in secret]
     system = [granted for path in system_paths(os.environ) for granted in without(path, hidden)]
     gpus = [path for pattern in GPUS for path in glob.glob(pattern)]
-    rules = {"read": list(map(str, [*system, *read])), "write": [*map(str, write), *DEVICES, *gpus]}
-    return [sys.executable, "-I", "-S", str(CONFINE), json.dumps(rules), *command]
+    granted_here = {"read": list(map(str, [*system, *read])), "write": [*map(str, write), *DEVICES, *gpus]}
+    return _by_rules(command, granted_here, rules)
+
+
+def _by_rules(command: Sequence[str], granted: Mapping[str, object], rules: Path) -> list[str]:
+    rules.write_text(json.dumps(granted))
+    return [sys.executable, "-I", "-S", str(CONFINE), str(rules), *command]
 
 
 def confined_agent(
-    command: Sequence[str], read: Iterable[Path], write: Iterable[Path], kept: Iterable[Path], secret: Iterable[Path]
+    command: Sequence[str],
+    read: Iterable[Path],
+    write: Iterable[Path],
+    kept: Iterable[Path],
+    secret: Iterable[Path],
+    rules: Path,
 ) -> list[str]:
     """The command that runs an agent: with the network, without a GPU, and without what would make a score.
 
     read: what it may read though it lies within what is secret. write: its own folders; it may also write to the home
     folder and the one for temporary files, where tools keep their sessions. kept: what it must not change. secret: what
-    it must not read either.
+    it must not read either. rules: as for confined.
     """
     hidden = [Path(os.path.realpath(path)) for path in secret]
     closed = [*hidden, *(Path(os.path.realpath(path)) for path in kept)]
     open_to_all = without(Path("/"), [*hidden, *(Path(path) for pattern in GPUS for path in glob.glob(pattern))])
     own = [granted for path in (Path.home(), Path(tempfile.gettempdir())) for granted in without(path, closed)]
-    rules = {
+    granted_here = {
         "read": [str(path) for path in (*open_to_all, *read)],
         "write": [*map(str, (*write, *own)), *DEVICES],
         "network": True,
     }
-    return [sys.executable, "-I", "-S", str(CONFINE), json.dumps(rules), *command]
+    return _by_rules(command, granted_here, rules)
 
 
 def system_paths(environment: Mapping[str, str]) -> list[Path]:

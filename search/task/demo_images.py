@@ -26,7 +26,7 @@ NOTE = (
 def draw(folder: Path, photos: int, seed: int = 0) -> None:
     """Draws `photos` JPEG files of SIZE pixels into five class folders, a manifest and a README that say what it is.
 
-    Drawing again gives the same files. Raises ValueError where the folder holds something that was not drawn here.
+    Drawing again gives the same files. Raises ValueError if the folder holds something that was not drawn here.
     """
     manifest = folder / "manifest.json"
     if folder.exists() and any(folder.iterdir()) and not _was_drawn(manifest):

@@ -33,6 +33,7 @@ METRICS = (PRIMARY, SECONDARY)
 SHOWN_RATES = {"sensitivity": "sens", "specificity": "spec"}  # beside the primary metric, with their short names
 RATES = ("sensitivity", "specificity", "balanced_accuracy", "auroc", "average_precision", "calibration_error")
 WANTED_RATES = "weigh infected photos more before anything else"  # if the best is no better than the majority's answer
+POSITIVE, NEGATIVE = "infected", "not_infected"  # what the primary metric tells apart, as in users' files
 ITEMS = "photos"  # what is scored, for people
 _IN_FILES = {"majority_score": f"majority_{PRIMARY.name}", "validation_images": f"validation_{ITEMS}"}
 

@@ -20,7 +20,7 @@ BINS = 15
 def screen(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """The screening metrics of (n, 5) probabilities against (n,) labels, as JSON values.
 
-    A metric with an interval is [value, low, high], 95 %; it is None where it cannot be told, as where no photo is
+    A metric with an interval is [value, low, high], 95 %; it is None if it cannot be told, as when no photo is
     infected. sensitivity, specificity: Wilson's interval (1927). balanced_accuracy, auroc, average_precision: the
     percentile bootstrap over photos (Efron, 1979). confusion: 5 x 5, rows are the true classes. calibration_error: of
     the probability of infection, in 15 equal bins (Naeini et al., 2015). flagged: share of photos called infected.
@@ -46,6 +46,11 @@ def screen(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         "flagged": round(float(flagged.mean()), 6),
         "not_infected_share": round(float((~infected).mean()), 6),
     }
+
+
+def positives(labels: np.ndarray) -> np.ndarray:
+    """(n,) of whether (n,) classes are what is screened for."""
+    return np.asarray(prepare.is_infected(labels))
 
 
 def rightly_told(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

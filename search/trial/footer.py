@@ -14,7 +14,7 @@ WAS_OUT_OF_MEMORY = "out of memory"  # a crash's reason begins with it
 
 
 def parse_footer(text: str) -> dict[str, str]:
-    """The `key: value` lines after the last line `---`; empty where there is none."""
+    """The `key: value` lines after the last line `---`; empty if there is none."""
     lines = text.splitlines()
     violations = [number for number, line in enumerate(lines) if line.strip() == "---"]
     if not violations:
@@ -24,7 +24,7 @@ def parse_footer(text: str) -> dict[str, str]:
 
 
 def crash_reason(ended: Ended, text: str, footer: dict[str, str]) -> str:
-    """Why a trial is a crash, in one line; empty where it is none."""
+    """Why a trial is a crash, in one line; empty if it is none."""
     if ended.ended_for:
         return ended.ended_for
     if ended.code:

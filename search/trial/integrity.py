@@ -54,7 +54,7 @@ def changed(tree: Path, wanted: Mapping[str, tuple[str, str]]) -> list[str]:
 
 
 def _blob(path: Path, mode: str) -> str:
-    """git's hash of a file as it lies on the disk; empty where it is not there, or no such file."""
+    """git's hash of a file as it lies on the disk; empty if it is not there, or no such file."""
     try:
         if (mode == SYMLINK) != path.is_symlink():
             return ""

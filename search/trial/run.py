@@ -191,11 +191,13 @@ def _between(began: float | None, ended: float | None) -> float | None:
     return None if began is None or ended is None else round(ended - began, 2)
 
 
-def violations_of(times: int, changed: Sequence[str], trained: float | None, budget: float) -> tuple[str, ...]:
+def violations_of(
+    times: int, changed: Sequence[str], trained: float | None, max_train_seconds: float
+) -> tuple[str, ...]:
     """What a trial did that none must do.
 
     times: how often it asked to be scored. changed: files that it changed. trained: seconds of training by the worker's
-    clock, None where evaluate() did not say when it ended. budget: seconds; 0 for none.
+    clock, None if evaluate() did not say when it ended. max_train_seconds: the budget.
     """
     found = []
     if times > 1:
@@ -204,13 +206,13 @@ def violations_of(times: int, changed: Sequence[str], trained: float | None, bud
         found.append(f"changed {', '.join(changed[:5])} while it ran")
     if trained is None:
         found.append("did not say when its training ended")
-    elif budget and trained > budget * OVER_BUDGET + OVER_BUDGET_SECONDS:
-        found.append(f"trained for {trained:.0f} s, of {budget:g} s")
+    elif trained > max_train_seconds * OVER_BUDGET + OVER_BUDGET_SECONDS:
+        found.append(f"trained for {trained:.0f} s, of {max_train_seconds:g} s")
     return tuple(found)
 
 
 def load_scored(setup: SlotSetup) -> prepare.Data:
-    """The data set that the search began with. Raises SearchError where it has changed since."""
+    """The data set that the search began with. Raises SearchError if it has changed since."""
     data = prepare.load(setup.dataset) if setup.dataset else prepare.cached(setup.settings.fingerprint)
     if data is None:
         raise SearchError(f"the decoded data set {prepare.cache_root() / setup.settings.fingerprint} has gone")

@@ -33,7 +33,7 @@ def store(folder: Path, trial: str, validation: np.ndarray, test: np.ndarray) ->
 
 
 def read(folder: Path, trial: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """(validation, test) probabilities of a trial; None where they are gone."""
+    """(validation, test) probabilities of a trial; None if they are gone."""
     try:
         with np.load(folder / f"{trial}.npz", allow_pickle=False) as saved:
             return saved["validation"], saved["test"]

@@ -63,8 +63,8 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a run ended. reason: why it is a crash; '' where it is none. Clock usages are of time.monotonic(); training
-    is None where no training line came."""
+    """How a run ended. reason: why it is a crash; '' if it is none. Clock readings are of time.monotonic(); training
+    is None if no training line came."""
 
     reason: str
     text: str
@@ -77,7 +77,7 @@ class TrainingResult:
 
     @property
     def trained_seconds(self) -> float | None:
-        """From the first training line to evaluate(), where both told; the time of a run without its start-up."""
+        """From the first training line to evaluate(), if both are known; the time of a run without its start-up."""
         if self.scorer.evaluating is None or self.training is None:
             return None
         return self.scorer.evaluating - self.training
@@ -94,8 +94,10 @@ def run_training(
     """
     command = [sys.executable, "train.py", "--dataset", str(run.view), "--seed", str(run.seed)]
     command += ["--max-train-seconds", f"{run.max_train_seconds:g}"]
+    shutil.rmtree(run.scratch, ignore_errors=True)
+    run.scratch.mkdir(parents=True)
     if run.secret is not None and is_available():
-        command = confined(command, [run.view], [run.tree, run.scratch], run.secret)
+        command = confined(command, [run.view], [run.tree, run.scratch], run.secret, run.scratch / "rules.json")
     if run.nice:
         command = ["nice", "-n", str(run.nice), *command]
     clock = {"began": time.monotonic()}
@@ -104,8 +106,6 @@ def run_training(
         clock["training"] = time.monotonic()
         on_training()
 
-    shutil.rmtree(run.scratch, ignore_errors=True)
-    run.scratch.mkdir(parents=True)
     with Scorer(run.labels) as scorer, GpuWatch(run.gpu) as watch:
         environment = child_environment(run, scorer.descriptor)
         ended = run_limited(

@@ -33,7 +33,7 @@ def choose(
     passed_over: Collection[str],
     rng: random.Random,
 ) -> tuple[Edit, str] | None:
-    """(edit, edited source), or None where no edit of the catalogue applies and is new.
+    """(edit, edited source), or None if no edit of the catalogue applies and is new.
 
     Thompson sampling (Thompson, 1933) over the families of edits by how many of each were kept; within them an edit
     that was tried in vain is less likely to be tried again, on a later incumbent. known: identities tried already.

@@ -195,7 +195,7 @@ class _FieldRemover(Scoped):
 
 
 def remove_field(module: cst.Module, name: str) -> cst.Module:
-    """The recipe without a field, which nothing reads any more. Raises DoesNotApply where something does."""
+    """The recipe without a field, which nothing reads any more. Raises DoesNotApply if something does."""
     edited = _replaced(module, _FieldRemover(name))
     if re.search(rf"\brecipe\.{name}\b", edited.code):
         raise DoesNotApply

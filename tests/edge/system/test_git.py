@@ -89,8 +89,8 @@ def test_two_writers_cannot_both_succeed_from_the_same_place(fast_repository):
         thread.join()
     found = Repository(fast_repository).messages(JOURNAL)
     assert sorted(found) == sorted(written["a"] + written["b"]) and len(found) >= 40
-    for name in written:
-        assert [message for message in found if message.startswith(name)] == written[name]
+    for name, own in written.items():
+        assert [message for message in found if message.startswith(name)] == own
 
 
 def test_a_lock_that_somebody_holds_for_a_moment_is_waited_for(fast_repository):
