@@ -332,7 +332,8 @@ def serve_sources(coordinator: Coordinator, base: str) -> None:
 
 
 def write_view(coordinator: Coordinator) -> None:
-    view = {"time": time.time(), "tip": coordinator.tip, "view": coordinator.view}
+    about = {"time": time.time(), "tip": coordinator.tip, "records": coordinator.records}
+    view = {**about, "view": coordinator.view}
     write_json(coordinator.paths.view, view, synced=False)
 
 

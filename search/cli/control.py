@@ -30,6 +30,7 @@ TAKEN_SECONDS = 20.0  # a driver looks every second
 LOG_LINES = 60
 LOG_BYTES = 2**16
 FRESH_SECONDS = 5.0
+LONG_JOURNAL = 2000  # records; fewer are read in no time
 
 
 def repository_here() -> Repository:
@@ -61,11 +62,11 @@ def status(tag: str | None = None) -> dict[str, Any]:
 def last_view(paths: SearchPaths, tip: str | None, running: bool, now: float) -> dict[str, Any] | None:
     """What a search's driver wrote of its state last; None if more has been recorded since.
 
-    A driver that runs writes it every second. tip: the journal's latest commit.
+    A driver that runs writes it every second, which is good enough if the journal is long. tip: its latest commit.
     """
     try:
         found = json.loads(paths.view.read_text())
-        is_fresh = running and now - found["time"] < FRESH_SECONDS
+        is_fresh = running and found["records"] > LONG_JOURNAL and now - found["time"] < FRESH_SECONDS
         return dict(found["view"]) if tip and (is_fresh or found["tip"] == tip) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -7,6 +7,7 @@ import platform
 import shutil
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from search.system.sandbox import is_available
 from search.trial.run import SlotSetup, running_guards
 
 ABANDONED_SECONDS = 86400.0
+SETTLE_SECONDS = 1.0
 FREE_SECONDS = 20.0  # a trial whose guard was ended frees its slot within
 
 
@@ -88,8 +90,10 @@ class NodeManager:
         return notice(self.home)
 
     def end(self, wanted: list[str]) -> None:
-        """Ends what runs here and removes what the search does not need here any more. wanted: trials that begin again
-        when it goes on, unless they left an outcome."""
+        """Ends what runs here, delivers what has ended, and removes what the search does not need here any more.
+
+        wanted: trials that begin again when it goes on, unless they left an outcome.
+        """
         began = time.time()
         self.folder.root.mkdir(parents=True, exist_ok=True)
         self.folder.ending.touch()
@@ -104,8 +108,21 @@ class NodeManager:
                     except BlockingIOError:
                         time.sleep(0.1)
                 shutil.rmtree(slot.tree, ignore_errors=True)
+        setup = setup_at(self.folder, self.setup, "")
         for outcome in left_here(self.folder):
             if outcome.trial not in wanted or (outcome.crashed and outcome.ended >= began):  # of being ended
-                forget(setup_at(self.folder, self.setup, ""), outcome)
+                forget(setup, outcome)
+            else:
+                with suppress(Exception):  # it stays here, and is handed over when the search goes on
+                    deliver(setup, outcome, self.setup.settings.base, self.exchange)
         if self.busy.acquire(timeout=max(deadline - time.monotonic(), 1.0)) and not left_here(self.folder):
+            self._remove_folder()
+
+    def _remove_folder(self) -> None:
+        """Removes what the search has here; again, if a worker that was ended has written on meanwhile."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while self.folder.root.exists() or time.monotonic() < deadline:
             shutil.rmtree(self.folder.root, ignore_errors=True)
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.2)

@@ -71,7 +71,7 @@ class Coordinator:
     """A search in progress. Only one lives per tag: it holds the lock of runs/<tag> until close().
 
     announce: gets one line for each thing that a person should see. view: the state at a glance, for other threads; it
-    is replaced and never changed. tip: the journal's latest commit.
+    is replaced and never changed. tip: the journal's latest commit. records: how many it has.
     """
 
     def __init__(self, repository: Repository, tag: str, announce: Callable[[str], None] = print) -> None:
@@ -84,7 +84,7 @@ class Coordinator:
         self.rerun_slow = False  # run a trial again, once, whose slot was slow
         self.stopping = False  # nothing new is begun
         self.mirror: OptunaMirror | None = None
-        self.tip, self.records_written = "", 0
+        self.tip, self.records = "", 0
         self._lock = self._take_lock()
         self.since = time.time()  # what was asked before was asked of another driver
 
@@ -135,7 +135,9 @@ class Coordinator:
 
     def restore(self) -> None:
         """Rebuilds the state from the journal, and everything that follows from it."""
-        self.state: State = rebuild(journal.read(self.repository, self.names))
+        events = journal.read(self.repository, self.names)
+        self.state: State = rebuild(events)
+        self.records = len(events)
         self.tip = self.repository.commit_of(self.names.journal) or ""
         self.settings = self.state.settings
         self.sources = Sources(self.settings, lambda commit: self.repository.file_at(commit, "train.py"))
@@ -337,7 +339,7 @@ class Coordinator:
     def _record(self, event: Event) -> None:
         event = replace(event, at=time.time())
         self.tip = journal.append(self.repository, self.names, event)
-        self.records_written += 1
+        self.records += 1
         self.state.apply(event)
 
     def settle_worktrees(self) -> None:

@@ -46,7 +46,7 @@ class Reporter:
         self._read = {self._log_of(slot, trial) for slot, trial in coordinator.view["latest"]}  # to their ends
         self._summarised: Any = None
         self._next_summary = 0.0
-        self._packed = coordinator.records_written
+        self._packed = coordinator.records
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
 
@@ -87,8 +87,9 @@ class Reporter:
 
     def write_view(self) -> dict[str, Any]:
         """Leaves the view for search.status, which then need not read the whole journal; what it shows now."""
-        now, tip, view = time.time(), self.coordinator.tip, self.coordinator.view
-        write_json(self.paths.view, {"time": now, "tip": tip, "view": view}, synced=False)
+        now, view = time.time(), self.coordinator.view
+        record = {"time": now, "tip": self.coordinator.tip, "records": self.coordinator.records, "view": view}
+        write_json(self.paths.view, record, synced=False)
         return snapshot(view, self.paths, True, now)
 
     def summarise(self) -> dict[str, Any] | None:
@@ -103,7 +104,7 @@ class Reporter:
         return analysis
 
     def _pack(self, least: int) -> None:
-        written = self.coordinator.records_written
+        written = self.coordinator.records
         if written - self._packed >= least:
             self._packed = written
             try:

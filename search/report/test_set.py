@@ -116,8 +116,8 @@ def as_text(found: dict[str, Any]) -> str:
     lines = [
         f"# Audit of {found['tag']}, opened on {found['opened']}",
         "",
-        f"{found['test_photos']} test {ITEMS}, {found[f'test_{POSITIVE}']} {POSITIVE}; no trial was given their labels, and "
-        f"nothing was chosen by them over {found['experiments']} experiments ({found['trials']} trials).",
+        f"{found['test_photos']} test {ITEMS}, {found[f'test_{POSITIVE}']} {POSITIVE}; no trial was given their "
+        f"labels, and nothing was chosen by them over {found['experiments']} experiments ({found['trials']} trials).",
         f'Always answering "{NEGATIVE.replace("_", " ")}" gets {found[f"{NEGATIVE}_share"]:.4f} there.',
         "",
     ]

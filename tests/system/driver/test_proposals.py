@@ -72,9 +72,9 @@ def test_no_slot_waits_for_a_slow_agent_and_its_edit_becomes_an_experiment(tmp_p
 def test_an_agent_that_fails_costs_nothing_and_is_told(tmp_path, demo):
     repository = make_repository(tmp_path / "project", SLOW_TRAIN)
     body = "print('no quota left'); raise SystemExit(4)"
-    asked = ["--agent", agent(tmp_path, body), "--experiments-per-round", "3", "--experiments", "8"]
+    asked = ["--agent", agent(tmp_path, body), "--experiments-per-round", "3", "--experiments", "20"]
     launch(repository, demo, "--tag", "t", *asked, "--confirm-seeds", "0")
-    check_agreement(repository, 9)
+    check_agreement(repository, 21)
     summary = (repository / "runs/t/analysis_summary.md").read_text()
     assert "refused, the agent failed, exit code 4: no quota left" in summary
 
