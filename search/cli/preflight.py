@@ -14,7 +14,7 @@ from search.cli.options import LaunchOptions, cluster_slots, slot_count
 from search.core.recipe import read_recipe
 from search.core.space import check_space, load_space, parse_space
 from search.core.types import SearchError, Settings, UsageError
-from search.records.journal import check_tag, load_state
+from search.records.journal import check_tag, load_settings
 from search.system.git import Repository
 from search.system.gpus import card_of, is_model, visible_gpus
 from search.task.metrics import ITEMS
@@ -166,8 +166,7 @@ def ready_to_begin(options: LaunchOptions, repository: Repository, cluster: int 
 def ready_to_go_on(options: LaunchOptions, repository: Repository, cluster: int | None = None) -> Ready:
     """The search that --resume names, after every check; otherwise as ready_to_begin."""
     assert options.resume is not None
-    state = load_state(repository, options.resume, "--resume ")
-    settings = state.settings
+    settings, decided = load_settings(repository, options.resume, "--resume ")
     gpu_model = options.gpu_model or settings.gpu_model
     before = str(settings.most_slots or "auto") if cluster is not None else str(settings.slots)
     most, slots, gpus = slots_here(gpu_model, options.gpus or before, cluster)
@@ -187,7 +186,7 @@ def ready_to_go_on(options: LaunchOptions, repository: Repository, cluster: int 
         len(data.labels),
         repository.root,
         repository.common_folder(),
-        len(state.decisions),
+        decided,
         cluster is not None,
         gpu_model,
     )

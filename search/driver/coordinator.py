@@ -125,7 +125,7 @@ class Coordinator:
         Raises UsageError if there is no such search.
         """
         if self.repository.commit_of(self.names.journal) is None:
-            journal.load_state(self.repository, self.names.tag, "--resume ")
+            raise journal.no_such_search(self.repository, self.names.tag, "--resume ")
         self.repository.remove_abandoned_locks(*self.names.lock_files)
         self.restore()
         self._record(SessionBegun())

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 
 from search.core.codec import DecodeError
-from search.core.events import Event, from_line, title_of, to_line
+from search.core.events import Event, SearchBegun, from_line, title_of, to_line
 from search.core.paths import Names
 from search.core.state import State, rebuild
-from search.core.types import SearchError, UsageError
+from search.core.types import SearchError, Settings, UsageError
 from search.system.git import Repository
 
 TAG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,58}[A-Za-z0-9])?")
@@ -57,16 +57,17 @@ def append(repository: Repository, names: Names, event: Event) -> str:
 
 def read(repository: Repository, names: Names) -> list[Event]:
     """A search's events, oldest first; none if there is no journal. Raises SearchError for one of another version."""
-    events = []
-    for message in repository.messages(names.journal):
-        try:
-            events.append(from_line(message.rpartition("\n")[2]))
-        except DecodeError as error:
-            raise SearchError(
-                f"the journal of {names.tag} is of another version of this program ({error}): begin a fresh search "
-                "with --tag"
-            ) from error
-    return events
+    return [_event(names, message) for message in repository.messages(names.journal)]
+
+
+def _event(names: Names, message: str) -> Event:
+    try:
+        return from_line(message.rpartition("\n")[2])
+    except DecodeError as error:
+        raise SearchError(
+            f"the journal of {names.tag} is of another version of this program ({error}): begin a fresh search "
+            "with --tag"
+        ) from error
 
 
 def load_state(repository: Repository, tag: str, flag: str = "") -> State:
@@ -76,6 +77,19 @@ def load_state(repository: Repository, tag: str, flag: str = "") -> State:
     """
     events = read(repository, Names(tag))
     if not events:
-        there = ", ".join(searches(repository)) or "none yet; begin one: python -m search.launch --gpus 4"
-        raise UsageError(f"{flag}{tag}: no such search; there are {there}")
+        raise no_such_search(repository, tag, flag)
     return rebuild(events)
+
+
+def load_settings(repository: Repository, tag: str, flag: str = "") -> tuple[Settings, int]:
+    """(settings, decisions so far) of a search, without its state. Raises as load_state does."""
+    messages = repository.messages(Names(tag).journal)
+    first = _event(Names(tag), messages[0]) if messages else None
+    if not isinstance(first, SearchBegun):
+        raise no_such_search(repository, tag, flag)
+    return first.settings, sum(message.startswith("decision ") for message in messages)
+
+
+def no_such_search(repository: Repository, tag: str, flag: str) -> UsageError:
+    there = ", ".join(searches(repository)) or "none yet; begin one: python -m search.launch --gpus 4"
+    return UsageError(f"{flag}{tag}: no such search; there are {there}")

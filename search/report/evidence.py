@@ -37,15 +37,15 @@ def unpacked(bits: str, images: int) -> np.ndarray:
     return np.unpackbits(np.frombuffer(bytes.fromhex(bits), np.uint8))[:images].astype(float)
 
 
-def differences(one: Mapping[int, str], other: Mapping[int, str], images: int) -> np.ndarray | None:
-    """(seeds, images): what one had right and the other had not, less the reverse, over the seeds that both ran; with
-    none in common, over the means of each side's seeds. None if a side has none."""
+def paired(one: Mapping[int, np.ndarray], other: Mapping[int, np.ndarray]) -> np.ndarray | None:
+    """(seeds, images): what one has of (images,) by seed beyond the other, over the seeds that both have; with none in
+    common, over the means of each side's seeds. None if a side has none."""
     shared = sorted(set(one) & set(other))
     if shared:
-        return np.array([unpacked(one[seed], images) - unpacked(other[seed], images) for seed in shared])
+        return np.array([one[seed] - other[seed] for seed in shared])
     if not one or not other:
         return None
-    means = [np.mean([unpacked(bits, images) for bits in side.values()], axis=0) for side in (one, other)]
+    means = [np.mean(list(side.values()), axis=0) for side in (one, other)]
     return (means[0] - means[1])[None]
 
 
@@ -60,7 +60,8 @@ def resampled_means(values: np.ndarray, resamples: int = RESAMPLES) -> np.ndarra
 
 def probability_better(one: Mapping[int, str], other: Mapping[int, str], images: int) -> float | None:
     """That one has the better primary metric on images and seeds like these, ties half; None if that is not known."""
-    values = differences(one, other, images)
+    sides = [{seed: unpacked(bits, images) for seed, bits in side.items()} for side in (one, other)]
+    values = paired(sides[0], sides[1])
     if values is None or images == 0:
         return None
     means = resampled_means(values)

@@ -12,7 +12,7 @@ import numpy as np
 from search.core.state import State
 from search.core.types import Decision, SearchError, short
 from search.decide.races import scored
-from search.report.evidence import resampled_means
+from search.report.evidence import paired, resampled_means
 from search.task.metrics import ITEMS, NEGATIVE, POSITIVE, PRIMARY
 from search.task.screening import mean_metrics, positives, rightly_told, screen
 from search.trial import sealed
@@ -85,12 +85,9 @@ def opened(state: State, folder: Path, labels: Labels) -> dict[str, Any]:
     incumbent, baseline = (
         SideResult(state, decision, folder, labels) for decision in (state.incumbent, state.frontier[0])
     )
-    shared = sorted(set(incumbent.test) & set(baseline.test))
-    if shared:
-        values = np.array([incumbent.test[seed] - baseline.test[seed] for seed in shared])
-    else:
-        means = [np.mean(list(side.test.values()), axis=0) for side in (incumbent, baseline)]
-        values = (means[0] - means[1])[None]
+    values = paired(incumbent.test, baseline.test)
+    assert values is not None  # each side has a seed, or it would have raised
+    shared = set(incumbent.test) & set(baseline.test)
     of_photos = values.mean(0)
     low, high = np.percentile(resampled_means(values), [2.5, 97.5])
     positive = positives(labels.test)

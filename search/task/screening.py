@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import prepare
+from search.task.metrics import RATES
 
 DEGENERATE = "a model that never, or always, flags infection"  # it screens nothing, whatever its accuracy
 Z = 1.959964  # of a 95 % interval
@@ -131,7 +132,7 @@ def calibration_error(risk: np.ndarray, infected: np.ndarray) -> float:
 def mean_metrics(runs: Sequence[dict[str, Any]]) -> dict[str, float]:
     """The mean over runs of each metric that is a number or has an interval; of those that every run has."""
     means = {}
-    for name in ("sensitivity", "specificity", "balanced_accuracy", "auroc", "average_precision", "calibration_error"):
+    for name in RATES:
         values = [metrics.get(name) for metrics in runs]
         numbers = [value[0] if isinstance(value, list) else value for value in values if value is not None]
         if numbers and len(numbers) == len(values):

@@ -2,11 +2,12 @@
 
 import pytest
 
-from search.core.events import SearchBegun
+from search.core.events import SearchBegun, SlotLeft
 from search.core.paths import Names
-from search.core.types import UsageError
-from search.records.journal import append, check_tag
+from search.core.types import SearchError, UsageError
+from search.records.journal import append, check_tag, load_settings, load_state, read
 from search.system.git import Repository
+from tests.support.repositories import git
 from tests.support.states import SETTINGS
 
 
@@ -49,3 +50,24 @@ def test_only_a_search_that_exists_is_offered_to_be_resumed(fast_repository):
 def test_a_tag_that_is_no_name_is_refused(fast_repository, tag):
     with pytest.raises(UsageError, match="--tag"):
         check_tag(Repository(fast_repository), tag)
+
+
+def test_a_journal_of_another_version_is_refused_in_one_line(fast_repository):
+    repository, names = Repository(fast_repository), Names("old")
+    repository.append_message(names.journal, 'search\n\n{"event": "search", "tag": "old", "base": "x"}')
+    for load in (load_state, load_settings):
+        with pytest.raises(
+            SearchError, match=r"the journal of old is of another version .*search\.settings"
+        ) as refused:
+            load(repository, "old")
+        assert "\n" not in str(refused.value)
+
+
+def test_events_are_read_as_they_were_recorded(fast_repository):
+    repository, names = Repository(fast_repository), Names("t")
+    events = [SearchBegun(SETTINGS, 1.5), SlotLeft(3, 'its "node" has\tgone → é', 2.0)]
+    for event in events:
+        append(repository, names, event)
+    assert read(repository, names) == events
+    assert load_settings(repository, "t") == (SETTINGS, 0)
+    assert git(fast_repository, "log", "--format=%s", names.journal).splitlines() == ["slot_left 3", "search"]
