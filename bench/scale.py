@@ -12,6 +12,7 @@ import gc
 import heapq
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -308,24 +309,17 @@ def summarise_seconds(folder: Path, rows: int) -> float:
 
 def serve_sources(coordinator: Coordinator, base: str) -> None:
     """Made-up commits have a made-up train.py: the base's, with the changes that lead to them."""
-    git = coordinator.repository
-    real = git.file_at
+    git, texts = coordinator.repository, {base: TRAIN}
 
     def file_at(commit: str, path: str) -> str:
         state = getattr(coordinator, "state", None)
-        decided = {} if state is None else {decision.commit: decision.experiment for decision in state.kept}
-        if path != "train.py" or commit == base or commit not in decided:
-            return real(commit, path) if commit == base else TRAIN
-        assert state is not None
-        experiment = state.experiments[decided[commit]]
-        text = file_at(experiment.parent, path)
-        for change in experiment.changes:
-            lines = [
-                f"    {change.axis}: float = {change.new}" if line.startswith(f"    {change.axis}:") else line
-                for line in text.split("\n")
-            ]
-            text = "\n".join(lines)
-        return text
+        for decision in [] if state is None else state.kept[len(texts) - 1 :]:
+            experiment = state.experiments[decision.experiment]
+            text = texts.get(experiment.parent, TRAIN)
+            for change in experiment.changes:
+                text = re.sub(rf"    {change.axis}: float = .*", f"    {change.axis}: float = {change.new}", text)
+            texts[decision.commit] = text
+        return texts.get(commit, TRAIN)
 
     git.file_at = file_at  # type: ignore[method-assign]
     git.set_ref = lambda name, commit: None  # type: ignore[method-assign]  # made-up commits have no objects

@@ -28,6 +28,7 @@ class Sources:
         self._tried: dict[str, str] = {}  # identity -> what to call it
         self._tried_experiments = self._tried_proposals = 0
         self._usages: dict[str, dict[str, str]] = {}
+        self._edits: dict[str, tuple[str, str] | None] = {}
 
     def edited_from(self, commit: str, parent: str) -> None:
         """Tells the commit that another one edits."""
@@ -70,10 +71,10 @@ class Sources:
 
     def edit_before(self, commit: str) -> tuple[str, str] | None:
         """(the last commit of other code, the first of this one) on the way from the base; None for the base's code."""
-        for child, parent in self._line(commit):
-            if self.code(parent) != self.code(commit):
-                return parent, child
-        return None
+        if commit not in self._edits:
+            code, line = self.code(commit), self._line(commit)
+            self._edits[commit] = next(((parent, child) for child, parent in line if self.code(parent) != code), None)
+        return self._edits[commit]
 
     def _line(self, commit: str) -> Iterator[tuple[str, str]]:
         while (parent := self._parents.get(commit)) is not None:
