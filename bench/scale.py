@@ -54,7 +54,6 @@ from search.core.types import (
 from search.decide.plan import Limit, Pause
 from search.driver.coordinator import Coordinator
 from search.records.results_tsv import HEADER
-from search.system.files import write_json
 from search.system.git import Repository
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -220,7 +219,7 @@ def measured(folder: Path, length: int, slots: int, trials: int) -> dict[str, fl
             timer.time("decide", lambda made=made: coordinator.record(made))
             timer.seen["decide"][-1] -= sum(timer.seen["record"][records:])
         coordinator.refresh_view()
-        write_view(coordinator)
+        coordinator.write_view()
     finally:
         coordinator.close()
     status = []
@@ -323,12 +322,6 @@ def serve_sources(coordinator: Coordinator, base: str) -> None:
 
     git.file_at = file_at  # type: ignore[method-assign]
     git.set_ref = lambda name, commit: None  # type: ignore[method-assign]  # made-up commits have no objects
-
-
-def write_view(coordinator: Coordinator) -> None:
-    about = {"time": time.time(), "tip": coordinator.tip, "records": coordinator.records}
-    view = {**about, "view": coordinator.view}
-    write_json(coordinator.paths.view, view, synced=False)
 
 
 def new_repository(folder: Path) -> Repository:

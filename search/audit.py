@@ -35,6 +35,8 @@ def audit(tag: str | None, dataset: Path | None, announce: Callable[[str], None]
             raise SearchError(f"{dataset or settings.dataset} is not the data set that search {tag} began with")
         found = opened(coordinator.state, sealed.folder_of(settings), Labels.of(data))
         coordinator.record_audit(found)
+        coordinator.refresh_view()
+        coordinator.write_view()
         return {"tag": tag, **found}
     finally:
         coordinator.close()

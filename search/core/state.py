@@ -325,8 +325,8 @@ class State:
     def _(self, event: events.SlotJoined) -> None:
         self.slots[event.slot.number] = event.slot
         self.present.add(event.slot.number)
-        if event.slot.model:
-            self.machines.setdefault(event.slot.number, event.slot.model)
+        if event.slot.model and event.slot.number not in self.slots_used:  # else its latest trial has said it
+            self.machines[event.slot.number] = event.slot.model
 
     @_on.register
     def _(self, event: events.SlotLeft) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from statistics import median
+
+from search.core.types import Outcome
 
 UNEQUAL = 0.85  # of the fastest slot's speed; slots below it are told
 SLOW = 0.7  # of a slot's calibration; a trial below it is marked
@@ -42,3 +44,9 @@ def slow_note(probe: float | None, usual: float | None, share: float = SLOW) -> 
     if probe is None or usual is None or probe >= share * usual:
         return ""
     return f"its slot ran at {probe / usual:.0%} of its usual speed"
+
+
+def note_on_speed(outcome: Outcome, probes: Iterable[float]) -> str:
+    """slow_note of a trial on a GPU, beside the probes of its slot's earlier trials; logical slots share the cores, and
+    are always now slower, now faster."""
+    return slow_note(outcome.speed.get("probe"), calibration(list(probes))) if is_gpu(outcome.machine) else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -43,7 +44,7 @@ from search.decide.contenders import RaceIndex
 from search.decide.decision import next_decision
 from search.decide.plan import Limit, Pause, SlotContext, next_work
 from search.decide.races import kinds_present
-from search.decide.speed import calibration, is_gpu, slow_note
+from search.decide.speed import note_on_speed
 from search.decide.studies import Studies
 from search.decide.study import frozen_trial, holds
 from search.driver.branches import Branches
@@ -52,6 +53,7 @@ from search.records import journal
 from search.records.ledgers import Ledgers
 from search.records.optuna_mirror import OptunaMirror
 from search.report.snapshot import view_of
+from search.system.files import write_json
 from search.system.git import Repository
 from search.trial.footer import WAS_OUT_OF_MEMORY
 from search.trial.run import read_outcome
@@ -132,6 +134,7 @@ class Coordinator:
         for work in list(self.state.to_rerun.values()):
             self.collect(work)
         self._decide()
+        gc.freeze()  # a long history is not gone through by every collection of garbage
 
     def restore(self) -> None:
         """Rebuilds the state from the journal, and everything that follows from it."""
@@ -158,6 +161,12 @@ class Coordinator:
     def refresh_view(self) -> None:
         """Makes the view that other threads see."""
         self.view: dict[str, Any] = view_of(self.state)
+
+    def write_view(self) -> None:
+        """Leaves the view for search.status, which then need not read the whole journal."""
+        self.paths.root.mkdir(parents=True, exist_ok=True)  # somebody may have cleaned it away
+        record = {"time": time.time(), "tip": self.tip, "records": self.records, "view": self.view}
+        write_json(self.paths.view, record, synced=False)
 
     # --- slots ---
 
@@ -226,7 +235,7 @@ class Coordinator:
 
     def lose(self, work: Work, slot: int, reason: str) -> None:
         """A trial whose node has gone says nothing about its experiment: it is run again, by the next free slot."""
-        if self.collect(work, slot):
+        if self.collect(work, slot) or work.key in self.state.outcomes:
             return
         self._record(TrialLost(work.trial_id, *work.key, reason))
         self.paths.slot(slot).trial(work.trial_id).running.unlink(missing_ok=True)
@@ -240,7 +249,7 @@ class Coordinator:
         state, key = self.state, outcome.key
         if key in state.outcomes:
             return
-        note = self._slow_note(outcome)
+        note = note_on_speed(outcome, state.probes.get(outcome.slot, ()))
         if note and self.rerun_slow and state.attempts[key] == 1:
             self.announce(f"slow    {outcome.trial} on gpu{outcome.slot}: {note}; it is run again")
             self._record(SlowTrial(outcome.trial, *key))
@@ -261,13 +270,6 @@ class Coordinator:
         self._decide()
         if outcome.crashed and outcome.experiment not in {d.experiment for d in state.decisions[-1:]}:
             self.announce(f"crash   {outcome.trial} on gpu{outcome.slot}: {outcome.reason}")  # no row says it
-
-    def _slow_note(self, outcome: Outcome) -> str:
-        """Whether the slot was slower than it was in its earlier trials, by its probes; logical slots share the cores,
-        and are always now slower, now faster."""
-        if not is_gpu(outcome.machine):
-            return ""
-        return slow_note(outcome.speed.get("probe"), calibration(list(self.state.probes.get(outcome.slot, ()))))
 
     def _mirror(self, outcome: Outcome) -> None:
         assert self.mirror is not None

@@ -21,7 +21,7 @@ from search.report.history import History
 from search.report.snapshot import snapshot
 from search.report.summary import summarise
 from search.report.table import plain_line, rendered
-from search.system.files import GrowingFile, write_json
+from search.system.files import GrowingFile
 from search.system.git import Repository
 from search.task.metrics import PRIMARY
 
@@ -67,7 +67,8 @@ class Reporter:
         try:
             while not self._ended.wait(LOOK_SECONDS):
                 try:
-                    shown = self.write_view()
+                    self.coordinator.write_view()
+                    shown = snapshot(self.coordinator.view, self.paths, True, time.time())
                     gauges.set(shown)
                     if self.follow_logs:
                         self._print_logs()
@@ -84,13 +85,6 @@ class Reporter:
         finally:
             if live:
                 live.stop()
-
-    def write_view(self) -> dict[str, Any]:
-        """Leaves the view for search.status, which then need not read the whole journal; what it shows now."""
-        now, view = time.time(), self.coordinator.view
-        record = {"time": now, "tip": self.coordinator.tip, "records": self.coordinator.records, "view": view}
-        write_json(self.paths.view, record, synced=False)
-        return snapshot(view, self.paths, True, now)
 
     def summarise(self) -> dict[str, Any] | None:
         """Derives the summaries again if rows have come; the next time after a pause that the time they took sets."""
@@ -138,7 +132,7 @@ class Reporter:
     def finish(self) -> dict[str, Any]:
         """Writes the last summaries and prints them; what --json says."""
         self.coordinator.refresh_view()
-        self.write_view()
+        self.coordinator.write_view()
         if self.follow_logs:
             self._print_logs()
         self._summarised = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -26,6 +27,8 @@ from search.driver.fleet import Fleet
 from search.driver.nodes import pinned_to
 from search.driver.slot_actor import NEW, NO_WORK, NOT_USED, Dispatcher, SlotActor
 from search.trial.sealed import id_of
+
+VIEW_SECONDS = 0.5  # between two views of the state
 
 
 class RunEnded(BaseException):
@@ -56,6 +59,7 @@ class PlaceholderTrials(Searcher):
         self.unwanted: set[str] = set()  # on GPUs that the search has no use for, and holds all the same
         self.held = held  # while within, signals wait
         self.beside = beside  # what else the driver does at every turn of Tune's loop
+        self._viewed = 0.0
         self.finished = False
         self.failed: BaseException | None = None
 
@@ -84,7 +88,9 @@ class PlaceholderTrials(Searcher):
         self.answer_all()
         with self.held():
             self.beside()
-            self.coordinator.refresh_view()
+            if time.monotonic() - self._viewed > VIEW_SECONDS:
+                self._viewed = time.monotonic()
+                self.coordinator.refresh_view()
 
     def answer_all(self) -> None:
         """Answers every slot that waits, if there is something for it."""
