@@ -28,7 +28,7 @@ def audit(tag: str | None, dataset: Path | None, announce: Callable[[str], None]
         return {"tag": tag, **state.audit}
     coordinator = Coordinator(repository, tag, announce)
     try:
-        coordinator.restore()
+        coordinator.restore(mirrored=False)
         settings = coordinator.settings
         data = load_data(Path(dataset or settings.dataset).absolute())
         if data.fingerprint != settings.fingerprint:

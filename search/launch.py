@@ -152,7 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
     signals = Signals()
     signals.install()
     given = sys.argv[1:] if arguments is None else arguments
-    as_json = "--json" in given
+    as_json = any(len(word) > 3 and "--json".startswith(word) for word in given)
 
     def say(line: str) -> None:
         print(line, file=sys.stderr if as_json else sys.stdout, flush=True)

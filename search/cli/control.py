@@ -66,8 +66,9 @@ def last_view(paths: SearchPaths, tip: str | None, running: bool, now: float) ->
     """
     try:
         found = json.loads(paths.view.read_text())
-        is_fresh = running and found["records"] > LONG_JOURNAL and now - found["time"] < FRESH_SECONDS
-        return dict(found["view"]) if tip and (is_fresh or found["tip"] == tip) else None
+        view = dict(found["view"])
+        is_fresh = running and view["records"] > LONG_JOURNAL and now - found["time"] < FRESH_SECONDS
+        return view if tip and (is_fresh or view["tip"] == tip) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

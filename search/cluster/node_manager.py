@@ -19,6 +19,7 @@ from search.cluster.node import SearchFolder, cards, node_folder, node_name
 from search.cluster.preemption import notice
 from search.cluster.remote_trial import begin, deliver, forget, left_here, setup_at
 from search.system.git import clean_environment
+from search.system.objects import Objects as _needed_by_trials  # noqa: F401  a node without libgit2 is refused
 from search.system.process import end_guards
 from search.system.sandbox import is_available
 from search.trial.run import SlotSetup, running_guards

@@ -51,7 +51,6 @@ class State:
     verdicts: dict[int, Decision] = field(default_factory=dict)  # the latest on each, in the order of the first ones
     frontier: list[Decision] = field(default_factory=list)  # incumbents that their predecessors did not replace
     kept: list[Decision] = field(default_factory=list)  # every decision that made an incumbent
-    ever_incumbent: set[int] = field(default_factory=set)  # their experiments
     counts: Counter[Status] = field(default_factory=Counter)  # of the verdicts
     changed: list[int] = field(default_factory=list)
 
@@ -65,7 +64,7 @@ class State:
     first_began: float | None = None
     last_ended: float = 0.0
     slots_used: set[int] = field(default_factory=set)
-    noted: list[Decision] = field(default_factory=list)  # with a note
+    noted: dict[int, Decision] = field(default_factory=dict)  # the verdicts with a note
     set_aside: set[str] = field(default_factory=set)  # trials to be run again, whatever they left
     too_small: dict[TrialKey, float] = field(default_factory=dict)  # -> memory_mb of a card that was not enough
     begun: int = 0  # experiments but for the baseline, and measurements for want of any
@@ -288,13 +287,13 @@ class State:
         self.decisions.append(decision)
         self.verdicts[number] = decision
         self.counts[decision.status] += 1
+        self.noted.pop(number, None)
         if decision.note:
-            self.noted.append(decision)
+            self.noted[number] = decision
         self.undecided_with_outcome.pop(number, None)
         self.changed.append(number)
         if decision.status is Status.KEEP:
             self.kept.append(decision)
-            self.ever_incumbent.add(number)
             self.frontier.append(decision)
 
     @_on.register

@@ -63,7 +63,7 @@ def next_work(
     """
     if state.paused:
         return Pause.WAIT
-    for key, work in state.to_rerun.items():
+    for key, work in sorted(state.to_rerun.items()):
         if not is_for_larger(state, key, slots):
             return Work(work.experiment, work.seed, work.attempt + 1, work.commit, work.purpose)
     first = baseline_work(state, slots.asking, slots.present)

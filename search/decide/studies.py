@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 from search.core.sources import Sources
 from search.core.space import Point
 from search.core.state import State
-from search.core.types import Experiment, Kind
+from search.core.types import Experiment
 from search.decide.sampler import LARGEST_HISTORY
 from search.decide.study import Study, value_of
 from search.decide.transfer import Observation, transferred
@@ -39,7 +39,7 @@ class Studies:
             experiment = state.experiments[number]
             code = sources.code_of(experiment)
             self._experiments[code].append(number)
-            if code in self._studies and experiment.kind is not Kind.BASELINE:
+            if code in self._studies:
                 self._studies[code].exclude(sources.point(experiment))
         for outcome in state.ended[self._ended :]:
             experiment = state.experiments[outcome.experiment]
@@ -65,8 +65,7 @@ class Studies:
         study.exclude(sources.recipe(commit))
         own = [self.state.experiments[number] for number in self._experiments[code]]
         for experiment in own:
-            if experiment.kind is not Kind.BASELINE:
-                study.exclude(sources.point(experiment))
+            study.exclude(sources.point(experiment))
         numbers: dict[int, Experiment] = {experiment.number: experiment for experiment in own}
         for outcome in self.state.ended:
             if outcome.experiment in numbers:

@@ -26,6 +26,7 @@ class Branches:
         for step in range(self._steps, len(state.kept)):
             self._set(self.names.frontier_ref(step), state.kept[step].commit)
         self._steps = len(state.kept)
+        self._present[self.names.incumbent_ref] = self.repository.commit_of(self.names.incumbent_ref) or ""
         self._set(self.names.incumbent_ref, state.incumbent_commit)
 
     def _set(self, ref: str, commit: str) -> None:

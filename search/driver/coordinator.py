@@ -134,10 +134,11 @@ class Coordinator:
         for work in list(self.state.to_rerun.values()):
             self.collect(work)
         self._decide()
+        self.refresh_view()
         gc.freeze()  # a long history is not gone through by every collection of garbage
 
-    def restore(self) -> None:
-        """Rebuilds the state from the journal, and everything that follows from it."""
+    def restore(self, mirrored: bool = True) -> None:
+        """Rebuilds the state from the journal, and all that follows; mirrored: for Optuna's dashboard too."""
         events = journal.read(self.repository, self.names)
         self.state: State = rebuild(events)
         self.records = len(events)
@@ -153,20 +154,19 @@ class Coordinator:
         self.studies = Studies(self.state, self.sources)
         self.branches.restore(self.state)
         self.ledgers.write_all(self.state)
-        self.mirror = OptunaMirror(self.paths.study, self.announce)
+        self.mirror = OptunaMirror(self.paths.study, self.announce) if mirrored else None
         for outcome in self.state.ended:
             self._mirror(outcome)
         self.refresh_view()
 
     def refresh_view(self) -> None:
         """Makes the view that other threads see."""
-        self.view: dict[str, Any] = view_of(self.state)
+        self.view: dict[str, Any] = {**view_of(self.state), "tip": self.tip, "records": self.records}
 
     def write_view(self) -> None:
         """Leaves the view for search.status, which then need not read the whole journal."""
-        self.paths.root.mkdir(parents=True, exist_ok=True)  # somebody may have cleaned it away
-        record = {"time": time.time(), "tip": self.tip, "records": self.records, "view": self.view}
-        write_json(self.paths.view, record, synced=False)
+        self.paths.root.mkdir(parents=True, exist_ok=True)  # it may have been cleaned away
+        write_json(self.paths.view, {"time": time.time(), "view": self.view}, synced=False)
 
     # --- slots ---
 
@@ -180,7 +180,7 @@ class Coordinator:
         return slot
 
     def leave(self, number: int, reason: str) -> None:
-        """A slot has gone; what became of its trial is recorded by lose, or came before."""
+        """A slot has gone."""
         if number in self.state.present:
             self._record(SlotLeft(number, reason))
             self.reconsider()
@@ -272,7 +272,8 @@ class Coordinator:
             self.announce(f"crash   {outcome.trial} on gpu{outcome.slot}: {outcome.reason}")  # no row says it
 
     def _mirror(self, outcome: Outcome) -> None:
-        assert self.mirror is not None
+        if self.mirror is None:
+            return
         experiment = self.state.experiments[outcome.experiment]
         commit = experiment.commit or experiment.parent
         space, point = self.sources.space(commit), self.sources.point(experiment)

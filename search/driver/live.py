@@ -123,11 +123,14 @@ class Reporter:
                 self.logs.setdefault(path, FollowedLog(f"gpu{slot}", path))
         for path, followed in list(self.logs.items()):
             is_over = path in ended
-            for line in followed.new_lines():
+            lines = followed.new_lines()
+            for line in lines:
                 print(line, file=self.stream, flush=True)
             if is_over:
                 self._read.add(path)
+            if is_over or (path not in running and not lines):  # of a trial that was lost
                 del self.logs[path]
+        self._read &= set(ended)
 
     def finish(self) -> dict[str, Any]:
         """Writes the last summaries and prints them; what --json says."""

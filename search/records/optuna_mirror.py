@@ -27,7 +27,8 @@ class OptunaMirror:
 
     def add(self, trial: optuna.trial.FrozenTrial) -> None:
         """Takes in a trial by study.frozen_trial; one that is there already is not doubled."""
-        self._waiting.put(trial)
+        if self._thread.is_alive():
+            self._waiting.put(trial)
 
     def close(self, patience: float = 20.0) -> None:
         """Writes what waits, for so many seconds; the rest is written when the search goes on."""

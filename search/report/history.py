@@ -52,11 +52,11 @@ class History:
         return [self._entry(one.row, self._searches.get(one.path)) for one in placed]
 
     def _entry(self, row: Row, search: SearchRecords | None) -> Entry:
-        number = search.experiment_of(row.key) if search else None
-        if search is None or number is None:
-            return Entry(row, self._changes_in_git(row.commit))
-        changes = search.changes_of(number) or self._changes_in_git(row.commit)
-        return Entry(row, changes, search.evidence_of(number))
+        for one in (search, *self.searches):  # a copy of its file may have come first
+            number = one.experiment_of(row.key) if one else None
+            if one is not None and number is not None:
+                return Entry(row, one.changes_of(number), one.evidence_of(number))
+        return Entry(row, self._changes_in_git(row.commit))
 
     def _time_of(self, row: Row, path: Path) -> float | None:
         """When a row was decided, if a search recorded it; else its commit's time; else None."""

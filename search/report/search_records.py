@@ -153,16 +153,19 @@ def _decode(kind: type[T], record: Any) -> T | None:
 
 
 def _decoded(kind: type[T], file: GrowingFile) -> list[T]:
-    found = []
-    for line in file.lines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        item = _decode(kind, record)
-        if item is not None:
-            found.append(item)
+    found = [item for line in file.lines() if (item := _item_of(kind, line)) is not None]
+    last = _item_of(kind, file.rest())  # an editor may have trimmed the file's last line end
+    if last is not None:
+        file.take_rest()
+        found.append(last)
     return found
+
+
+def _item_of(kind: type[T], line: str) -> T | None:
+    try:
+        return _decode(kind, json.loads(line))
+    except ValueError:
+        return None
 
 
 def _value_of(path: Path) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import re
+from itertools import islice
 from typing import Any
 
 from search.core.paths import SearchPaths, SlotPaths
@@ -60,7 +61,10 @@ def view_of(state: State) -> dict[str, Any]:
             for kept in state.frontier
             if kept.score
         ],
-        "notes": [f"{short(decision.commit)}: {decision.note}" for decision in state.noted[-MOST_NOTES:]],
+        "notes": [
+            f"{short(decision.commit)}: {decision.note}"
+            for decision in reversed(list(islice(reversed(state.noted.values()), MOST_NOTES)))
+        ],
         "latest": [(outcome.slot, outcome.trial) for outcome in state.ended[-LATEST_TRIALS:]],
         "places": {
             number: {
@@ -103,7 +107,7 @@ def snapshot(view: dict[str, Any], paths: SearchPaths, running: bool, now: float
     unknown = {"node": None, "gpu": None, "model": None, "left": False}
     slots = [slot_now(slot, now) | places.get(slot.number, unknown) for slot in paths.slots()] if running else []
     proposals = view["proposals"] | ({} if running else {"agent_thinks": None})
-    rest = {name: value for name, value in view.items() if name not in ("places", "latest", "tag")}
+    rest = {name: value for name, value in view.items() if name not in ("places", "latest", "tag", "tip", "records")}
     return {
         "schema_version": SCHEMA_VERSION,
         "tag": view["tag"],

@@ -80,6 +80,14 @@ class GrowingFile:
         self.offset += len(found)
         return found
 
+    def rest(self) -> str:
+        """What stands behind the last finished line, as far as it was read."""
+        return self._rest.decode(errors="replace")
+
+    def take_rest(self) -> None:
+        """The rest was a whole line after all."""
+        self._rest = b""
+
     def lines(self) -> list[str]:
         """The lines that were finished since the last look."""
         *lines, self._rest = (self._rest + self.gained()).split(b"\n")

@@ -51,6 +51,7 @@ LEAKING_VARIABLES = (
     "GIT_CEILING_DIRECTORIES",
 )
 FULL_HASH = 40
+OLD_LOCK_SECONDS = 60.0  # packing takes a second or two
 LOCK_SECONDS = 3.0  # git holds a ref's lock for milliseconds
 
 
@@ -192,9 +193,17 @@ class Repository:
         patterns: of lock files, as globs below git's folder; only of refs that nobody else writes now. A git that
         still runs is given LOCK_SECONDS to end.
         """
+        self.remove_old_pack_lock()
         for lock in (lock for pattern in patterns for lock in self.common_folder().glob(pattern)):
             with suppress(FileNotFoundError):
                 time.sleep(max(0.0, min(LOCK_SECONDS, lock.stat().st_mtime + LOCK_SECONDS - time.time())))
+                lock.unlink()
+
+    def remove_old_pack_lock(self) -> None:
+        """Removes what a killed git pack-refs left locked; without, no ref could be deleted any more."""
+        lock = self.common_folder() / "packed-refs.lock"
+        with suppress(FileNotFoundError):
+            if time.time() - lock.stat().st_mtime > OLD_LOCK_SECONDS:
                 lock.unlink()
 
     def common_folder(self) -> Path:
@@ -222,6 +231,7 @@ class Repository:
 
     def pack(self, objects: bool) -> None:
         """Packs refs, and objects too if asked; removes no object. Nothing slows down with thousands of loose ones."""
+        self.remove_old_pack_lock()
         self.run("pack-refs", "--all")
         if objects:
             self.run("repack", "-d", "-l", "-q", "--no-write-bitmap-index")

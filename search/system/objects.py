@@ -14,11 +14,15 @@ RETRY_SECONDS = 0.01
 
 
 class Objects:
-    """Of one repository, for one thread. folder: git's own, which all worktrees share."""
+    """Of one repository, for one thread. folder: git's own, which all worktrees share. Raises GitError if it is of a
+    kind that libgit2 cannot read."""
 
     def __init__(self, folder: Path) -> None:
         pygit2.settings.enable_fsync_gitdir(True)  # a record is on the disk, whatever happens to the machine
-        self.library = pygit2.Repository(str(folder))
+        try:
+            self.library = pygit2.Repository(str(folder))
+        except (pygit2.GitError, OSError, ValueError) as error:
+            raise GitError(f"{folder}: libgit2 cannot read this repository: {error}") from error
 
     def file_at(self, commit: str, path: str) -> str | None:
         """A file's text; None if it cannot be read here. commit: its full hash."""

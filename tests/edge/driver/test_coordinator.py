@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from search.cli.control import last_view
 from search.core.recipe import values_of
 from search.core.types import Purpose, Score, SearchError, Status, Work
 from search.decide.plan import Pause
@@ -126,3 +127,15 @@ def test_a_baseline_that_fails_ends_the_search_with_its_traceback(tmp_path, demo
         run_all(coordinator, setup_of(repository, demo))
     with pytest.raises(BaselineFailed, match="takes from 1 to 4"), coordinator_of(repository):
         pass  # a resume cannot go on from it, and says why
+
+
+def test_a_view_never_goes_with_a_later_tip(fast_repository, demo):
+    with coordinator_of(fast_repository, demo, limit=1) as coordinator:
+        coordinator.pause(True)
+        coordinator.write_view()  # between a record and the next view
+        assert last_view(coordinator.paths, coordinator.tip, False, 0.0) is None
+        coordinator.refresh_view()
+        coordinator.write_view()
+        assert last_view(coordinator.paths, coordinator.tip, False, 0.0)["paused"] is True
+    with coordinator_of(fast_repository, limit=1) as coordinator:
+        assert coordinator.view["paused"] is False and coordinator.view["tip"] != ""

@@ -140,3 +140,19 @@ def test_variables_of_a_hook_do_not_lead_to_another_repository(fast_repository, 
     clean_environment()
     assert "GIT_DIR" not in os.environ
     assert find_repository(fast_repository).root == fast_repository
+
+
+def test_a_lock_that_a_killed_packing_left_is_removed_and_a_young_one_is_not(fast_repository):
+    repository, lock = Repository(fast_repository), fast_repository / ".git/packed-refs.lock"
+    lock.touch()
+    repository.remove_old_pack_lock()
+    assert lock.exists()
+    os.utime(lock, (0, 0))
+    repository.remove_old_pack_lock()
+    assert not lock.exists()
+
+
+def test_a_repository_that_libgit2_cannot_read_is_one_line(tmp_path):
+    git(tmp_path, "init", "-q", "--object-format=sha256")
+    with pytest.raises(GitError, match="libgit2 cannot read this repository"):
+        Repository(tmp_path).append_message(JOURNAL, "one")

@@ -1,10 +1,11 @@
 """The index of contenders says what looking through the whole history says."""
 
-from hypothesis import given
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from search.core.types import Status
-from search.decide import posterior
+from search.decide import contenders, posterior
 from search.decide.contenders import LARGEST_HISTORY, RaceIndex
 from search.decide.decision import next_decision
 from search.decide.races import open_races, overtaken
@@ -20,7 +21,13 @@ ACTIONS = st.lists(
 )
 
 
+@pytest.fixture(autouse=True)
+def short_memory(monkeypatch):
+    monkeypatch.setattr(contenders, "MOST_INCUMBENTS", 2)
+
+
 @given(ACTIONS)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_an_index_that_follows_a_search_gives_the_races_of_one_made_anew(actions):
     search = Search()
     followed = RaceIndex(search.state)
@@ -35,10 +42,10 @@ def test_an_index_that_follows_a_search_gives_the_races_of_one_made_anew(actions
             number = state.incumbent.experiment
             search.again(number, state.next_seed(number), score, machine=machine)
         elif action == "again" and undecided:
-            search.again(undecided[0], state.next_seed(undecided[0]), score, machine=machine)
-        elif action in ("keep", "discard") and undecided:
-            has_score = any(outcome.score for outcome in state.outcomes_of(undecided[0]))
-            search.decide(undecided[0], Status(action) if has_score else Status.CRASH, state.incumbent_commit)
+            search.again(undecided[-1], state.next_seed(undecided[-1]), score, machine=machine)
+        elif action in ("keep", "discard") and undecided:  # the latest first: not in the order of outcomes
+            has_score = any(outcome.score for outcome in state.outcomes_of(undecided[-1]))
+            search.decide(undecided[-1], Status(action) if has_score else Status.CRASH, state.incumbent_commit)
         assert open_races(state, followed) == open_races(state)
         assert overtaken(state, followed) == overtaken(state)
         assert next_decision(state, 1e9, followed) == next_decision(state, 1e9)

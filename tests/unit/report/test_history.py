@@ -3,7 +3,7 @@
 import json
 
 from search.core.codec import encode
-from search.core.types import Decision, Status
+from search.core.types import Change, Decision, Status
 from search.records.results_tsv import HEADER
 from search.report.history import History
 from search.report.search_records import SearchRecords
@@ -50,3 +50,27 @@ def test_lines_of_another_shape_are_left_out_and_new_ones_are_read_as_they_come(
     (tmp_path / "anew").rename(decisions)  # a resume has written it anew
     records.refresh()
     assert [decision.time for decision in records.decisions] == [5.0]
+
+
+def test_what_a_search_recorded_is_not_added_to_from_git(tmp_path):
+    """The baseline changed nothing, whatever its commit changed."""
+    files = [write(tmp_path / "results.tsv", HEADER, A)]
+    record_decisions(tmp_path, (A, 1.0))
+    history = History(None)
+    history._changes["a1b2c3d"] = (Change("lr", 0.1, 0.2),)  # as the user's last commit says
+    assert history.entries(files)[0].changes == ()
+    (tmp_path / "decisions.jsonl").write_text("")
+    anew = History(None)
+    anew._changes["a1b2c3d"] = (Change("lr", 0.1, 0.2),)
+    assert anew.entries(files)[0].changes == (Change("lr", 0.1, 0.2),)
+
+
+def test_a_copy_that_comes_first_does_not_hide_what_is_known(tmp_path):
+    for name in ("copy", "search"):
+        (tmp_path / name).mkdir()
+    files = [write(tmp_path / name / "results.tsv", HEADER, A) for name in ("copy", "search")]
+    (tmp_path / "search/decisions.jsonl").write_text(
+        decision_of(A, 0, 1.0).replace('"metrics": {}', '"metrics": {"auroc": 0.7}')
+    )
+    (entry,) = History(None).entries(files)
+    assert entry.evidence.rates == {"auroc": 0.7}
