@@ -68,7 +68,7 @@ def test_made_up_scores_and_stolen_time_are_found(tmp_path, demo, honest, monkey
     code, words, _ = CASES[name]
     outcome, _ = run_edit(tmp_path, demo, code, seconds=1.0)
     if words == "worse":
-        assert outcome.score.primary < honest.bin_acc
+        assert outcome.score.primary < honest.primary
         return
     assert words in " ".join([outcome.reason, *outcome.violations])
     assert not went_through(outcome)

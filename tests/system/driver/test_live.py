@@ -27,7 +27,7 @@ def test_the_dashboard_names_slots_and_has_the_gauges(tmp_path, demo):
 import json, ray, time, urllib.request
 ray.init(address="auto", log_to_driver=False)
 from ray.util.state import list_actors
-names = sorted(actor.repr_name for actor in list_actors(detail=True) if actor.class_name == "Slot")
+names = sorted(actor.repr_name for actor in list_actors(detail=True) if actor.class_name == "SlotActor")
 node = ray.nodes()[0]
 address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
 for _ in range(40):  # Ray sends metrics on every few seconds
