@@ -122,7 +122,7 @@ def environment_of(work: Path, name: str) -> dict[str, str]:
 @contextmanager
 def guarded(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """Runs a command; at the end, or when this process is killed, all that it started is ended."""
-    guard = [sys.executable, "-I", "-S", str(ROOT / "search" / "guard.py")]
+    guard = [sys.executable, "-I", "-S", str(ROOT / "search" / "system" / "guard.py")]
     process = subprocess.Popen([*guard, *command], stdin=subprocess.PIPE, start_new_session=True, **options)
     try:
         yield process

@@ -87,7 +87,7 @@ def test_a_missing_table_is_one_clear_line():
 @pytest.mark.full
 def test_what_a_search_costs_itself_is_measured_at_every_length():
     sizes = ("--lengths", "30", "300", "--slots", "2", "8", "--trials", "10", "--busy-experiments", "3")
-    figures = bench("scale", *sizes, "--rows", "2000")
+    figures, _ = bench("scale", *sizes, "--rows", "2000")
     for name in ("decision_ms", "suggest_ms", "record_ms", "status_s", "resume_s"):
         assert set(figures[name]) == {"30", "300"} and all(value > 0 for value in figures[name].values())
     assert all(0.9 < share <= 1 for share in figures["busy"].values()) and set(figures["busy"]) == {"2", "8"}
