@@ -202,6 +202,7 @@ def measured(folder: Path, length: int, slots: int, trials: int) -> dict[str, fl
         serve_sources(coordinator, base)
         coordinator.resume()
         resume = time.perf_counter() - began
+        gc.freeze()  # as the launch does
         coordinator.limit = Limit(None)
         driver = Trials(coordinator, slots, 1)
         timer.wrap(coordinator.studies, "suggest", "suggest")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -49,6 +50,7 @@ def search(options: LaunchOptions, signals: Signals, say: Say) -> tuple[int, dic
             coordinator.limit, coordinator.rerun_slow = limit, options.rerun_slow
             if options.resume:
                 coordinator.resume()
+                gc.freeze()  # a long history is not gone through by every collection of garbage
             else:
                 coordinator.begin(ready.settings)
         return run(options, coordinator, ready, plan, signals, say, dashboard)

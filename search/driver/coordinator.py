@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import gc
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -135,7 +134,6 @@ class Coordinator:
             self.collect(work)
         self._decide()
         self.refresh_view()
-        gc.freeze()  # a long history is not gone through by every collection of garbage
 
     def restore(self, mirrored: bool = True) -> None:
         """Rebuilds the state from the journal, and all that follows; mirrored: for Optuna's dashboard too."""

@@ -33,11 +33,13 @@ from tests.support.searches import coordinator_of, run_all, setup_of
     ("arguments", "words"),
     [
         (["--agent", "no-such-agent --fast"], "there is no command no-such-agent"),
-        (["--agent", "'"], "not a command line"),
-        (["--agent", "python nowhere.py"], "there is no file nowhere.py"),
+        pytest.param(["--agent", "'"], "not a command line", marks=pytest.mark.full),
+        pytest.param(["--agent", "python nowhere.py"], "there is no file nowhere.py", marks=pytest.mark.full),
         (["--agent-timeout", "0"], "--agent-timeout 0"),
-        (["--agent-proposals", "0"], "--agent-proposals 0"),
-        (["--agent", "python", "--agent-budget-usd", "-1"], "--agent-budget-usd -1"),
+        pytest.param(["--agent-proposals", "0"], "--agent-proposals 0", marks=pytest.mark.full),
+        pytest.param(
+            ["--agent", "python", "--agent-budget-usd", "-1"], "--agent-budget-usd -1", marks=pytest.mark.full
+        ),
     ],
 )
 def test_what_cannot_be_asked_is_told_at_the_start(fast_repository, demo, arguments, words):

@@ -101,12 +101,17 @@ def test_every_choice_trains(demo, flags):
     [
         pytest.param(["--arch", "vgg"], 2, "invalid choice: 'vgg'", marks=pytest.mark.full),
         pytest.param(["--lr", "fast"], 2, "invalid float value: 'fast'", marks=pytest.mark.full),
-        (["--lr", "-1"], 2, "--lr is -1.0"),
+        pytest.param(["--lr", "-1"], 2, "--lr is -1.0", marks=pytest.mark.full),
         pytest.param(["--batch-size", "0"], 2, "--batch-size is 0", marks=pytest.mark.full),
         pytest.param(["--dropout", "1"], 2, "--dropout is 1.0", marks=pytest.mark.full),
         (["--dataset", "/nowhere"], 1, "/nowhere: no such data set"),
         pytest.param(["--arch", "resnet50"], 1, "pretrained weights are not on disk", marks=pytest.mark.full),
-        (["--lr", "1e12", "--optimizer", "sgd", "--backbone-lr", "1e12"], 1, "the training loss is"),
+        pytest.param(
+            ["--lr", "1e12", "--optimizer", "sgd", "--backbone-lr", "1e12"],
+            1,
+            "the training loss is",
+            marks=pytest.mark.full,
+        ),
     ],
 )
 def test_bad_input_is_told(demo, flags, code, words, tmp_path):

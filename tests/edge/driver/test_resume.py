@@ -15,7 +15,7 @@ from tests.support.repositories import FAST_TRAIN, git, make_repository
 from tests.support.searches import agree, coordinator_of, ledgers, run_all, setup_of
 
 STEPS = {  # what a driver does, how often in this search, and the calls before which `make test` lets it die
-    (Coordinator, "_record"): (16, (4, 6)),
+    (Coordinator, "_record"): (16, (6,)),
     (Branches, "follow"): (4, (2,)),
     (Coordinator, "_mirror"): (4, (2,)),
     (Repository, "set_ref"): (6, (2,)),
@@ -118,6 +118,7 @@ def test_torn_and_deleted_files_are_restored_byte_for_byte(fast_repository, demo
         assert ledgers(fast_repository) == before
 
 
+@pytest.mark.full
 def test_locks_that_a_killed_git_left_do_not_stop_a_resume(fast_repository, demo):
     with coordinator_of(fast_repository, demo, limit=1) as coordinator:
         run_all(coordinator, setup_of(fast_repository, demo))

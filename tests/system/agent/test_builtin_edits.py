@@ -141,6 +141,7 @@ def quick(monkeypatch):
     )
 
 
+@pytest.mark.full
 def test_what_has_worked_is_chosen_more_often(quick):
     recipe = values_of(SOURCE)
     family = {one.name: one.family for one in EDITS}

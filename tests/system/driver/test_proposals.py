@@ -40,6 +40,7 @@ def gaps(repository):
     return [(b["began"] - a["ended"], a["ended"]) for a, b in pairs if a["slot"] == b["slot"]]
 
 
+@pytest.mark.full
 def test_no_slot_waits_for_a_slow_agent_and_its_edit_becomes_an_experiment(tmp_path, demo):
     repository = make_repository(tmp_path / "project", SLOW_TRAIN)
     asked = ["--agent", agent(tmp_path, THINKS.format(seconds=8)), "--agent-proposals", "2"]
