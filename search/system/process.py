@@ -99,10 +99,9 @@ def _watch(guard: subprocess.Popen[bytes], log: Path, limits: Limits, on_trainin
     printed_footer = False
     growing, unread = GrowingFile(log), b""
     while True:
-        try:
-            return Ended(guard.wait(timeout=POLL_SECONDS))
-        except subprocess.TimeoutExpired:
-            pass
+        code: int | None = None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = guard.wait(timeout=POLL_SECONDS)
         gained = growing.gained(2**20)
         if gained:
             unread = unread[-4096:] + gained
@@ -110,6 +109,10 @@ def _watch(guard: subprocess.Popen[bytes], log: Path, limits: Limits, on_trainin
                 training_since = time.monotonic()
                 on_training()
             printed_footer = printed_footer or bool(FOOTER_LINE.search(unread))
+        if code is not None:
+            if not gained:  # what it printed between two looks is read to its end, too
+                return Ended(code)
+            continue
         now = time.monotonic()
         if training_since is None and now - began > limits.start_up:
             return Ended(-1, f"no training line within {limits.start_up:g} s of its start")

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from search.system import process
 from search.system.process import Limits, is_alive, run_limited
 from tests.support.repositories import ROOT
 
@@ -21,10 +22,10 @@ print("step 1", flush=True)
 MAIN = "open('main.pid', 'w').write(str(os.getpid()))\ntime.sleep(300)\n"
 
 
-def run(tmp_path, body, start_up=20.0, rest=20.0, **more):
+def run(tmp_path, body, start_up=20.0, rest=20.0, on_training=lambda: None, **more):
     (tmp_path / "train.py").write_text(textwrap.dedent(body))
-    command = [sys.executable, "train.py"]
-    return run_limited(command, tmp_path, os.environ, tmp_path / "log", Limits(start_up, rest, **more))
+    command, limits = [sys.executable, "train.py"], Limits(start_up, rest, **more)
+    return run_limited(command, tmp_path, os.environ, tmp_path / "log", limits, on_training=on_training)
 
 
 def wait_for(condition, seconds=15.0):
@@ -40,6 +41,16 @@ def test_exit_codes_and_signals_come_through(tmp_path):
     assert run(tmp_path, "print('step 1')").code == 0
     assert run(tmp_path, "raise SystemExit(7)").code == 7
     assert run(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)").code == 137
+
+
+@pytest.mark.parametrize("before", ["", "x" * 2**22 + "\n"])
+def test_a_training_line_is_seen_however_soon_the_trial_ends(tmp_path, monkeypatch, before):
+    monkeypatch.setattr(process, "POLL_SECONDS", 15.0)  # longer than the trial: it ends before anybody looks at its log
+    seen = []
+    (tmp_path / "before").write_text(before)
+    body = "print(open('before').read() + 'step 1', flush=True)"
+    assert run(tmp_path, body, on_training=lambda: seen.append(time.monotonic())).code == 0
+    assert len(seen) == 1
 
 
 def test_a_child_in_a_session_of_its_own_ends_with_the_trial(tmp_path):
