@@ -95,12 +95,13 @@ class ArtifactExchange:
 
         log: what its log gained after log_from bytes, by zlib.
         """
-        paths = self.run.slot(slot).trial(trial)
+        slot_paths = self.run.slot(slot)
+        paths = slot_paths.trial(trial)
         if paths.outcome.exists():
             return  # a message that was under way for longer than its trial
-        for left in paths.root.parent.glob("*/running.json"):  # of a trial that was lost with its node
-            if left != paths.running:
-                left.unlink(missing_ok=True)
+        for left in slot_paths.running_trials():  # of a trial that was lost with its node
+            if left != paths:
+                left.running.unlink(missing_ok=True)
         paths.root.mkdir(parents=True, exist_ok=True)
         self._add_to_log(paths.log, log_from, log)
         known = {name: value for name, value in running.items() if name != "pid"}  # of another machine's process

@@ -166,6 +166,10 @@ class SlotPaths:
     def trial(self, trial: str) -> TrialPaths:
         return TrialPaths(self.trials / trial)
 
+    def running_trials(self) -> list[TrialPaths]:
+        """Those that say that they run, in order of their names: one, unless a worker was killed."""
+        return [TrialPaths(path.parent) for path in sorted(self.trials.glob("*/running.json"))]
+
 
 @dataclass(frozen=True)
 class TrialPaths:

@@ -112,11 +112,7 @@ class Reporter:
     def _print_logs(self) -> None:
         """Prints what the trials' logs have gained, whole lines only; a trial that ended is read to its end, also one
         that began and ended between two looks."""
-        running = {
-            path.parent / "run.log": slot.number
-            for slot in self.paths.slots()
-            for path in slot.trials.glob("*/running.json")
-        }
+        running = {trial.log: slot.number for slot in self.paths.slots() for trial in slot.running_trials()}
         ended = {self._log_of(slot, trial): slot for slot, trial in self.coordinator.view["latest"]}
         for path, slot in (ended | running).items():
             if path not in self._read:

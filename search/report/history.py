@@ -32,17 +32,16 @@ class History:
 
     def load(self, paths: Iterable[Path]) -> None:
         """Reads what the searches of these results.tsv files have recorded by now."""
-        paths, searches = list(paths), {search.folder: search for search in self._searches.values() if search}
-        for search in searches.values():
+        by_folder = {search.folder: search for search in self.searches}
+        for search in by_folder.values():
             if search.paths.decisions.exists():
                 search.refresh()
-        known = dict(self._searches)
-        self._searches = {}
+        known, self._searches = self._searches, {}
         for path in paths:
-            found = known.get(path) or next((searches[f] for f in path.parents[:2] if f in searches), None)
-            self._searches[path] = found or records_of(path, self.repository)
-            if self._searches[path]:
-                searches[self._searches[path].folder] = self._searches[path]  # type: ignore[union-attr, index, assignment]
+            found = known.get(path) or next((by_folder[f] for f in path.parents[:2] if f in by_folder), None)
+            found = self._searches[path] = found or records_of(path, self.repository)
+            if found is not None:
+                by_folder[found.folder] = found
 
     def entries(self, paths: Sequence[Path]) -> list[Entry]:
         """The rows of these files as one history, with what is known of each. Raises LedgerError if they cannot be

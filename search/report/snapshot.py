@@ -82,13 +82,13 @@ def slot_now(slot: SlotPaths, now: float) -> dict[str, Any]:
     """What a slot's trial is doing: trial, description, seconds of training so far (None: it is still starting) and
     of budget, last loss; idle: trial None."""
     shown: dict[str, Any] = {"slot": slot.number, "trial": None}
-    for running in sorted(slot.trials.glob("*/running.json")):
+    for trial in slot.running_trials():
         try:
-            record = json.loads(running.read_text())
+            record = json.loads(trial.running.read_text())
             since = record["training_since"]
             shown = {
                 "slot": slot.number,
-                "trial": running.parent.name,
+                "trial": trial.root.name,
                 "description": record["description"],
                 "commit": record["commit"],
                 "training_seconds": since and round(now - since, 1),
@@ -96,7 +96,7 @@ def slot_now(slot: SlotPaths, now: float) -> dict[str, Any]:
             }
         except (OSError, ValueError, KeyError):
             continue
-        losses = LOSS.findall(end_of(running.parent / "run.log", TAIL_BYTES))
+        losses = LOSS.findall(end_of(trial.log, TAIL_BYTES))
         shown["loss"] = losses[-1] if losses else None
     return shown
 

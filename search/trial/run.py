@@ -67,8 +67,8 @@ def run_trial(setup: SlotSetup, work: Work) -> Outcome:
         return known
     with _slot_lock(slot):
         paths.root.mkdir(parents=True, exist_ok=True)
-        for left in slot.trials.glob("*/running.json"):  # by a trial whose worker was killed
-            left.unlink(missing_ok=True)
+        for left in slot.running_trials():  # by a trial whose worker was killed
+            left.running.unlink(missing_ok=True)
         began = time.time()
         commit = work.experiment.parent
         try:
@@ -258,9 +258,9 @@ def running_guards(run: SearchPaths) -> list[int]:
     """The process ids of the guards that a search's running trials have told."""
     found = []
     for slot in run.slots():
-        for running in slot.trials.glob("*/running.json"):
+        for trial in slot.running_trials():
             with suppress(OSError, ValueError, KeyError):
-                found.append(int(json.loads(running.read_text())["pid"]))
+                found.append(int(json.loads(trial.running.read_text())["pid"]))
     return found
 
 
