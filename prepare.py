@@ -177,7 +177,7 @@ def read_groups(dataset: Path) -> dict[str, str]:
 
 
 def _sha_of(path: Path) -> str:
-    """Of a file's bytes; empty if it cannot be read, which decoding it will tell."""
+    """Of a file's bytes; empty if it cannot be read, which decoding it will report."""
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -198,11 +198,11 @@ def _decode(path: Path, size: int) -> tuple[np.ndarray, str]:
 
 
 def split(photos: list[Photo], groups: dict[str, str]) -> list[str]:
-    """The part of each photo, by a hash of its bytes, or of its group's name where it has a group.
+    """The part of each photo, by a hash of its bytes, or of its group's name if it has a group.
 
     Identical files and groups stay together: files with the same bytes join their groups, and the joined set goes
     where its alphabetically first group goes. So the split depends on neither order, file name nor seed, and added
-    photos move no others (save by joining two groups, which `check` tells).
+    photos move no others (save by joining two groups, which `check` reports).
     """
     leader: dict[str, str] = {}
 
@@ -227,24 +227,24 @@ def part_of_key(key: str) -> str:
 
 def warnings_about(photos: list[Photo], parts: list[str], groups: dict[str, str]) -> list[str]:
     """What a person should know about a data set that can be used all the same, one line each."""
-    told = []
+    warnings = []
     for part in PARTS:
         present = {photo.label for photo, where in zip(photos, parts, strict=True) if where == part}
-        told += [f"{part} has no photo of {name}" for label, name in enumerate(CLASSES) if label not in present]
+        warnings += [f"{part} has no photo of {name}" for label, name in enumerate(CLASSES) if label not in present]
     by_sha: dict[str, list[Photo]] = defaultdict(list)
     for photo in photos:
         by_sha[photo.sha].append(photo)
     for twins in by_sha.values():
         names = ", ".join(twin.path for twin in twins)
         if len({twin.label for twin in twins}) > 1:
-            told.append(f"identical photos in two classes: {names}")
+            warnings.append(f"identical photos in two classes: {names}")
         joined = sorted({groups[twin.path] for twin in twins if twin.path in groups})
         if len(joined) > 1:
-            told.append(f"identical photos join the groups {' and '.join(joined)} into one part: {names}")
+            warnings.append(f"identical photos join the groups {' and '.join(joined)} into one part: {names}")
     unknown = sorted(set(groups) - {photo.path for photo in photos})
     if unknown:
-        told.append(f"groups.csv names {len(unknown)} files that are not there, first {unknown[0]}")
-    return told
+        warnings.append(f"groups.csv names {len(unknown)} files that are not there, first {unknown[0]}")
+    return warnings
 
 
 # --- the cache --------------------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def cache_root() -> Path:
 
 
 def _stamp(dataset: Path, files: list[tuple[str, int]], size: int) -> str:
-    """A hash of paths, sizes and times: tells without reading the photos whether the data set is the one cached."""
+    """A hash of paths, sizes and times: says without reading the photos whether the data set is the one cached."""
     lines = [f"{CACHE_FORMAT} {size}"]
     for path in [*(path for path, _ in files), "groups.csv"]:
         try:
@@ -432,7 +432,7 @@ def evaluate(model: torch.nn.Module, data: Data, device: torch.device | str) -> 
     The model takes float32 (n, 3, size, size) in 0…1 and gives (n, 5) logits; normalisation is the model's own.
     In a search it hands the probabilities of the validation and test photos to the scorer, which alone has their labels
     and takes the first ones it gets. Returns mc_acc and bin_acc on validation. Raises ValueError if a probability is
-    not a number, DataError where the labels are withheld and there is no scorer, or it refuses what it gets.
+    not a number, DataError if the labels are withheld and there is no scorer, or it refuses what it gets.
     """
     scorer = _Scorer.of_this_trial()
     validation = data.indices("validation")
@@ -466,7 +466,7 @@ def _probabilities(model: torch.nn.Module, data: Data, indices: np.ndarray, devi
 
 
 def speed_probe(device: torch.device | str) -> float:
-    """How often a second this device does a small fixed piece of work now: what tells slow slots from fast ones."""
+    """How often a second this device does a small fixed piece of work now: by which slow slots are known."""
     import torch
 
     convolution = torch.nn.Conv2d(16, 16, 3, padding=1).to(device)

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
-import prepare  # first, since it tells in one line what is not installed
+import prepare  # first, since it says in one line what is not installed
 
 # isort: split
 import numpy as np
@@ -44,7 +44,7 @@ class Recipe:
         "efficientnet_b3",
         "resnet50",
     ] = "efficientnet_lite0"  # the first five from scratch, the others pretrained
-    pretrained: bool = True  # start from ImageNet weights where the arch has them
+    pretrained: bool = True  # start from ImageNet weights if the arch has them
     optimizer: Literal["sgd", "nesterov", "adamw"] = "adamw"
     lr: float = 0.003  # peak learning rate of the head, or of a whole network from scratch; 1e-5 … 1
     backbone_lr: float = 0.001  # peak learning rate of a pretrained backbone; 0 … 1
@@ -249,7 +249,7 @@ class Model(nn.Module):
 def batches(
     data: prepare.Data, batch_size: int, device: torch.device, seed: int
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Endless (epoch, uint8 photos (n, 3, size, size), labels (n,)) on the device, gathered ahead by a thread."""
+    """Endless (epoch, uint8 images (n, 3, size, size), labels (n,)) on the device, gathered ahead by a thread."""
     indices = data.indices("train")
     rng = np.random.default_rng(seed)
     ahead: queue.Queue[Any] = queue.Queue(maxsize=3)
@@ -261,10 +261,10 @@ def batches(
                 # A last, smaller batch is left out: batch normalisation wants full ones.
                 for start in range(0, max(len(order) - batch_size, 0) + 1, batch_size):
                     chosen = np.sort(order[start : start + batch_size])
-                    photos, labels = torch.from_numpy(data.images[chosen]), torch.from_numpy(data.labels[chosen])
+                    images, labels = torch.from_numpy(data.images[chosen]), torch.from_numpy(data.labels[chosen])
                     if device.type == "cuda":
-                        photos, labels = photos.pin_memory(), labels.pin_memory()
-                    ahead.put((epoch, photos, labels))
+                        images, labels = images.pin_memory(), labels.pin_memory()
+                    ahead.put((epoch, images, labels))
         except BaseException as error:  # a thread's error must reach the loop that waits for its batches
             ahead.put(error)
 
@@ -273,13 +273,13 @@ def batches(
         item = ahead.get()
         if isinstance(item, BaseException):
             raise item
-        epoch, photos, labels = item
-        yield epoch, photos.to(device, non_blocking=True).permute(0, 3, 1, 2), labels.to(device, non_blocking=True)
+        epoch, images, labels = item
+        yield epoch, images.to(device, non_blocking=True).permute(0, 3, 1, 2), labels.to(device, non_blocking=True)
 
 
-def augment(photos: Tensor, recipe: Recipe) -> Tensor:
+def augment(images: Tensor, recipe: Recipe) -> Tensor:
     """Random flips, rotation and colour, each photo its own, on a float batch (n, 3, s, s) in 0…1."""
-    n, device = len(photos), photos.device
+    n, device = len(images), images.device
 
     def uniform(limit: float) -> Tensor:
         return torch.empty(n, 1, 1, 1, device=device).uniform_(-limit, limit)
@@ -287,22 +287,22 @@ def augment(photos: Tensor, recipe: Recipe) -> Tensor:
     for probability, dimension in ((recipe.flip_horizontal, 3), (recipe.flip_vertical, 2)):
         if probability > 0:
             flipped = torch.rand(n, 1, 1, 1, device=device) < probability
-            photos = torch.where(flipped, photos.flip(dimension), photos)
+            images = torch.where(flipped, images.flip(dimension), images)
     if recipe.rotation > 0:
         angle = uniform(math.radians(recipe.rotation)).view(n)
         cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
         matrix = torch.stack([torch.stack([cos, -sin, zero], 1), torch.stack([sin, cos, zero], 1)], 1)
-        grid = F.affine_grid(matrix, list(photos.shape), align_corners=False)
-        photos = F.grid_sample(photos, grid, padding_mode="reflection", align_corners=False)
+        grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+        images = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
     if recipe.brightness > 0:
-        photos = photos * (1 + uniform(recipe.brightness))
+        images = images * (1 + uniform(recipe.brightness))
     if recipe.contrast > 0:
-        mean = photos.mean((1, 2, 3), keepdim=True)
-        photos = mean + (photos - mean) * (1 + uniform(recipe.contrast))
+        mean = images.mean((1, 2, 3), keepdim=True)
+        images = mean + (images - mean) * (1 + uniform(recipe.contrast))
     if recipe.saturation > 0:
-        grey = photos.mean(1, keepdim=True)
-        photos = grey + (photos - grey) * (1 + uniform(recipe.saturation))
-    return photos.clamp(0, 1)
+        grey = images.mean(1, keepdim=True)
+        images = grey + (images - grey) * (1 + uniform(recipe.saturation))
+    return images.clamp(0, 1)
 
 
 # --- training ----------------------------------------------------------------------------------------------------
@@ -355,7 +355,7 @@ def loss_weights(labels: np.ndarray, recipe: Recipe) -> Tensor:
 
 
 def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: int) -> dict[str, Any]:
-    """Trains, then evaluates: the footer's values. Raises FloatingPointError where the loss is not a number."""
+    """Trains, then evaluates: the footer's values. Raises FloatingPointError if the loss is not a number."""
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     on_cuda = device.type == "cuda"
@@ -383,7 +383,7 @@ def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: in
     started, used, steps, photos_seen, stopped = 0.0, 0.0, 0, 0, False
     epoch_losses: list[Tensor] = []
     loss_value, last_epoch = math.nan, 0
-    for epoch, photos, labels in batches(data, recipe.batch_size, device, seed):
+    for epoch, images, labels in batches(data, recipe.batch_size, device, seed):
         if epoch != last_epoch:
             mean_loss = torch.stack(epoch_losses).mean().item()
             print(f"epoch {last_epoch + 1} | loss {mean_loss:.4f} | {used:.1f} s", flush=True)
@@ -402,7 +402,7 @@ def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: in
         if frozen:
             model.backbone.eval()
         model.backbone.requires_grad_(not frozen)
-        inputs = augment(photos.float() / 255, recipe).contiguous(memory_format=layout)
+        inputs = augment(images.float() / 255, recipe).contiguous(memory_format=layout)
         with torch.autocast(device.type, torch.bfloat16, enabled=on_cuda):
             logits = model(inputs)
         loss = F.cross_entropy(logits.float(), labels, weights, label_smoothing=recipe.label_smoothing)

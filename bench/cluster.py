@@ -146,11 +146,11 @@ def start_node(stack: ExitStack, work: Path, name: str, *arguments: str) -> tupl
 def wait_for(text: str, node: subprocess.Popen[bytes], log: Path) -> str:
     """A node's log, once it has the text. Raises SystemExit if it does not come."""
     deadline = time.monotonic() + START_SECONDS
-    while text not in (told := log.read_text()):
+    while text not in (text_so_far := log.read_text()):
         if time.monotonic() > deadline or node.poll() is not None:
-            raise SystemExit(f"bench/cluster.py: Ray did not start:\n{told[-2000:]}")
+            raise SystemExit(f"bench/cluster.py: Ray did not start:\n{text_so_far[-2000:]}")
         time.sleep(0.2)
-    return told
+    return text_so_far
 
 
 @dataclass
@@ -287,8 +287,8 @@ def pace(ran: Ran) -> dict[str, float]:
     pairs = handovers(ran.trials)
     gaps, followed = [began - ended for ended, began in pairs], {began for _, began in pairs}
     beyond = [trial["ended"] - trial["began"] - ran.wait for trial in ran.trials if trial["began"] in followed]
-    told = {"gap": np.median(gaps), "gap_p90": np.percentile(gaps, 90), "beyond_waiting": np.median(beyond)}
-    return {name: round(float(value), 3) for name, value in told.items()}
+    seconds = {"gap": np.median(gaps), "gap_p90": np.percentile(gaps, 90), "beyond_waiting": np.median(beyond)}
+    return {name: round(float(value), 3) for name, value in seconds.items()}
 
 
 def intervals(ran: Ran, part: str) -> list[tuple[float, float, float, float]]:
@@ -349,15 +349,15 @@ def project_to(
         lines[f"cpu of {part}"] = (one["fixed"], one["per_node"] / per_node + one["per_trial"] / seconds, 1.0)
     for name, (one, limit) in others.items():
         lines[name] = (one["fixed"], max(one["slope"], 0) / per_node, limit)
-    told: dict[str, Any] = {}
+    parts: dict[str, Any] = {}
     full: dict[str, int] = {}
     for name, (fixed, grows, limit) in lines.items():
         takes = fixed + grows * gpus
-        told[name] = {"takes": round(takes, 3), "share": round(takes / limit, 4)}
+        parts[name] = {"takes": round(takes, 3), "share": round(takes / limit, 4)}
         if grows > 0:
-            full[name] = told[name]["full_at_gpus"] = round((limit - fixed) / grows)
+            full[name] = parts[name]["full_at_gpus"] = round((limit - fixed) / grows)
     first = min(full, key=lambda name: full[name])
-    return {"gpus": gpus, "trial_seconds": seconds, "breaks_first": first, "parts": told}
+    return {"gpus": gpus, "trial_seconds": seconds, "breaks_first": first, "parts": parts}
 
 
 def figures_of(away: Ran, here: Ran, gpus: int) -> dict[str, Any]:

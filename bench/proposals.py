@@ -1,6 +1,6 @@
 """Compares the search's proposals with random moves around the incumbent, and with Optuna's plain TPE.
 
-On a table of real learning runs (lcbench, see --table), with noise on what a trial tells: every side gets the same
+On a table of real learning runs (lcbench, see --table), with noise on what a trial scores: every side gets the same
 number of trials and the same rule, keep what is strictly higher. Judged by the noiseless value of what it kept last,
 as regret: the distance to the best known value, in points of accuracy.
 """

@@ -30,7 +30,7 @@ RECIPES = ("", "--contrast 0.3", "--lr 0.006", "--dropout 0.4")
 
 
 def bin_acc(dataset: Path, recipe: str, seed: int, seconds: float, threads: int) -> float:
-    """One run's score. Raises SystemExit with the run's own words where it fails."""
+    """One run's score. Raises SystemExit with the run's own words if it fails."""
     done = subprocess.run(
         [
             sys.executable, "train.py", "--dataset", str(dataset), "--seed", str(seed),

@@ -139,7 +139,7 @@ def run(
 
 
 def wind_up(coordinator: Coordinator, reporter: Any) -> dict[str, Any]:
-    """Leaves worktrees and summaries as the last decision has it; what cannot be written is told in a line."""
+    """Leaves worktrees and summaries as the last decision has it; what cannot be written is named in a line."""
     try:
         coordinator.settle_worktrees()
         return reporter.finish()

@@ -18,7 +18,7 @@ LONGEST_ANSWER = 100_000  # characters of an answer that are read, its last
 
 @dataclass(frozen=True)
 class Said:
-    """What an agent's output says. What it does not tell is None."""
+    """What an agent's output says. What it does not report is None."""
 
     answer: str
     turns: int | None = None
@@ -39,7 +39,7 @@ class Agent:
     files: written to its own folder first. keys: environment variables, one of which must be set, unless one of the
     logins, files below the home folder, is there. aliases: variables that it wants under another name, (its, usual).
     homes: folders below the home folder where it keeps its state; made first, since a confined tool may not be able to.
-    leaves: patterns of what the tool leaves where it works. tells_dollars: whether a budget can be kept; None: it may.
+    leaves: patterns of what it leaves where it works. reports_dollars: whether a budget can be kept; None: it may.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Agent:
     aliases: tuple[tuple[str, str], ...] = ()
     homes: tuple[str, ...] = ()
     leaves: tuple[str, ...] = ()
-    tells_dollars: bool | None = None
+    reports_dollars: bool | None = None
     more: tuple[str, ...] = ()
 
     def words(self, brief: str, own: str, dollars: float | None, confined: bool) -> list[str]:
@@ -105,7 +105,7 @@ def one_line(text: str) -> str:
 
 
 def plain(output: str, own: Path) -> Said:
-    """Any command's: its text; and where its last line is JSON, the cost that it tells."""
+    """Any command's: its text; and if its last line is JSON, the cost in it."""
     lines = output.strip().splitlines()
     record = _record(lines[-1]) if lines else {}
     turns = _number(record, "turns", "num_turns")
@@ -153,7 +153,7 @@ def records_of(output: str) -> list[dict[str, Any]]:
 
 
 def sum_of(records: Iterable[Any], *path: str) -> float | None:
-    """The sum of a number that lies at this path of each record, where it has one."""
+    """The sum of a number that lies at this path of each record that has one."""
     values: list[float | None] = []
     for record in records:
         for key in path:

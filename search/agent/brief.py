@@ -156,8 +156,10 @@ def proposal_line(proposal: Proposal, decision: Decision | None) -> str:
 def crashes_section(facts: Facts) -> str:
     parts = []
     for decision, outcome in facts.crashes:
-        told = outcome.traceback[-LONGEST_TRACEBACK:].strip()
-        parts.append(f"### {decision.description}\n{outcome.reason}" + (f"\n```\n{told}\n```" if told else ""))
+        traceback = outcome.traceback[-LONGEST_TRACEBACK:].strip()
+        parts.append(
+            f"### {decision.description}\n{outcome.reason}" + (f"\n```\n{traceback}\n```" if traceback else "")
+        )
     return "\n".join(parts)
 
 

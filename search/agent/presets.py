@@ -168,7 +168,7 @@ PRESETS: dict[str, Agent] = {
         logins=(".claude/.credentials.json",),
         homes=(".claude",),
         leaves=(".claude/*",),
-        tells_dollars=True,
+        reports_dollars=True,
     ),
     "codex": Agent(
         "codex",
@@ -185,7 +185,7 @@ PRESETS: dict[str, Agent] = {
         aliases=(("CODEX_API_KEY", "OPENAI_API_KEY"),),
         homes=(".codex",),
         leaves=(".codex/*",),
-        tells_dollars=False,
+        reports_dollars=False,
     ),
     "gemini": Agent(
         "gemini",
@@ -200,7 +200,7 @@ PRESETS: dict[str, Agent] = {
         logins=(".gemini/oauth_creds.json",),
         homes=(".gemini",),
         leaves=(".gemini/*",),
-        tells_dollars=False,
+        reports_dollars=False,
     ),
     "aider": Agent(
         "aider",
@@ -223,7 +223,7 @@ PRESETS: dict[str, Agent] = {
         logins=(".aider.conf.yml", ".aider/oauth-keys.env", ".env"),
         homes=(".aider",),
         leaves=(".aider*",),
-        tells_dollars=True,
+        reports_dollars=True,
     ),
     "opencode": Agent(
         "opencode",
@@ -242,7 +242,7 @@ PRESETS: dict[str, Agent] = {
         logins=(".local/share/opencode/auth.json", ".config/opencode/opencode.json", ".config/opencode/opencode.jsonc"),
         homes=(".local/share/opencode", ".local/state/opencode", ".config/opencode", ".cache/opencode"),
         leaves=(".opencode/*",),
-        tells_dollars=True,
+        reports_dollars=True,
     ),
 }  # fmt: skip
 
@@ -277,8 +277,8 @@ def check_agent(agent: Agent, dollars: float | None) -> None:
     has_key = any(os.environ.get(name) for name in agent.keys)
     if agent.keys and not has_key and not any((Path.home() / file).exists() for file in agent.logins):
         raise UsageError(f"--agent {agent.name}: no key: set {' or '.join(agent.keys[:2])}, or log in with {command}")
-    if dollars is not None and agent.tells_dollars is False:
+    if dollars is not None and agent.reports_dollars is False:
         raise UsageError(
-            f"--agent-budget-usd {dollars:g}: {agent.name} does not tell what it costs; leave it out, and use "
+            f"--agent-budget-usd {dollars:g}: {agent.name} does not report what it costs; leave it out, and use "
             "--agent-timeout and --agent-proposals"
         )

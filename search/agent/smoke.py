@@ -27,7 +27,7 @@ LIMITS = Limits(
 )  # a 384-pixel step of a large network takes a CPU many seconds
 NICE = 10  # trials come first
 _drawing = threading.Lock()  # several edits may be checked at once
-TOLD = 1500  # characters of a traceback that are handed back
+REPORTED = 1500  # characters of a traceback that are handed back
 
 
 @dataclass(frozen=True)
@@ -105,4 +105,4 @@ def fault(setup: SmokeSetup, commit: str, name: str, started: Callable[[int], No
     shutil.rmtree(tree, ignore_errors=True)
     if not ran.reason:
         return ""
-    return f"it did not train for {SECONDS:g} s on the CPU: {ran.reason}\n{traceback_of(ran.text)[-TOLD:]}".rstrip()
+    return f"it did not train for {SECONDS:g} s on the CPU: {ran.reason}\n{traceback_of(ran.text)[-REPORTED:]}".rstrip()

@@ -1,4 +1,4 @@
-"""One proposal: the agent thinks, its edit is checked, tried for a few seconds, and handed back where it fails."""
+"""One proposal: the agent thinks, its edit is checked, tried for a few seconds, and handed back if it fails."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
     """With --tag and --json."""
     made = argparse.ArgumentParser(prog=f"python -m search.{name}", description=description, epilog=EXIT_CODES)
     made.add_argument("--tag", help="the search (default: the newest)")
-    made.add_argument("--json", action="store_true", help="one line of JSON on standard output, also where it fails")
+    made.add_argument("--json", action="store_true", help="one line of JSON on standard output, also if it fails")
     return made
 
 

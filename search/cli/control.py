@@ -138,7 +138,7 @@ def propose(
 ) -> dict[str, Any]:
     """Hands in a train.py. base: the commit that it was edited from (default: the incumbent).
 
-    Where the search does not run, it waits in git until it goes on. wait_seconds: how long to wait for the checks.
+    If the search does not run, it waits in git until it goes on. wait_seconds: how long to wait for the checks.
     """
     repository = repository_here()
     tag = tag_of(repository, tag)

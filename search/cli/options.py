@@ -260,7 +260,7 @@ def plan_of(options: LaunchOptions, of_search: str) -> AgentPlan | None:
 
 
 def slot_count(asked: str, gpus: list[str]) -> int:
-    """How many slots `--gpus` means where these GPUs are visible. Raises UsageError for more than there are."""
+    """How many slots `--gpus` means if these GPUs are visible. Raises UsageError for more than there are."""
     if asked == "auto":
         return len(gpus) or LOGICAL_SLOTS
     if not asked.isdecimal() or int(asked) < 1:

@@ -28,7 +28,7 @@ class Ready:
     """A search that can run.
 
     slots: those that it begins with. most: those that it may have; None: as many as come. gpus: ids of this machine's
-    GPUs, none where slots are logical or on a cluster. dataset: where the data set is now. decided: experiments so far;
+    GPUs, none if slots are logical or on a cluster. dataset: where the data set is now. decided: experiments so far;
     None for a fresh search.
     """
 

@@ -27,24 +27,24 @@ def driver_version() -> str:
         import pynvml
 
         pynvml.nvmlInit()
-        told = pynvml.nvmlSystemGetDriverVersion()
+        version = pynvml.nvmlSystemGetDriverVersion()
     except Exception:  # no package, no driver, no card
         return ""
-    return told.decode() if isinstance(told, bytes) else str(told)
+    return version.decode() if isinstance(version, bytes) else str(version)
 
 
 def differences(ours: Mapping[str, str], theirs: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """(why a machine cannot take part, what should only be told), one short line for each version that differs.
+    """(why a machine cannot take part, what is only worth a line), one short line for each version that differs.
 
     Of Python only another minor version is a reason: patches change no result.
     """
     refused: list[str] = []
-    told: list[str] = []
+    named: list[str] = []
     for name in sorted({*ours, *theirs}):
         here, there = ours.get(name, ""), theirs.get(name, "")
         if here == there:
             continue
         line = f"{name} {there or 'missing'}, here {here or 'missing'}"
         same_minor = name == "python" and here.split(".")[:2] == there.split(".")[:2]
-        (refused if name in CHANGES_SCORES and not same_minor else told).append(line)
-    return refused, told
+        (refused if name in CHANGES_SCORES and not same_minor else named).append(line)
+    return refused, named

@@ -115,18 +115,18 @@ class ArtifactExchange:
 
     def deliver(self, payload: ResultPayload) -> None:
         """Takes in all that a trial left."""
-        told = payload.outcome
-        paths = self.run.slot(told["slot"]).trial(told["trial"])
+        outcome = payload.outcome
+        paths = self.run.slot(outcome["slot"]).trial(outcome["trial"])
         if paths.outcome.exists():
             return
         paths.root.mkdir(parents=True, exist_ok=True)
         git_packs.unpack(self.repository, payload.commits)
-        self.repository.set_ref(self.names.trial_ref(told["trial"]), told["commit"])
-        self.repository.set_ref(f"refs/heads/{self.names.slot_branch(told['slot'])}", told["commit"])
+        self.repository.set_ref(self.names.trial_ref(outcome["trial"]), outcome["commit"])
+        self.repository.set_ref(f"refs/heads/{self.names.slot_branch(outcome['slot'])}", outcome["commit"])
         if payload.validation is not None and payload.test is not None:
-            sealed.store(Path(self.shared.seal), told["trial"], payload.validation, payload.test)
+            sealed.store(Path(self.shared.seal), outcome["trial"], payload.validation, payload.test)
         self._add_to_log(paths.log, payload.log_from, payload.log)
-        write_json(paths.outcome, told)
+        write_json(paths.outcome, outcome)
         paths.running.unlink(missing_ok=True)
         self._count(received=payload.bytes, trials=1)
 

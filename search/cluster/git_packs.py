@@ -19,11 +19,11 @@ def snapshot(repository: Repository, commit: str) -> bytes:
 def pack(repository: Repository, wanted: str, had: Iterable[str]) -> bytes:
     """A pack of a commit with its files and all before it, for somebody who has some commits and all before them.
 
-    had: as somebody tells it; what this repository does not know helps nothing.
+    had: as somebody says; what this repository does not know helps nothing.
     """
     asked = "".join(f"{commit}\n" for commit in had)
-    told = repository.run("cat-file", "--batch-check", stdin=asked).splitlines() if asked else []
-    known = [line.split()[0] for line in told if line.split()[1:2] == ["commit"]]
+    answers = repository.run("cat-file", "--batch-check", stdin=asked).splitlines() if asked else []
+    known = [line.split()[0] for line in answers if line.split()[1:2] == ["commit"]]
     revisions = "\n".join([wanted, *(f"^{commit}" for commit in known)]) + "\n"
     return repository.pipe(revisions.encode(), "pack-objects", "--revs", "--thin", "--stdout", "--quiet")
 

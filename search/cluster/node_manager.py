@@ -42,7 +42,7 @@ class Report:
 
 
 def report(logical: int, folder: Path | None = None) -> Report:
-    """What this machine is. logical: slots of it where it has no GPU, as Ray counts them."""
+    """What this machine is. logical: slots of it if it has no GPU, as Ray counts them."""
     name = node_name(folder or node_folder())
     return Report(name, platform.node(), cards(logical), versions_here(), is_available())
 

@@ -33,7 +33,7 @@ def notice(folder: Path, environment: Mapping[str, str] = os.environ) -> str:
 
 
 def cloud_here(environment: Mapping[str, str]) -> str:
-    """aws, gcp or ''; $AUTORESEARCH_CLOUD where it is set, else by the machine's maker."""
+    """aws, gcp or ''; $AUTORESEARCH_CLOUD if it is set, else by the machine's maker."""
     named = environment.get("AUTORESEARCH_CLOUD")
     if named is not None:
         return named
@@ -51,18 +51,18 @@ def _ask(url: str, method: str = "GET", **headers: str) -> str:
 
 
 def _of_aws(root: str) -> str:
-    """AWS tells two minutes ahead, at spot/instance-action, which is not found before."""
+    """AWS gives notice two minutes ahead, at spot/instance-action, which is not found before."""
     token = _ask(f"{root}/latest/api/token", "PUT", X_aws_ec2_metadata_token_ttl_seconds="60")
     try:
-        told = _ask(f"{root}/latest/meta-data/spot/instance-action", X_aws_ec2_metadata_token=token)
+        answer = _ask(f"{root}/latest/meta-data/spot/instance-action", X_aws_ec2_metadata_token=token)
     except urllib.error.HTTPError as error:
         if error.code == 404:
             return ""
         raise
-    return f"spot reclaim: {' '.join(told.split())}"
+    return f"spot reclaim: {' '.join(answer.split())}"
 
 
 def _of_gcp(root: str) -> str:
-    """GCP tells half a minute ahead."""
-    told = _ask(f"{root}/computeMetadata/v1/instance/preempted", Metadata_Flavor="Google")
-    return "spot reclaim: preempted" if told.strip() == "TRUE" else ""
+    """GCP gives notice half a minute ahead."""
+    answer = _ask(f"{root}/computeMetadata/v1/instance/preempted", Metadata_Flavor="Google")
+    return "spot reclaim: preempted" if answer.strip() == "TRUE" else ""

@@ -24,7 +24,7 @@ from search.trial.run import SlotSetup, read_outcome, run_trial
 
 MIRROR_SECONDS = 5.0  # the exchange is one process: a thousand slots are two hundred messages a second
 MOST_MIRRORED = 2**20  # bytes of a log at a time
-KNOWN_COMMITS = 16  # told to the exchange: enough that what comes is small, few enough that asking is
+KNOWN_COMMITS = 16  # named to the exchange: enough that what comes is small, few enough that asking is
 
 
 def setup_at(folder: SearchFolder, setup: SlotSetup, dataset: str) -> SlotSetup:
@@ -40,7 +40,7 @@ def folder_of(setup: SlotSetup) -> SearchFolder:
 
 
 def begin(folder: SearchFolder, base: str, exchange: ArtifactExchange) -> None:
-    """Makes the search's repository on this node, where it is not there; frees it of what a killed git has locked."""
+    """Makes the search's repository on this node, if it is not there; frees it of what a killed git has locked."""
     if not git_packs.is_begun(folder.repository, base):
         git_packs.begin_bare(folder.repository, base, exchange.base())
     Repository(folder.repository).remove_abandoned_locks("refs/**/*.lock", "packed-refs.lock", "config.lock")

@@ -39,7 +39,7 @@ class ExperimentPlanned:
 
 @dataclass(frozen=True)
 class TrialStarted:
-    """A trial is handed to a slot. commit: of the experiment, where it has one already."""
+    """A trial is handed to a slot. commit: of the experiment, if it has one already."""
 
     experiment: int
     seed: int

@@ -22,7 +22,7 @@ class RecipeError(SearchError):
 
 @dataclass(frozen=True)
 class Field:
-    """One recipe field: its value, what its annotation allows where it is a Literal, and the comment beside it."""
+    """One recipe field: its value, what its annotation allows if it is a Literal, and the comment beside it."""
 
     name: str
     value: Value

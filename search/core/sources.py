@@ -15,7 +15,7 @@ from search.core.types import Experiment, Settings, Value
 
 
 class Sources:
-    """source_at: a commit's train.py. Parents are told by `edited_from`; the base has none."""
+    """source_at: a commit's train.py. Parents come by `edited_from`; the base has none."""
 
     def __init__(self, settings: Settings, source_at: Callable[[str], str]) -> None:
         self.base = settings.base
@@ -31,7 +31,7 @@ class Sources:
         self._edits: dict[str, tuple[str, str] | None] = {}
 
     def edited_from(self, commit: str, parent: str) -> None:
-        """Tells the commit that another one edits."""
+        """Notes the commit that another one edits."""
         if commit not in (parent, self.base):
             self._parents[commit] = parent
 

@@ -22,7 +22,7 @@ class Axis:
     """One recipe field that may vary.
 
     kind: float, int or choice. low, high: the range, ends included. log: distances are ratios. step: how far one
-    move may go: a factor where log (4 means a quarter to four times), else a difference. choices: of a choice.
+    move may go: a factor if log (4 means a quarter to four times), else a difference. choices: of a choice.
     """
 
     name: str

@@ -114,7 +114,7 @@ class Work:
     experiment: Experiment
     seed: int
     attempt: int = 1
-    commit: str = ""  # where the experiment has one: it is measured as it is
+    commit: str = ""  # if the experiment has one: it is measured as it is
     purpose: Purpose = Purpose.FIRST
 
     @property
@@ -196,7 +196,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a proposal took, beside its trials. What the agent does not tell is None."""
+    """What a proposal took, beside its trials. What the agent does not report is None."""
 
     seconds: float = 0.0
     attempts: int = 1

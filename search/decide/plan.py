@@ -157,7 +157,7 @@ def further_seed(state: State, experiment: int) -> Work:
 
 
 def measure_again(state: State, purpose: Purpose) -> Work:
-    """Measures the incumbent with its next seed: for a race, or for want of anything else where a space is used up."""
+    """Measures the incumbent with its next seed: for a race, or for want of anything else if a space is used up."""
     experiment = state.incumbent.experiment if state.incumbent else 0
     seed = state.next_seed(experiment)
     return Work(state.experiments[experiment], seed, commit=state.incumbent_commit, purpose=purpose)
@@ -166,7 +166,7 @@ def measure_again(state: State, purpose: Purpose) -> Work:
 def rebase(state: State, number: int, sources: Sources) -> Experiment | None:
     """A kept change on top of the incumbent that it beat without having begun from it: both may be good together.
 
-    Of recipes only; where the code differs, unmerged() tells.
+    Of recipes only; unmerged() is for code that differs.
     """
     for decision in state.kept:
         winner = state.experiments[decision.experiment]
@@ -215,7 +215,7 @@ def turn_is_due(state: State, per_round: int, limit: Limit) -> bool:
 
 
 def after_many_crashes(state: State) -> Work | Pause:
-    """Is it the ideas or the machine? The incumbent, which did run once, tells."""
+    """Is it the ideas or the machine? The incumbent, which did run once, answers."""
     assert state.incumbent is not None
     if any(number == state.incumbent.experiment for number, _ in state.in_flight):
         return Pause.WAIT

@@ -20,7 +20,7 @@ import numpy as np
 
 WORTH_A_SECOND_SEED = 0.45  # probability of being better, after the first seed
 WORTH_ANOTHER_SEED = 0.5  # after each further one
-CONVINCING = 0.65  # where seeds and history differ about this, the contender of which less is known is measured again
+CONVINCING = 0.65  # if seeds and history differ about this, the contender of which less is known is measured again
 SURE = 0.65  # the remaining seeds are run at once, on as many slots as are free
 MOST_SEEDS = 8  # of one experiment, for races
 EFFECT = -0.6  # what an experiment is expected to gain, in units of the noise, before there are any
@@ -57,7 +57,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Model:
-    """What a history tells, as a joint normal distribution of the mean effect and the incumbents' true scores.
+    """What follows from a history, as a joint normal distribution of the mean effect and the incumbents' true scores.
 
     noise, effect_spread: standard deviations of the primary metric, of one run and of the effects. mean:
     (1 + incumbents,), the mean effect first. covariance: likewise, squared. place: experiment number -> index, of
@@ -128,7 +128,7 @@ def fit(
     """The model of a history.
 
     contenders: every decided experiment with a score, the baseline too. incumbents: numbers of all that are or were the
-    incumbent. noise_guess: standard deviation of one run, before anything is known. noise: the same, where it was
+    incumbent. noise_guess: standard deviation of one run, before anything is known. noise: the same, if it was
     pooled over more than these.
     """
     noise = noise_of_runs(contenders, noise_guess) if noise is None else noise
@@ -227,7 +227,7 @@ def next_of(
     """What the race between these two needs next.
 
     confirm_seeds: further seeds of a challenger, after its first. is_tie: on the first seed both scored the same, so
-    that one seed tells nothing. patient: all of its seeds are run, however little it promises.
+    that one seed says nothing. patient: all of its seeds are run, however little it promises.
     """
     seeds = len(challenger.scores)
     if confirm_seeds == 0:

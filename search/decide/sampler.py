@@ -1,4 +1,4 @@
-"""An Optuna sampler that moves one or two axes of the incumbent, where a Gaussian process expects most improvement.
+"""An Optuna sampler that moves one or two axes of the incumbent, to where a Gaussian process expects most improvement.
 
 The model is that of Snoek, Larochelle and Adams, "Practical Bayesian Optimization of Machine Learning Algorithms"
 (2012): a Matérn 5/2 kernel with a length per axis, and expected improvement over the posterior mean at the incumbent,

@@ -7,19 +7,19 @@ from statistics import median
 
 from search.core.types import Outcome
 
-UNEQUAL = 0.85  # of the fastest slot's speed; slots below it are told
+UNEQUAL = 0.85  # of the fastest slot's speed; slots below it are named
 SLOW = 0.7  # of a slot's calibration; a trial below it is marked
 
 
 def from_footer(footer: dict[str, str]) -> dict[str, float]:
-    """steps, photos and photos_per_second by the trial's own word, where it gives them."""
-    told: dict[str, float] = {}
+    """steps, photos and photos_per_second by the trial's own word, if it gives them."""
+    found: dict[str, float] = {}
     for name in ("steps", "photos_seen", "photos_per_second"):
         try:
-            told[name] = float(footer[name])
+            found[name] = float(footer[name])
         except (KeyError, ValueError):
             continue
-    return told
+    return found
 
 
 def calibration(probes: list[float]) -> float | None:
@@ -33,14 +33,14 @@ def is_gpu(machine: str) -> bool:
 
 
 def unequal_note(probes: Mapping[int, float], share: float = UNEQUAL) -> str:
-    """One line where some slots are slower than the fastest; else empty. probes: by slot."""
+    """One line if some slots are slower than the fastest; else empty. probes: by slot."""
     fastest = max(probes.values(), default=0.0)
     slower = [f"gpu{slot} {probe / fastest:.0%}" for slot, probe in sorted(probes.items()) if probe < share * fastest]
     return f"slots of unequal speed, beside the fastest: {', '.join(slower)}" if slower else ""
 
 
 def slow_note(probe: float | None, usual: float | None, share: float = SLOW) -> str:
-    """One line where a slot was slower during a trial than it is; else empty."""
+    """One line if a slot was slower during a trial than it is; else empty."""
     if probe is None or usual is None or probe >= share * usual:
         return ""
     return f"its slot ran at {probe / usual:.0%} of its usual speed"

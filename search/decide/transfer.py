@@ -1,4 +1,4 @@
-"""What trials of one code tell about an edit of it: moves of axes that mean the same in both. Pure."""
+"""What trials of one code say about an edit of it: moves of axes that mean the same in both. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Observation:
 
 
 def transferred(
-    told: Iterable[Observation],
+    observations: Iterable[Observation],
     old: Mapping[str, Value],
     new: Mapping[str, Value],
     old_usages: Mapping[str, str],
@@ -29,12 +29,12 @@ def transferred(
     """The trials of a code before an edit, as points of the code after it.
 
     old, new: the recipes right before and right after the edit. A trial is a set of moves from `old`; the same moves
-    are made from `new`. It is left out where it moved an axis that is gone, or that a changed statement reads, by
+    are made from `new`. It is left out if it moved an axis that is gone, or that a changed statement reads, by
     recipe.usages.
     """
     axes = {axis.name: axis for axis in space.axes}
     found = []
-    for one in told:
+    for one in observations:
         moved = [name for name, value in one.point.items() if name in old and value != old[name]]
         if any(old_usages.get(name) != new_usages.get(name) for name in moved):
             continue

@@ -68,8 +68,8 @@ class Fleet:
     def settled(self) -> bool:
         """Whether every node that was there at the start has said what it is and what it had left."""
         late = time.monotonic() - self._began > SETTLED_SECONDS
-        told = bool(self.members) and all(m.phase is not Phase.ARRIVING for m in self.members.values())
-        self._settled = self._settled or late or told
+        settled = bool(self.members) and all(m.phase is not Phase.ARRIVING for m in self.members.values())
+        self._settled = self._settled or late or settled
         return self._settled
 
     def is_ready(self, ray_id: str) -> bool:
@@ -79,12 +79,12 @@ class Fleet:
         return ray_id in self.members and self.members[ray_id].phase in (Phase.REFUSED, Phase.LEAVING)
 
     def is_wanted(self, ray_id: str, gpu: str) -> bool:
-        """Whether the search has a use for this GPU, as far as its node has told."""
+        """Whether the search has a use for this GPU, as far as its node has reported."""
         member = self.members.get(ray_id)
         return member is None or member.report is None or is_model(member.card(gpu), self.model)
 
     def slot_of(self, ray_id: str, gpu: str) -> int | None:
-        """The number of the slot that has come up there; None: it must wait until its node has told what it is."""
+        """The number of the slot that has come up there; None: it must wait until its node has reported what it is."""
         member = self.members.get(ray_id)
         if not self.settled or member is None or member.report is None:
             return None
@@ -164,7 +164,7 @@ class Fleet:
         search = id_of(self.coordinator.settings)
         member.node_manager = placed.remote(search, self.setup, member.logical, RemoteExchange(self._exchange_handle()))
         member.phase = Phase.ARRIVING
-        self._ask(member, "arrive", lambda told: self._hear(member, told))
+        self._ask(member, "arrive", lambda report: self._hear(member, report))
 
     def _ask(self, member: Member, method: str, then: Callable[[Any], None], *arguments: Any) -> None:
         member.waits_for, member.then = getattr(member.node_manager, method).remote(*arguments), then
@@ -174,7 +174,7 @@ class Fleet:
         waited = time.monotonic() - member.asked
         if member.waits_for is None:
             if member.node_manager and member.phase is Phase.READY and waited > NOTICE_SECONDS:
-                self._ask(member, "notice", lambda told: self._heed(member, told))
+                self._ask(member, "notice", lambda notice: self._heed(member, notice))
             return
         if member.waits_for == AGAIN:
             if waited > AGAIN_SECONDS:
@@ -186,7 +186,7 @@ class Fleet:
         try:
             answer = ray.get(asked)
         except ray.exceptions.RayTaskError as error:
-            if member.phase is not Phase.READY:  # that it could not tell of a notice is no reason
+            if member.phase is not Phase.READY:  # no answer about a notice is no reason
                 self._refuse(member, f"{type(error.cause).__name__}: {error.cause}")
             return
         except ray.exceptions.RayError:  # its node_manager has died; whether its node has, ray.nodes() will tell
@@ -197,32 +197,32 @@ class Fleet:
             return
         member.then(answer)
 
-    def _hear(self, member: Member, told: Report) -> None:
-        ours = self.members[self.driver_node].report if self.driver_node in self.members else report(0)
+    def _hear(self, member: Member, report: Report) -> None:
+        ours = self.members[self.driver_node].report if self.driver_node in self.members else report
         assert ours is not None
-        refused, other = differences(ours.versions, told.versions)
+        refused, other = differences(ours.versions, report.versions)
         if refused:
             self._refuse(member, f"{'; '.join(refused)}: trials there would not compare")
             return
         if other:
             self.coordinator.announce(f"node    {member.host}: {'; '.join(other)}")
-        if self.setup.confine and ours.confines and not told.confines:
+        if self.setup.confine and ours.confines and not report.confines:
             self.coordinator.announce(
                 f"node    {member.host}: trials there are not confined: its kernel has no Landlock"
             )
-        if not self._check_model(member, told):
+        if not self._check_model(member, report):
             return
-        if told.left:
+        if report.left:
             lost = {work.trial_id for work in self._waiting_to_run()}
-            self._ask(member, "hand_over", lambda done: self._handed_over(member, told, done), sorted(lost))
+            self._ask(member, "hand_over", lambda done: self._handed_over(member, report, done), sorted(lost))
         else:
-            self._handed_over(member, told, [])
+            self._handed_over(member, report, [])
 
-    def _check_model(self, member: Member, told: Report) -> bool:
-        """Whether it has a card that is wanted; refused where it has not."""
-        if any(is_model(card, self.model) for card in told.cards):
+    def _check_model(self, member: Member, report: Report) -> bool:
+        """Whether it has a card that is wanted; refused if not."""
+        if any(is_model(card, self.model) for card in report.cards):
             return True
-        models = sorted({card["model"] or "logical GPUs" for card in told.cards})
+        models = sorted({card["model"] or "logical GPUs" for card in report.cards})
         self._refuse(member, f"it has {', '.join(models)}, not {self.model}")
         return False
 
@@ -230,26 +230,26 @@ class Fleet:
         """Begun work that nobody runs."""
         return list(self.coordinator.state.to_rerun.values())
 
-    def _handed_over(self, member: Member, told: Report, delivered: list[str]) -> None:
+    def _handed_over(self, member: Member, report: Report, delivered: list[str]) -> None:
         for work in self._waiting_to_run():
             if work.trial_id in delivered:
                 self.coordinator.collect(work)
-        member.phase, member.report = Phase.PREPARING, told
+        member.phase, member.report = Phase.PREPARING, report
         self._ask(member, "get_ready", lambda dataset: self._ready(member, dataset))
 
     def _number(self) -> None:
-        """Gives new nodes' slots their numbers: in order, the driver's machine first, where all there are are used.
+        """Gives new nodes' slots their numbers: in order, the driver's machine first, if all there are are used.
 
-        Where there are more, whichever come up first get the next numbers.
+        If there are more, whichever come up first get the next numbers.
         """
         there = {m.ray_id: m.report for m in self.members.values() if m.report is not None}
         if not self.settled or self._numbered >= set(there):
             return
         self._numbered |= set(there)
         wanted = [
-            (ray_id != self.driver_node, told.host, told.name, card["gpu"])
-            for ray_id, told in there.items()
-            for card in told.cards
+            (ray_id != self.driver_node, report.host, report.name, card["gpu"])
+            for ray_id, report in there.items()
+            for card in report.cards
             if is_model(card, self.model) and not self.is_excluded(ray_id)
         ]
         if self.most is not None and len(wanted) > self.most:
@@ -265,11 +265,11 @@ class Fleet:
         member.dataset, member.phase = dataset, Phase.READY
         self.coordinator.announce(f"node    {member.host} has joined, with {member.logical} GPUs")
 
-    def _heed(self, member: Member, told: str) -> None:
-        if told and member.phase is Phase.READY:
+    def _heed(self, member: Member, notice: str) -> None:
+        if notice and member.phase is Phase.READY:
             member.phase = Phase.LEAVING
             self._forget(member)
-            self.coordinator.announce(f"node    {member.host}: {told}; nothing new begins there")
+            self.coordinator.announce(f"node    {member.host}: {notice}; nothing new begins there")
 
     def _refuse(self, member: Member, reason: str) -> None:
         member.phase, member.reason = Phase.REFUSED, reason
@@ -283,7 +283,7 @@ class Fleet:
         self._expect()
 
     def _gone(self, member: Member) -> None:
-        """Its slots end by themselves, as Ray tells their placeholder trials."""
+        """Its slots end by themselves, as Ray reports of their placeholder trials."""
         if member.phase is not Phase.REFUSED:
             self._forget(member)
             self.coordinator.announce(f"node    {member.host} has gone")

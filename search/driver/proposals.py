@@ -1,6 +1,6 @@
 """Beside the search: asks the agent after each round, checks what is handed in, and passes on what other commands ask.
 
-Nothing here is waited for. Threads think and check; `poll`, in the driver's own thread, alone tells the coordinator.
+Nothing here is waited for. Threads think and check; `poll`, in the driver's own thread, alone calls the coordinator.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class ProposalManager:
             return True
         proposals = self.coordinator.state.proposals
         if any(is_untold(one) for one in proposals if one.author == self.plan.name):
-            return self._refuse(f"the agent {self.plan.name} did not tell what it cost: its budget cannot be kept")
+            return self._refuse(f"the agent {self.plan.name} did not report what it cost: its budget cannot be kept")
         spent = self.coordinator.state.dollars
         if spent >= self.plan.dollars:
             return self._refuse(f"the agent's budget is spent: {spent:.2f} of {self.plan.dollars:.2f} dollars")
@@ -273,7 +273,7 @@ class ProposalManager:
 
 
 def is_untold(proposal: Proposal) -> bool:
-    """Whether it may have cost something that nobody knows: it answered, or was ended before it could tell."""
+    """Whether it may have cost something that nobody knows: it answered, or was ended before it could report it."""
     return proposal.cost.dollars is None and not proposal.refused.startswith(NEVER_BEGAN)
 
 

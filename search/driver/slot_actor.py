@@ -46,7 +46,7 @@ class Dispatcher:
         return dict(await self._wait(placeholder, (slot, ray_id)))
 
     async def asking(self) -> dict[str, Any]:
-        """Who waits, and what it has told."""
+        """Who waits, and what it has reported."""
         return {who: about for who, (about, _) in self.waiting.items()}
 
     async def answer(self, who: str, answer: Any) -> None:
@@ -58,7 +58,7 @@ class SlotActor(tune.Trainable):
     """The actor of one slot. A placeholder trial is the slot's as long as it lives, and each trial is one step of it.
 
     A placeholder for each trial would let Tune hand a slot's to another one, and end the actor that is just starting
-    for it: where many slots end trials, a node that joins would hardly ever get a slot up.
+    for it: when many slots end trials, a node that joins would hardly ever get a slot up.
     """
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What a history of rows tells: the frontier, near misses, losing regions, hints. Pure.
+"""What follows from a history of rows: the frontier, near misses, losing regions, hints. Pure.
 
 All of it follows from numbers and from what each experiment changed; descriptions are shown, never searched.
 """

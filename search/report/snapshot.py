@@ -102,7 +102,7 @@ def slot_now(slot: SlotPaths, now: float) -> dict[str, Any]:
 
 
 def snapshot(view: dict[str, Any], paths: SearchPaths, running: bool, now: float) -> dict[str, Any]:
-    """Everything that status tells, as JSON. view: by view_of, also if it was read from a file."""
+    """Everything that status reports, as JSON. view: by view_of, also if it was read from a file."""
     places = {int(number): place for number, place in view["places"].items()}
     unknown = {"node": None, "gpu": None, "model": None, "left": False}
     slots = [slot_now(slot, now) | places.get(slot.number, unknown) for slot in paths.slots()] if running else []

@@ -45,7 +45,7 @@ class SideResult:
     def __init__(self, state: State, decision: Decision, folder: Path, labels: Labels) -> None:
         self.commit = short(decision.commit)
         self.description = decision.description
-        self.test: dict[int, np.ndarray] = {}  # by seed: rightly told or not
+        self.test: dict[int, np.ndarray] = {}  # by seed: rightly classified or not
         validation, metrics = [], []
         for outcome in scored(state, decision.experiment):
             kept = sealed.read(folder, outcome.trial)

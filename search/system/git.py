@@ -259,7 +259,7 @@ class Repository:
             yield
 
     def slot_worktree(self, path: Path, branch: str, commit: str) -> Repository:
-        """The worktree at path, on the branch, at the commit, clean of all else; made anew where it is missing."""
+        """The worktree at path, on the branch, at the commit, clean of all else; made anew if it is missing."""
         tree = Repository(path)
         if not self._is_worktree(path):
             with self.lock():

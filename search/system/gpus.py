@@ -17,7 +17,7 @@ THROTTLED = 0x8 | 0x20 | 0x40 | 0x80  # NVML's reasons: hardware slowdown, softw
 
 
 def visible_gpus() -> list[str]:
-    """The ids of the GPUs that this process may use, in CUDA_VISIBLE_DEVICES' order where it is set."""
+    """The ids of the GPUs that this process may use, in CUDA_VISIBLE_DEVICES' order if that is set."""
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if listed is not None:
         return [part.strip() for part in listed.split(",") if part.strip() and part.strip() != "-1"] if _smi() else []
@@ -89,7 +89,7 @@ class GpuWatch:
             self.seen["memory_before_mb"] = round(self.nvml.nvmlDeviceGetMemoryInfo(handle).used / MIB, 1)
             self.seen["other_processes"] = len(self.nvml.nvmlDeviceGetComputeRunningProcesses(handle))
             self._energy = self._energy_of(handle)
-        except Exception:  # no driver, no card, no package, or one that says less: nothing to tell
+        except Exception:  # no driver, no card, no package, or one that says less: nothing to report
             return self
         self._thread = threading.Thread(target=self._sample, args=(handle,), daemon=True)
         self._thread.start()

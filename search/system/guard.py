@@ -99,7 +99,7 @@ def end_everything(group: int) -> None:
 
 
 def main(command: list[str]) -> int:
-    """Runs the command; returns its exit code, 128 + n where signal n ended it, 143 where the worker died."""
+    """Runs the command; returns its exit code, 128 + n if signal n ended it, 143 if the worker died."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     stopped = False
 

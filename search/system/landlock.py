@@ -1,4 +1,4 @@
-"""Runs a command that can touch only the files it is given: Linux's Landlock, where the kernel has it.
+"""Runs a command that can touch only the files it is given: Linux's Landlock, if the kernel has it.
 
 landlock.py RULES COMMAND …   RULES is a file of JSON, {"read": [paths], "write": [paths], "network": bool}.
 

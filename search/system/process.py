@@ -118,8 +118,8 @@ def _watch(guard: subprocess.Popen[bytes], log: Path, limits: Limits, on_trainin
             return Ended(-1, f"no training line within {limits.start_up:g} s of its start")
         assert limits.rest is not None
         if training_since is not None and now - training_since > limits.rest:
-            where = "hung after its footer" if printed_footer else "did not end"
-            return Ended(-1, f"{where}: still running {limits.rest:g} s after its first training line")
+            how = "hung after its footer" if printed_footer else "did not end"
+            return Ended(-1, f"{how}: still running {limits.rest:g} s after its first training line")
         if log.stat().st_size > limits.largest_log:
             return Ended(-1, f"printed more than {limits.largest_log >> 20} MiB")
 

@@ -1,7 +1,7 @@
 """Draws a synthetic data set that looks like the task: skin, a catheter, redness, discharge. For demos and tests.
 
 Learnable but not trivial: skin tone, light, blur and the healthy redness around a catheter vary as much as the
-signs do, so that no single colour tells an infected site.
+signs do, so that no single colour marks an infected site.
 """
 
 from __future__ import annotations

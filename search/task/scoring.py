@@ -1,4 +1,4 @@
-"""What scores mean: whether a footer tells the one that counts, and what always answering the same would get."""
+"""What scores mean: whether a footer gives the one that counts, and what always answering the same would get."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ScoringError(SearchError):
 
 
 def agrees(score: Score, footer: dict[str, str]) -> bool:
-    """Whether a footer tells the score."""
+    """Whether a footer gives the score."""
     try:
         claimed = score_of(footer)
     except (KeyError, ValueError):

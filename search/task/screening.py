@@ -21,7 +21,7 @@ BINS = 15
 def screen(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """The screening metrics of (n, 5) probabilities against (n,) labels, as JSON values.
 
-    A metric with an interval is [value, low, high], 95 %; it is None if it cannot be told, as when no photo is
+    A metric with an interval is [value, low, high], 95 %; it is None if it is unknown, as when no photo is
     infected. sensitivity, specificity: Wilson's interval (1927). balanced_accuracy, auroc, average_precision: the
     percentile bootstrap over photos (Efron, 1979). confusion: 5 x 5, rows are the true classes. calibration_error: of
     the probability of infection, in 15 equal bins (Naeini et al., 2015). flagged: share of photos called infected.
@@ -55,7 +55,7 @@ def positives(labels: np.ndarray) -> np.ndarray:
 
 
 def rightly_told(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(n,) of whether (n, 5) probabilities tell infected or not rightly."""
+    """(n,) of whether (n, 5) probabilities classify infected or not rightly."""
     return np.asarray(prepare.is_infected(probabilities.argmax(1)) == prepare.is_infected(labels))
 
 
@@ -74,10 +74,10 @@ def wilson(hits: int, of: int) -> list[float] | None:
     return [round(share, 6), round(max(middle - half, 0.0), 6), round(min(middle + half, 1.0), 6)]
 
 
-def _resampling_weights(photos: int) -> np.ndarray:
-    """(1 + RESAMPLES, photos): how often each photo is drawn; the first row draws each once. The same every time."""
-    drawn = np.random.default_rng(0).multinomial(photos, np.full(photos, 1 / photos), RESAMPLES)
-    return np.vstack([np.ones((1, photos)), drawn])
+def _resampling_weights(images: int) -> np.ndarray:
+    """(1 + RESAMPLES, images): how often each photo is drawn; the first row draws each once. The same every time."""
+    drawn = np.random.default_rng(0).multinomial(images, np.full(images, 1 / images), RESAMPLES)
+    return np.vstack([np.ones((1, images)), drawn])
 
 
 def _with_interval(values: np.ndarray) -> list[float] | None:
@@ -123,7 +123,7 @@ def _by_group(weights: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray
 
 
 def calibration_error(risk: np.ndarray, infected: np.ndarray) -> float:
-    """The mean gap between the risk told and the share infected, over equal bins of risk, weighted by their photos."""
+    """The mean gap between the risk given and the share infected, over equal bins of risk, weighted by their photos."""
     bins = np.minimum((risk * BINS).astype(int), BINS - 1)
     gaps = [abs(risk[bins == n].sum() - infected[bins == n].sum()) for n in range(BINS)]
     return float(sum(gaps) / len(risk))

@@ -49,7 +49,7 @@ def crash_reason(ended: Ended, text: str, footer: dict[str, str]) -> str:
 
 
 def traceback_of(text: str) -> str:
-    """The end of a log, from its last traceback where it has one."""
+    """The end of a log, from its last traceback if it has one."""
     lines = text.splitlines()
     starts = [n for n, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
     return "\n".join(lines[starts[-1] if starts else -TRACEBACK_LINES :][-TRACEBACK_LINES:])

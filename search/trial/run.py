@@ -49,7 +49,7 @@ class SlotSetup:
     seal: str  # folder for what nobody sees while the search runs
     threads: int
     start_up_seconds: float = START_UP_SECONDS
-    confine: bool = True  # where the kernel can
+    confine: bool = True  # if the kernel can
 
     @property
     def limits(self) -> Limits:
@@ -159,7 +159,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
     if not agrees(submission.score, footer):
         claimed = ", ".join(f"{metric.name} {footer.get(metric.name)}" for metric in METRICS)
         computed = ", ".join(f"{name} {value:f}" for name, value in named(submission.score).items())
-        reason = f"the footer tells {claimed}; its predictions give {computed}"
+        reason = f"the footer says {claimed}; its predictions give {computed}"
         return _crash(setup, work, commit, began, reason, footer=footer)
     sealed.store(Path(setup.seal), work.trial_id, submission.validation, submission.test)
     right = rightly_told(submission.validation, run.labels.validation)
@@ -183,7 +183,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
             **ran.gpu_seen,
         },
         code_size=code_size(repository.file_at(commit, "train.py")),
-        machine=ran.gpu_name or footer.get("device", "cpu"),  # the card's own word where it has one
+        machine=ran.gpu_name or footer.get("device", "cpu"),  # the card's own word if it has one
     )
 
 
@@ -255,7 +255,7 @@ def _crash(
 
 
 def running_guards(run: SearchPaths) -> list[int]:
-    """The process ids of the guards that a search's running trials have told."""
+    """The process ids of the guards that a search's running trials have left."""
     found = []
     for slot in run.slots():
         for trial in slot.running_trials():

@@ -102,13 +102,13 @@ class Scorer:
             raise ValueError(message["event"])
         self.times += 1
         self.submitted = self.submitted or time.monotonic()
-        photos, classes = len(self.labels.validation) + len(self.labels.test), len(prepare.CLASSES)
-        if message["shape"] != [photos, classes] or message["bytes"] != photos * classes * 4:
-            raise ScoringProblem(f"probabilities of shape {message['shape']} instead of {[photos, classes]}")
-        payload = stream.read(photos * classes * 4)
+        images, classes = len(self.labels.validation) + len(self.labels.test), len(prepare.CLASSES)
+        if message["shape"] != [images, classes] or message["bytes"] != images * classes * 4:
+            raise ScoringProblem(f"probabilities of shape {message['shape']} instead of {[images, classes]}")
+        payload = stream.read(images * classes * 4)
         if self.submission is None and not self.problem:
             try:
-                self.submission = self._scored(np.frombuffer(payload, "<f4").reshape(photos, classes))
+                self.submission = self._scored(np.frombuffer(payload, "<f4").reshape(images, classes))
             except ScoringError as error:
                 self.problem = str(error)
         if self.submission is None:

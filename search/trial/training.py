@@ -44,7 +44,7 @@ class TrainingJob:
 
     tree: the worktree. view: the data set that it is given. labels: those that it is scored by. scratch: its temporary
     files; made here, and gone afterwards. gpu: the id that CUDA_VISIBLE_DEVICES gets; '' for none. secret: what it must
-    not read even where it could; None: it is not confined.
+    not read even if it could; None: it is not confined.
     """
 
     tree: Path

@@ -1,4 +1,4 @@
-"""The test photos: opened once, and told."""
+"""The test photos: opened once, and recorded."""
 
 import json
 from dataclasses import replace

@@ -91,10 +91,10 @@ class Cluster:
         return driver.log.read_text()
 
     def status(self):
-        told = self.head.run(
+        done = self.head.run(
             [sys.executable, "-m", "search.status", "--json"], cwd=self.repository, check=True, timeout=60
         )
-        return json.loads(told.stdout)
+        return json.loads(done.stdout)
 
     def outcomes(self):
         try:

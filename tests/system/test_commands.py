@@ -81,8 +81,8 @@ def test_outside_agents_propose_pause_show_and_stop(tmp_path, demo):
     results = repository / "runs/t/results.tsv"
     driver, below = begin(repository, demo, lambda: results.exists() and len(results.read_text().splitlines()) >= 2)
     (tmp_path / "edit.py").write_text(edited(5))
-    told = ask(repository, "propose", "--file", str(tmp_path / "edit.py"), "--idea", "sharper logits")
-    assert told["status"] in ("waiting", "running") and told["proposal"] == 1
+    answer = ask(repository, "propose", "--file", str(tmp_path / "edit.py"), "--idea", "sharper logits")
+    assert answer["status"] in ("waiting", "running") and answer["proposal"] == 1
     again = ask(repository, "propose", "--file", str(tmp_path / "edit.py"), "--idea", "the same", code=1)
     assert again["status"] == "refused" and "the same as" in again["reason"]
 

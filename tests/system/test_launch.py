@@ -13,10 +13,10 @@ from tests.support.repositories import FAST_TRAIN, git, make_repository
 
 def test_a_search_from_start_to_summary(fast_repository, demo):
     done = launch(fast_repository, demo, "--tag", "t", "--experiments", "6", "--json")
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["exit_code"] == 0
-    assert told["counts"]["experiments"] == 7
-    assert "verdict" in told
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert summary["exit_code"] == 0
+    assert summary["counts"]["experiments"] == 7
+    assert "verdict" in summary
     check_agreement(fast_repository, 7)
     trees = git(fast_repository, "worktree", "list").splitlines()
     assert [f"[autoresearch/t-gpu{n}]" in "\n".join(trees) for n in range(4)] == [True] * 4

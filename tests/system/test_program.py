@@ -61,11 +61,11 @@ def test_the_classic_loop(tmp_path, demo):
         with (repository / "results.tsv").open("a") as stream:
             stream.write("\t".join(row) + "\n")
         run(lines_of("python summarize_results.py"))
-        told = json.loads((repository / "analysis_summary.json").read_text())
-        assert told["counts"]["experiments"] == number + 1
+        summary = json.loads((repository / "analysis_summary.json").read_text())
+        assert summary["counts"]["experiments"] == number + 1
     assert git(repository, "status", "--porcelain") == ""  # nothing of it is to be committed
     head = git(repository, "rev-parse", "HEAD~1")
     run(lines_of("git reset"))
     assert git(repository, "rev-parse", "HEAD") == head
     assert len((repository / "results.tsv").read_text().splitlines()) == 3
-    assert told["current_best"]["description"] == "baseline"
+    assert summary["current_best"]["description"] == "baseline"

@@ -1,6 +1,6 @@
 """What a built-in edit is, and the list of them. Pure.
 
-An edit raises DoesNotApply where the incumbent has not the part it changes, does not use it, or has the edit already.
+An edit raises DoesNotApply if the incumbent has not the part it changes, does not use it, or has the edit already.
 """
 
 from __future__ import annotations

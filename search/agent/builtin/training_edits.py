@@ -91,11 +91,11 @@ def mixing(module: cst.Module, name: str, field: str, helper: str) -> cst.Module
 
 
 MIXUP = '''
-def mixup(photos: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
+def mixup(images: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
     """Each photo mixed with another one: (photos, order of the others, share of the first). Zhang et al. (2018)."""
-    order = torch.randperm(len(photos), device=photos.device)
+    order = torch.randperm(len(images), device=images.device)
     share = float(torch.distributions.Beta(alpha, alpha).sample()) if alpha > 0 else 1.0
-    return torch.lerp(photos[order], photos, share), order, share
+    return torch.lerp(images[order], images, share), order, share
 '''
 
 
@@ -105,16 +105,16 @@ def _mixup(module: cst.Module, recipe: Recipe) -> cst.Module:
 
 
 CUTMIX = '''
-def cutmix(photos: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
+def cutmix(images: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
     """A box of another photo in each: (photos, order of the others, share of the first). Yun et al. (2019)."""
-    order = torch.randperm(len(photos), device=photos.device)
+    order = torch.randperm(len(images), device=images.device)
     share = float(torch.distributions.Beta(alpha, alpha).sample()) if alpha > 0 else 1.0
-    height, width = photos.shape[2:]
+    height, width = images.shape[2:]
     tall, wide = int(height * math.sqrt(1 - share)), int(width * math.sqrt(1 - share))
     top, left = int(torch.randint(height - tall + 1, (1,))), int(torch.randint(width - wide + 1, (1,)))
-    photos = photos.clone()
-    photos[:, :, top : top + tall, left : left + wide] = photos[order, :, top : top + tall, left : left + wide]
-    return photos, order, 1 - tall * wide / (height * width)
+    images = images.clone()
+    images[:, :, top : top + tall, left : left + wide] = images[order, :, top : top + tall, left : left + wide]
+    return images, order, 1 - tall * wide / (height * width)
 '''
 
 
@@ -124,41 +124,41 @@ def _cutmix(module: cst.Module, recipe: Recipe) -> cst.Module:
 
 
 ERASED = '''
-def erased(photos: Tensor, probability: float) -> Tensor:
+def erased(images: Tensor, probability: float) -> Tensor:
     """A grey box, a third of the side, in some of the photos: Zhong et al. (2020)."""
-    n, _, height, width = photos.shape
-    rows, columns = torch.arange(height, device=photos.device), torch.arange(width, device=photos.device)
-    top = (torch.rand(n, 1, device=photos.device) * height * 2 / 3).floor()
-    left = (torch.rand(n, 1, device=photos.device) * width * 2 / 3).floor()
+    n, _, height, width = images.shape
+    rows, columns = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
+    top = (torch.rand(n, 1, device=images.device) * height * 2 / 3).floor()
+    left = (torch.rand(n, 1, device=images.device) * width * 2 / 3).floor()
     tall = (rows >= top) & (rows < top + height / 3)
     wide = (columns >= left) & (columns < left + width / 3)
-    chosen = torch.rand(n, 1, 1, device=photos.device) < probability
-    return torch.where((tall[:, :, None] & wide[:, None] & chosen)[:, None], 0.5, photos)
+    chosen = torch.rand(n, 1, 1, device=images.device) < probability
+    return torch.where((tall[:, :, None] & wide[:, None] & chosen)[:, None], 0.5, images)
 '''
 
 
 @edit(Family.AUGMENTATION, "random erasing")
 def random_erasing(module: cst.Module, recipe: Recipe) -> cst.Module:
     module = define(module, "augment", ERASED)
-    module = add_before(module, "augment", r"return photos", "photos = erased(photos, recipe.erasing)\n")
+    module = add_before(module, "augment", r"return images", "images = erased(images, recipe.erasing)\n")
     return add_field(module, "erasing: float = 0.25  # probability that a box of a photo is erased; 0 … 1\n")
 
 
 ZOOMED = '''
-def zoomed(photos: Tensor, largest: float) -> Tensor:
+def zoomed(images: Tensor, largest: float) -> Tensor:
     """Each photo at a size of its own, from 1 - largest to 1 + largest."""
-    scale = 1 + torch.empty(len(photos), device=photos.device).uniform_(-largest, largest)
+    scale = 1 + torch.empty(len(images), device=images.device).uniform_(-largest, largest)
     zero = torch.zeros_like(scale)
     matrix = torch.stack([torch.stack([scale, zero, zero], 1), torch.stack([zero, scale, zero], 1)], 1)
-    grid = F.affine_grid(matrix, list(photos.shape), align_corners=False)
-    return F.grid_sample(photos, grid, padding_mode="reflection", align_corners=False)
+    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 '''
 
 
 @edit(Family.AUGMENTATION, "random zoom")
 def random_zoom(module: cst.Module, recipe: Recipe) -> cst.Module:
     module = define(module, "augment", ZOOMED)
-    module = add_before(module, "augment", r"return photos", "photos = zoomed(photos, recipe.zoom)\n")
+    module = add_before(module, "augment", r"return images", "images = zoomed(images, recipe.zoom)\n")
     return add_field(module, "zoom: float = 0.15  # largest relative change of size; 0 … 0.5\n")
 
 
@@ -166,7 +166,7 @@ def random_zoom(module: cst.Module, recipe: Recipe) -> cst.Module:
 
 FOCAL = '''
 def focal_loss(logits: Tensor, labels: Tensor, weights: Tensor, gamma: float, label_smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy that counts less where the answer is right already: Lin et al. (2017)."""
+    """Cross-entropy in which an answer that is right already counts less: Lin et al. (2017)."""
     losses = F.cross_entropy(logits, labels, weights, label_smoothing=label_smoothing, reduction="none")
     certainty = logits.softmax(1).gather(1, labels[:, None])[:, 0]
     return ((1 - certainty).clamp(min=1e-6) ** gamma * losses).sum() / weights[labels].sum()
@@ -180,7 +180,7 @@ def _focal_loss(module: cst.Module, recipe: Recipe) -> cst.Module:
 
     module = replace_calls(module, "train", ["F.cross_entropy"], focal)
     module = define(module, "train", FOCAL)
-    return add_field(module, "focal_gamma: float = 1.0  # how little what is told rightly counts; 0 (off) … 4\n")
+    return add_field(module, "focal_gamma: float = 1.0  # how little what is classified rightly counts; 0 (off) … 4\n")
 
 
 BINARY = '''

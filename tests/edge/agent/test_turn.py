@@ -95,15 +95,15 @@ def test_an_edit_that_was_handed_back_and_mended_passes(bench):
     assert "exit code 1" in made.refused  # an agent that fails is not asked again
     body = """
     import sys
-    told = sys.stdin.read()
+    prompt = sys.stdin.read()
     text = open("train.py").read()
-    if "not accepted" not in told:
+    if "not accepted" not in prompt:
         open("train.py", "w").write(text.replace("logits = 4 *", "logits = five *"))
         open("requirements.txt", "w").write("more")
-    elif "requirements.txt" in told:
+    elif "requirements.txt" in prompt:
         assert "five" in text
     else:
-        assert "NameError: name 'five' is not defined" in told
+        assert "NameError: name 'five' is not defined" in prompt
         open("train.py", "w").write(text.replace("five", "5"))
     print("IDEA: sharper logits")
     """

@@ -16,8 +16,8 @@ def node_manager_of(home, tmp_path, monkeypatch):
 def test_a_keeper_hands_over_what_is_wanted_and_leaves_the_node_as_it_was(home, tmp_path, monkeypatch):
     setup, own_exchange = home
     node_manager = node_manager_of(home, tmp_path, monkeypatch)
-    told = node_manager.arrive()
-    assert len(told.cards) == 2 and told.left == []
+    report = node_manager.arrive()
+    assert len(report.cards) == 2 and report.left == []
     assert node_manager.get_ready() == setup.dataset
     there = remote_trial.setup_at(node_manager.folder, setup, setup.dataset)
     outcomes = [run_trial(there, work_of(setup, number)) for number in (1, 2)]

@@ -9,7 +9,7 @@ from search.cluster.preemption import NOTICE_FILE, notice
 class Metadata(BaseHTTPRequestHandler):
     """A cloud's metadata service, as AWS and GCP have one."""
 
-    told = ""
+    action = ""
 
     def do_PUT(self):
         self._say("token" if "ttl" in str(self.headers).lower() else "")
@@ -18,10 +18,10 @@ class Metadata(BaseHTTPRequestHandler):
         path = self.path
         if path.endswith("spot/instance-action"):
             known = self.headers["X-aws-ec2-metadata-token"] == "token"
-            self._say(Metadata.told if known else "", 200 if known and Metadata.told else 404)
+            self._say(Metadata.action if known else "", 200 if known and Metadata.action else 404)
         else:
             known = self.headers["Metadata-Flavor"] == "Google"
-            self._say("TRUE" if Metadata.told and known else "FALSE")
+            self._say("TRUE" if Metadata.action and known else "FALSE")
 
     def _say(self, text, code=200):
         self.send_response(code)
@@ -39,9 +39,9 @@ def test_notices_of_a_node_that_will_go(tmp_path):
     try:
         for cloud in ("aws", "gcp"):
             about = {"AUTORESEARCH_CLOUD": cloud, "AUTORESEARCH_METADATA": f"http://127.0.0.1:{server.server_port}"}
-            Metadata.told = ""
+            Metadata.action = ""
             assert notice(tmp_path, about) == ""
-            Metadata.told = '{"action": "terminate"}'
+            Metadata.action = '{"action": "terminate"}'
             assert notice(tmp_path, about).startswith("spot reclaim: ")
     finally:
         server.shutdown()

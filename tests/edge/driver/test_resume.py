@@ -84,7 +84,7 @@ def test_dying_in_the_midst_of_races_changes_nothing_of_what_is_decided(
     class Died(BaseException):
         pass
 
-    told, records = undisturbed
+    expected, records = undisturbed
     assert records > call
     original, calls = Coordinator._record, 0
 
@@ -103,7 +103,7 @@ def test_dying_in_the_midst_of_races_changes_nothing_of_what_is_decided(
         monkeypatch.setattr(Coordinator, "_record", original)
     with coordinator_of(fast_repository, limit=5) as coordinator:
         run_all(coordinator, setup)
-        assert story(coordinator) == told
+        assert story(coordinator) == expected
         agree(fast_repository, coordinator)
 
 

@@ -52,7 +52,7 @@ def test_a_trial_lost_with_its_node_is_begun_again_and_recorded_once(fast_reposi
         setup = setup_of(fast_repository, demo)
         for work in (first, again):
             coordinator.record(run_trial(setup, work))
-        late = replace(run_trial(replace(setup, slot=1), lost), score=Score(1.0, 1.0))  # the node is back, and tells
+        late = replace(run_trial(replace(setup, slot=1), lost), score=Score(1.0, 1.0))  # the node is back, and reports
         coordinator.record(late)
         assert [decision.experiment for decision in coordinator.state.decisions] == [0]
         assert all(outcome.score != late.score for outcome in coordinator.state.outcomes.values())

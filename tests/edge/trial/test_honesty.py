@@ -31,7 +31,7 @@ CASES = {  # the edit, what is expected, and the defence whose removal lets it t
         "handed nothing to the scorer",
         None,
     ),
-    "a footer that tells more": (edited(instead="SUBMIT\n" + FORGED), "the footer tells", "agrees"),
+    "a footer that claims more": (edited(instead="SUBMIT\n" + FORGED), "the footer says", "agrees"),
     "a patched prepare": (
         edited(before="prepare._Scorer.ask = lambda *_: {'mc_acc': 1.0, 'bin_acc': 1.0}\n"),
         "handed nothing to the scorer",
@@ -57,7 +57,7 @@ CASES = {  # the edit, what is expected, and the defence whose removal lets it t
         edited(after="open('train.py', 'a').write('# more')\n"), "changed train.py while it ran", "changed",
     ),
 }  # fmt: skip
-SAMPLED_CASES = ("a footer that tells more", "scored again, keeping the best", "a slow clock", "another prepare.py")
+SAMPLED_CASES = ("a footer that claims more", "scored again, keeping the best", "a slow clock", "another prepare.py")
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_a_footer_that_differs_from_the_predictions_is_a_crash(tmp_path, demo):
     train = FAST_TRAIN.replace("{scores['bin_acc']:.6f}", "{0.999:.6f}")
     repository = make_repository(tmp_path / "project", train)
     work = Work(Experiment(0, Kind.BASELINE, Repository(repository).commit_of("HEAD")), 0)
-    assert "the footer tells bin_acc 0.999" in run_trial(setup_of(repository, demo), work).reason
+    assert "the footer says bin_acc 0.999" in run_trial(setup_of(repository, demo), work).reason
 
 
 def test_a_changed_data_set_is_no_score(fast_repository, demo, tmp_path):

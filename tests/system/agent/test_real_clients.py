@@ -119,7 +119,7 @@ def test_a_real_agent_goes_through_its_turn(tmp_path, demo, installed, monkeypat
     bench = Bench(tmp_path, demo)
     with Endpoint(OLD_LINE, NEW_LINE) as endpoint:
         agent = agent_of(ready(name, endpoint, tmp_path, monkeypatch))
-        budget = 5.0 if agent.tells_dollars else None
+        budget = 5.0 if agent.reports_dollars else None
         check_agent(agent, budget)
         made = ask(agent, bench.task(seconds=180, dollars=budget), bench.context)
         logs = [path.read_text(errors="replace")[-3000:] for path in bench.context.folder.glob("turn0001-0/agent*.log")]
@@ -128,7 +128,7 @@ def test_a_real_agent_goes_through_its_turn(tmp_path, demo, installed, monkeypat
     assert NEW in bench.repository.file_at(made.commit, "train.py")
     assert made.cost.attempts == 1 and made.cost.turns >= 1
     assert made.cost.input_tokens >= 1000 and made.cost.output_tokens >= 50
-    assert (made.cost.dollars is not None) == bool(agent.tells_dollars)
+    assert (made.cost.dollars is not None) == bool(agent.reports_dollars)
     assert "what is wanted" in json.dumps([request["body"] for request in endpoint.requests])
     assert git(bench.root, "status", "--porcelain") == ""
 
@@ -156,11 +156,11 @@ def test_a_real_agent_in_a_real_search(tmp_path, demo, installed, monkeypatch):
     assert (made["author"], made["idea"], made["refused"]) == ("opencode", "sharper logits", "")
     assert made["cost"]["dollars"] > 0 and made["cost"]["turns"] == 2
     assert "sharper logits" in {row[5] for row in rows(repository)}
-    told = json.loads((repository / "runs/t/analysis_summary.json").read_text())
-    assert told["costs"]["agent"]["model_dollars"] > 0
+    summary = json.loads((repository / "runs/t/analysis_summary.json").read_text())
+    assert summary["costs"]["agent"]["model_dollars"] > 0
     brief = json.dumps(endpoint.requests[0]["body"])
     assert "Edit `train.py` and nothing else" in brief and "wants one better idea" in brief
-    if len(records(repository, "proposals.jsonl")) > 1:  # the next brief tells what became of it
+    if len(records(repository, "proposals.jsonl")) > 1:  # the next brief says what became of it
         assert any("sharper logits [opencode]" in json.dumps(request["body"]) for request in endpoint.requests)
 
 

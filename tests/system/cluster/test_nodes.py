@@ -37,9 +37,9 @@ def test_a_node_is_lost_and_comes_back_while_a_search_runs(tmp_path):
             wait_for(lambda: [s["slot"] for s in cluster.status()["slots"] if s["left"]] == [1, 2], 60)
             cluster.start_ray("b")
             wait_for(lambda: len([o for o in cluster.outcomes() if o["slot"] in (1, 2)]) >= 2, 90)
-            told = cluster.ends(driver)
-        assert "node    b has gone" in told
-        assert f"lost    {lost[0]} on gpu" in told
+            output = cluster.ends(driver)
+        assert "node    b has gone" in output
+        assert f"lost    {lost[0]} on gpu" in output
         cluster.check(12)
         again = {outcome["trial"] for outcome in cluster.outcomes() if outcome["trial"].startswith(lost[0])}
         assert len(again) == 1 and lost[0] not in again  # its second attempt
@@ -64,9 +64,9 @@ def test_a_cut_network_costs_only_what_ran_behind_the_cut(tmp_path):
             wait_for(lambda: not cluster.nodes["b"].processes("train.py"), 20)
             cluster.start_ray("b")
             cluster.nodes["c"].kill()  # and another one loses its power
-            told = cluster.ends(driver)
+            output = cluster.ends(driver)
         cluster.nodes["c"].up()
-        assert f"lost    {cut[0]} on gpu" in told or cut[0] in {outcome["trial"] for outcome in cluster.outcomes()}
+        assert f"lost    {cut[0]} on gpu" in output or cut[0] in {outcome["trial"] for outcome in cluster.outcomes()}
         assert cluster.outcomes()[-1]["slot"] in (0, 1)
         assert cluster.files_of_search("c")  # it was off when the search ended; its next start removes them
         cluster.start_ray("c")
@@ -143,8 +143,8 @@ def test_ctrl_c_ends_the_trials_on_all_nodes(tmp_path):
         with cluster.driver("--gpus", "auto") as driver:
             wait_for(lambda: len(cluster.outcomes()) >= 4 and training_on(cluster, "b"), 150)
             cluster.head.signal(driver, signal.SIGINT)
-            told = cluster.ends(driver, code=130, seconds=60)
-        assert "--resume t" in told
+            output = cluster.ends(driver, code=130, seconds=60)
+        assert "--resume t" in output
         cluster.check(len(rows(cluster.repository)) - 1)
         done = len(rows(cluster.repository)) - 1
         cluster.launch("--resume", "t", "--experiments", str(done + 2))
@@ -175,8 +175,8 @@ def test_who_takes_part_in_a_search(tmp_path):
             wait_for(lambda: "nothing new begins there" in driver.log.read_text(), 60)
             busy = [slot["slot"] for slot in cluster.status()["slots"] if not slot["left"]]
             assert len(busy) <= 2  # two slots were asked for
-            told = cluster.ends(driver)
-        assert "node    c: told to leave: maintenance; nothing new begins there" in told
+            output = cluster.ends(driver)
+        assert "node    c: told to leave: maintenance; nothing new begins there" in output
         cluster.check(14)
         none = cluster.launch("--gpu-model", "A100", "--tag", "u", code=1)
         assert "no node can take part: a: it has logical GPUs, not A100" in none.stderr

@@ -60,10 +60,10 @@ def test_no_slot_waits_for_a_slow_agent_and_its_edit_becomes_an_experiment(tmp_p
     assert max(gap for gap, _ in gaps(repository)) < 5
     thinking = min(one["time"] for one in proposals) - 8
     assert sum(thinking < when < thinking + 8 for _, when in gaps(repository)) >= 4
-    told = json.loads((repository / "runs/t/analysis_summary.json").read_text())
-    assert len(told["proposals"]) == len(proposals)
-    assert told["costs"]["agent"]["proposals"] == len(proposals)
-    assert told["costs"]["agent"]["trials"] == len(
+    summary = json.loads((repository / "runs/t/analysis_summary.json").read_text())
+    assert len(summary["proposals"]) == len(proposals)
+    assert summary["costs"]["agent"]["proposals"] == len(proposals)
+    assert summary["costs"]["agent"]["trials"] == len(
         [t for t in records(repository, "trials.jsonl") if t["commit"][:7] in edits]
     )
     assert "## Proposals" in (repository / "runs/t/analysis_summary.md").read_text()

@@ -34,7 +34,7 @@ def test_a_budget_is_an_option_only_where_there_is_one(monkeypatch):
     assert agent_of("codex").variables({"OPENAI_API_KEY": "k"}, "o") == {"CODEX_API_KEY": "k"}
     monkeypatch.setattr("search.agent.presets.shutil.which", lambda name: name)
     monkeypatch.setenv("OPENAI_API_KEY", "k")
-    with pytest.raises(UsageError, match="codex does not tell what it costs"):
+    with pytest.raises(UsageError, match="codex does not report what it costs"):
         check_agent(agent_of("codex"), 5.0)
 
 

@@ -78,8 +78,8 @@ def test_a_study_of_an_edited_code_learns_from_the_code_before():
         state.apply(started(Work(tried, 0)))
         score = Score(0.5 + min(lr, 0.5), 0.5)
         state.apply(TrialEnded(Outcome("", number, 0, 0, f"c{number}", score)))
-    told = Studies(state, commits)
-    suggested = [told.suggest(number, "edit")["lr"] for number in range(30, 50)]
+    resumed = Studies(state, commits)
+    suggested = [resumed.suggest(number, "edit")["lr"] for number in range(30, 50)]
     alone = Study(SPACE, 0, "edit")
     alone.exclude(commits.recipe("edit"))
     blind = [alone.suggest(number, commits.recipe("edit"))["lr"] for number in range(30, 50)]

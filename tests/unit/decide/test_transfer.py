@@ -10,10 +10,10 @@ from tests.support.states import SPACE
 @given(st.floats(0.001, 0.9), st.integers(1, 60))
 def test_moves_are_made_again_from_the_new_centre_unless_their_axis_changed(lr, width):
     old, new = {"lr": 0.01, "width": 8}, {"lr": 0.05, "width": 8, "depth": 2}
-    told = [Observation({"lr": lr, "width": width}, 0.9, "a")]
+    observations = [Observation({"lr": lr, "width": width}, 0.9, "a")]
     same = {"lr": "1", "width": "2"}
-    assert transferred(told, old, new, same, same, SPACE) == [
+    assert transferred(observations, old, new, same, same, SPACE) == [
         Observation({**new, **({"lr": lr} if lr != 0.01 else {}), "width": width}, 0.9, "a")
     ]
-    other = transferred(told, old, new, same, {"lr": "9", "width": "2"}, SPACE)
+    other = transferred(observations, old, new, same, {"lr": "9", "width": "2"}, SPACE)
     assert len(other) == (lr == 0.01)

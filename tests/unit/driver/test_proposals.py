@@ -1,4 +1,4 @@
-"""What a running search tells its agents."""
+"""What a running search says to its agents."""
 
 from tests.support.repositories import ROOT
 

@@ -4,7 +4,7 @@ from search.system.gpus import GpuWatch
 
 
 class Nvml:
-    """A card as NVML tells of one."""
+    """A card as NVML describes one."""
 
     NVML_CLOCK_SM = 1
 
