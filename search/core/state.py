@@ -51,6 +51,7 @@ class State:
     verdicts: dict[int, Decision] = field(default_factory=dict)  # the latest on each, in the order of the first ones
     frontier: list[Decision] = field(default_factory=list)  # incumbents that their predecessors did not replace
     kept: list[Decision] = field(default_factory=list)  # every decision that made an incumbent
+    kept_apart: list[Decision] = field(default_factory=list)  # those whose winner had not begun from what it beat
     counts: Counter[Status] = field(default_factory=Counter)  # of the verdicts
     changed: list[int] = field(default_factory=list)
 
@@ -294,6 +295,8 @@ class State:
         self.changed.append(number)
         if decision.status is Status.KEEP:
             self.kept.append(decision)
+            if number and self.experiments[number].parent != decision.incumbent:
+                self.kept_apart.append(decision)
             self.frontier.append(decision)
 
     @_on.register

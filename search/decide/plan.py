@@ -168,11 +168,9 @@ def rebase(state: State, number: int, sources: Sources) -> Experiment | None:
 
     Of recipes only; unmerged() is for code that differs.
     """
-    for decision in state.kept:
+    for decision in state.kept_apart:
         winner = state.experiments[decision.experiment]
-        if winner.number in state.rebased or winner.number == 0 or winner.parent == decision.incumbent:
-            continue
-        if not same_code(winner, decision.incumbent, sources):
+        if winner.number in state.rebased or not same_code(winner, decision.incumbent, sources):
             continue
         below = sources.recipe(decision.incumbent)
         changes = tuple(
@@ -198,10 +196,8 @@ def unmerged(state: State, sources: Sources) -> list[Decision]:
     whose edit has not been handed in on top of that yet."""
     return [
         decision
-        for decision in state.kept
-        if decision.experiment != 0
-        and state.experiments[decision.experiment].parent != decision.incumbent
-        and decision.commit not in state.by_origin
+        for decision in state.kept_apart
+        if decision.commit not in state.by_origin
         and not same_code(state.experiments[decision.experiment], decision.incumbent, sources)
     ]
 

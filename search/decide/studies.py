@@ -7,9 +7,9 @@ from collections import defaultdict, deque
 from search.core.sources import Sources
 from search.core.space import Point
 from search.core.state import State
-from search.core.types import Experiment
+from search.core.types import Experiment, Outcome
 from search.decide.sampler import LARGEST_HISTORY
-from search.decide.study import Study, value_of
+from search.decide.study import Study, holds, value_of
 from search.decide.transfer import Observation, transferred
 
 
@@ -67,10 +67,14 @@ class Studies:
         for experiment in own:
             study.exclude(sources.point(experiment))
         numbers: dict[int, Experiment] = {experiment.number: experiment for experiment in own}
-        for outcome in self.state.ended:
-            if outcome.experiment in numbers:
+        latest: list[tuple[Outcome, Point]] = []  # a sampler looks at no more
+        for outcome in reversed(self.state.ended):
+            if outcome.experiment in numbers and len(latest) < LARGEST_HISTORY:
                 point = sources.point(numbers[outcome.experiment])
-                study.observe(outcome.experiment, outcome.seed, point, outcome.score)
+                if holds(study.space, point):
+                    latest.append((outcome, point))
+        for outcome, point in reversed(latest):
+            study.observe(outcome.experiment, outcome.seed, point, outcome.score)
         return study
 
     def _transferred(self, commit: str, most: int) -> list[Observation]:

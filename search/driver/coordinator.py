@@ -6,6 +6,7 @@ import fcntl
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import IO, Any
 
 from search.core.events import (
@@ -277,7 +278,7 @@ class Coordinator:
         space, point = self.sources.space(commit), self.sources.point(experiment)
         if holds(space, point):
             code = self.sources.code(commit)
-            self.mirror.add(frozen_trial(space, code, outcome.experiment, outcome.seed, point, outcome.score))
+            self.mirror.add(partial(frozen_trial, space, code, outcome.experiment, outcome.seed, point, outcome.score))
 
     def record_audit(self, found: dict[str, Any]) -> None:
         """Records that the test images are spent, and what they said."""

@@ -19,14 +19,15 @@ class OptunaMirror:
 
     def __init__(self, path: Path, announce: Callable[[str], None] = print) -> None:
         self.path, self.announce = path, announce
-        self._waiting: queue.Queue[optuna.trial.FrozenTrial | None] = queue.Queue()
+        self._waiting: queue.Queue[Callable[[], optuna.trial.FrozenTrial] | None] = queue.Queue()
         self._closing = threading.Event()
+        self._closed = threading.Event()
         self._studies: dict[str, tuple[optuna.Study, set[tuple[Any, Any]]]] = {}
         self._thread = threading.Thread(target=self._loop, daemon=True, name="optuna mirror")
         self._thread.start()
 
-    def add(self, trial: optuna.trial.FrozenTrial) -> None:
-        """Takes in a trial by study.frozen_trial; one that is there already is not doubled."""
+    def add(self, trial: Callable[[], optuna.trial.FrozenTrial]) -> None:
+        """Takes in a trial, made by this when its turn comes; one that is there already is not doubled."""
         if self._thread.is_alive():
             self._waiting.put(trial)
 
@@ -35,12 +36,13 @@ class OptunaMirror:
         self._closing.set()
         self._waiting.put(None)
         self._thread.join(timeout=patience)
+        self._closed.set()
 
     def _loop(self) -> None:
         try:
-            while (trial := self._waiting.get()) is not None:
+            while (trial := self._waiting.get()) is not None and not self._closed.is_set():
                 began = time.monotonic()
-                self._write(trial)
+                self._write(trial())
                 self._closing.wait((time.monotonic() - began) / SHARE)  # suggestions come first
         except Exception as error:  # a full disk or a locked file must not end the search
             self.announce(f"optuna mirror {self.path}: {type(error).__name__}; the search goes on without it")
