@@ -81,10 +81,12 @@ def test_outside_agents_propose_pause_show_and_stop(tmp_path, demo):
     results = repository / "runs/t/results.tsv"
     driver, below = begin(repository, demo, lambda: results.exists() and len(results.read_text().splitlines()) >= 2)
     (tmp_path / "edit.py").write_text(edited(5))
+    wait_in_pause(repository)  # an edit is made again on each new incumbent, and so is another one there
     answer = ask(repository, "propose", "--file", str(tmp_path / "edit.py"), "--idea", "sharper logits")
     assert answer["status"] in ("waiting", "running") and answer["proposal"] == 1
     again = ask(repository, "propose", "--file", str(tmp_path / "edit.py"), "--idea", "the same", code=1)
     assert again["status"] == "refused" and "the same as" in again["reason"]
+    ask(repository, "resume")
 
     # A commit on the inbox branch: its difference, once.
     git(repository, "checkout", "-q", "-b", "autoresearch/t-inbox", "main")
@@ -102,9 +104,7 @@ def test_outside_agents_propose_pause_show_and_stop(tmp_path, demo):
     assert ask(repository, "show", "p2")["status"] == "refused"
     assert "no such experiment" in ask(repository, "show", "4711", code=2)["error"]
 
-    ask(repository, "pause")
-    assert json.loads(status(repository).stdout)["paused"] is True
-    settled(lambda: all(slot["trial"] is None for slot in json.loads(status(repository).stdout)["slots"]))
+    wait_in_pause(repository)
     count = len(rows(repository))
     time.sleep(4)
     assert len(rows(repository)) == count
@@ -116,6 +116,13 @@ def test_outside_agents_propose_pause_show_and_stop(tmp_path, demo):
     wait_until_dead(below)
     check_agreement(repository, len(rows(repository)))
     assert "does not run" in ask(repository, "pause", code=1)["error"]
+
+
+def wait_in_pause(repository):
+    """Pauses a search, and returns when nothing runs any more."""
+    ask(repository, "pause")
+    assert json.loads(status(repository).stdout)["paused"] is True
+    settled(lambda: all(slot["trial"] is None for slot in json.loads(status(repository).stdout)["slots"]))
 
 
 def status(repository):
