@@ -187,8 +187,8 @@ class Decision:
     time: float
     note: str = ""
     incumbent_seeds: tuple[int, ...] = ()
-    probability: float | None = None  # that it is better than the incumbent, by race.Model
-    estimate: float | None = None  # of its true score, corrected for having been chosen, by race.Model
+    probability: float | None = None  # that it is better than the incumbent, by posterior.Model
+    estimate: float | None = None  # of its true score, corrected for having been chosen, by posterior.Model
     simpler: bool = False  # kept for that
     metrics: dict[str, Any] = field(default_factory=dict)  # means over the seeds, of what the summaries show
     proposal: int | None = None  # whose experiment it is

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from itertools import islice
 
 from search.core.sources import Sources
 from search.core.space import Point
 from search.core.state import State
-from search.core.types import Experiment, Outcome
+from search.core.types import Experiment
 from search.decide.sampler import LARGEST_HISTORY
 from search.decide.study import Study, holds, value_of
 from search.decide.transfer import Observation, transferred
@@ -67,13 +68,12 @@ class Studies:
         for experiment in own:
             study.exclude(sources.point(experiment))
         numbers: dict[int, Experiment] = {experiment.number: experiment for experiment in own}
-        latest: list[tuple[Outcome, Point]] = []  # a sampler looks at no more
-        for outcome in reversed(self.state.ended):
-            if outcome.experiment in numbers and len(latest) < LARGEST_HISTORY:
-                point = sources.point(numbers[outcome.experiment])
-                if holds(study.space, point):
-                    latest.append((outcome, point))
-        for outcome, point in reversed(latest):
+        latest_first = (
+            (outcome, point)
+            for outcome in reversed(self.state.ended)
+            if outcome.experiment in numbers and holds(study.space, point := sources.point(numbers[outcome.experiment]))
+        )
+        for outcome, point in reversed(list(islice(latest_first, LARGEST_HISTORY))):  # a sampler looks at no more
             study.observe(outcome.experiment, outcome.seed, point, outcome.score)
         return study
 
