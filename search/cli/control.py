@@ -46,7 +46,7 @@ def tag_of(repository: Repository, tag: str | None) -> str:
 
 
 def paths_of(repository: Repository, tag: str) -> SearchPaths:
-    return SearchPaths(repository.root / "runs" / tag)
+    return SearchPaths.of(repository.root, tag)
 
 
 def status(tag: str | None = None) -> dict[str, Any]:

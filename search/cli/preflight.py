@@ -11,6 +11,7 @@ from pathlib import Path
 import prepare
 from search.agent.smoke import Places
 from search.cli.options import LaunchOptions, cluster_slots, slot_count
+from search.core.paths import SearchPaths
 from search.core.recipe import read_recipe
 from search.core.space import check_space, load_space, parse_space
 from search.core.types import SearchError, Settings, UsageError
@@ -48,7 +49,7 @@ class Ready:
         """A slot's on this machine; its number, GPU and threads are filled in by the slot."""
         return SlotSetup(
             repository=str(self.repository),
-            run=str(self.repository / "runs" / self.settings.tag),
+            run=str(SearchPaths.of(self.repository, self.settings.tag).root),
             settings=self.settings,
             slot=0,
             gpu="",
@@ -115,7 +116,7 @@ def ready_to_begin(options: LaunchOptions, repository: Repository, cluster: int 
     asked = options.search
     tag = asked.tag or time.strftime("%b%d").lower()
     check_tag(repository, tag)
-    folder = repository.root / "runs" / tag
+    folder = SearchPaths.of(repository.root, tag).root
     if folder.exists() and any(path.name != ".lock" for path in folder.iterdir()):
         raise UsageError(f"{folder}: holds files of another search; move it away, or name another with --tag")
     changed = repository.changed_files("train.py", "prepare.py")

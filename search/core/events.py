@@ -166,6 +166,7 @@ Event = (
     | SlotJoined
     | SlotLeft
 )
+_DECISION = "decision "  # titles of decisions begin with it
 _ANY = Annotated[Event, Field(discriminator="event")]
 
 
@@ -186,7 +187,7 @@ def title_of(event: Event) -> str:
         case TrialEnded(outcome):
             return f"outcome {outcome.trial} {'crash' if outcome.crashed else 'score'}"
         case Decided(decision):
-            return f"decision {decision.experiment} {decision.status}"
+            return f"{_DECISION}{decision.experiment} {decision.status}"
         case ExperimentPlanned(experiment):
             return f"experiment {experiment.number}"
         case ProposalRecorded(proposal):
@@ -199,3 +200,8 @@ def title_of(event: Event) -> str:
             return f"slot_left {number}"
         case _:
             return event.event
+
+
+def is_title_of_decision(title: str) -> bool:
+    """Whether a title is that of a decision, so that they can be counted without being decoded."""
+    return title.startswith(_DECISION)

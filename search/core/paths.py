@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+BESIDE_A_TAG = r"-(?:gpu\d+|inbox)"  # what the names of a search's further branches end with
 PROJECT = Path(__file__).resolve().parents[2]  # the folder that has train.py and prepare.py
 
 
@@ -71,6 +72,11 @@ class SearchPaths:
     """Files of a search: runs/<tag>/… in the repository; none of them is in git."""
 
     root: Path
+
+    @classmethod
+    def of(cls, repository: Path, tag: str) -> SearchPaths:
+        """Those of a tag, in the repository with this root."""
+        return cls(repository / "runs" / tag)
 
     @property
     def lock(self) -> Path:

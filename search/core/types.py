@@ -155,7 +155,8 @@ class Outcome:
     violations: tuple[str, ...] = ()  # what it did that a trial must not do; such an experiment is never kept
     metrics: dict[str, Any] = field(default_factory=dict)  # of task.screening.screen
     correct: str = ""  # which validation images the primary metric counts as right: bits, packed, as hex
-    speed: dict[str, Any] = field(default_factory=dict)  # of speed.measured
+    # start_up_, training_ and evaluation_seconds; probe, matrix products per second; what the footer and card said
+    speed: dict[str, Any] = field(default_factory=dict)
     machine: str = ""  # kind of slot: the GPU's name, or cpu
     code_size: int = 0  # of its train.py, by recipe.code_size; 0 if it did not get so far
 
@@ -238,7 +239,8 @@ class Turn:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a search was started with; never changes over its life, except its limits on a resume."""
+    """What a search was started with; never changes over its life; what a resume may name
+    again is in cli.preflight."""
 
     tag: str
     base: str  # commit of the baseline

@@ -78,7 +78,7 @@ class Coordinator:
 
     def __init__(self, repository: Repository, tag: str, announce: Callable[[str], None] = print) -> None:
         self.repository, self.names, self.announce = repository, Names(tag), announce
-        self.paths = SearchPaths(repository.root / "runs" / tag)
+        self.paths = SearchPaths.of(repository.root, tag)
         self.ledgers = Ledgers(self.paths)
         self.branches = Branches(repository, self.names)
         self.expected: set[int] = set()  # slots that are coming up
@@ -130,7 +130,7 @@ class Coordinator:
             raise journal.no_such_search(self.repository, self.names.tag, "--resume ")
         self.repository.remove_abandoned_locks(*self.names.lock_files)
         self.restore()
-        self._record(SessionBegun())
+        self._append(SessionBegun())
         for work in list(self.state.to_rerun.values()):
             self.collect(work)
         self._decide()
@@ -175,13 +175,13 @@ class Coordinator:
         """A GPU has come. number: by State.number_of."""
         slot = Slot(number, node, host or node, gpu, model, memory_mb)
         if slot.number not in self.state.present or self.state.slots.get(slot.number) != slot:
-            self._record(SlotJoined(slot))
+            self._append(SlotJoined(slot))
         return slot
 
     def leave(self, number: int, reason: str) -> None:
         """A slot has gone."""
         if number in self.state.present:
-            self._record(SlotLeft(number, reason))
+            self._append(SlotLeft(number, reason))
             self.reconsider()
 
     def reconsider(self) -> None:
@@ -206,11 +206,11 @@ class Coordinator:
         if isinstance(work, Pause):
             return work
         if work.experiment.number not in self.state.experiments:
-            self._record(ExperimentPlanned(work.experiment))
+            self._append(ExperimentPlanned(work.experiment))
             if work.experiment.commit:
                 self.sources.edited_from(work.experiment.commit, work.experiment.parent)
         started = TrialStarted(work.experiment.number, work.seed, slot, work.attempt, work.commit, work.purpose)
-        self._record(started)
+        self._append(started)
         return work
 
     def collect(self, work: Work, slot: int | None = None) -> bool:
@@ -236,7 +236,7 @@ class Coordinator:
         """A trial whose node has gone says nothing about its experiment: it is run again, by the next free slot."""
         if self.collect(work, slot) or work.key in self.state.outcomes:
             return
-        self._record(TrialLost(work.trial_id, *work.key, reason))
+        self._append(TrialLost(work.trial_id, *work.key, reason))
         self.paths.slot(slot).trial(work.trial_id).running.unlink(missing_ok=True)
         self.announce(f"lost    {work.trial_id} on gpu{slot}: {reason}; it is run again")
 
@@ -251,17 +251,17 @@ class Coordinator:
         note = note_on_speed(outcome, state.probes.get(outcome.slot, ()))
         if note and self.rerun_slow and state.attempts[key] == 1:
             self.announce(f"slow    {outcome.trial} on gpu{outcome.slot}: {note}; it is run again")
-            self._record(SlowTrial(outcome.trial, *key))
+            self._append(SlowTrial(outcome.trial, *key))
             return
         here = state.memory_of(outcome.slot)
         if outcome.reason.startswith(WAS_OUT_OF_MEMORY) and here and state.has_larger(here, state.present):
             self.announce(
                 f"small   {outcome.trial} on gpu{outcome.slot}: {outcome.reason}; it is run again on a larger GPU"
             )
-            self._record(CardTooSmall(outcome.trial, *key, here))
+            self._append(CardTooSmall(outcome.trial, *key, here))
             return
         outcome = replace(outcome, speed=outcome.speed | ({"slow": note} if note else {}))
-        self._record(TrialEnded(outcome))
+        self._append(TrialEnded(outcome))
         self.ledgers.add_outcome(state, outcome)
         self._mirror(outcome)
         if outcome.experiment == 0 and all(other.crashed for other in state.outcomes_of(0)):
@@ -282,7 +282,7 @@ class Coordinator:
 
     def record_audit(self, found: dict[str, Any]) -> None:
         """Records that the test images are spent, and what they said."""
-        self._record(AuditRecorded(found))
+        self._append(AuditRecorded(found))
         self.ledgers.write_audit(found)
 
     # --- proposals ---
@@ -291,7 +291,7 @@ class Coordinator:
         """Asks the agent; journalled, so that a round has one turn."""
         state = self.state
         turn = Turn(len(state.turns) + 1, agent, asked, state.done, state.incumbent_commit, time.time())
-        self._record(TurnBegun(turn))
+        self._append(TurnBegun(turn))
         return turn
 
     def take(self, proposal: Proposal) -> Proposal:
@@ -306,7 +306,7 @@ class Coordinator:
         proposal = replace(proposal, number=len(self.state.proposals) + 1, time=time.time())
         if proposal.commit:
             self.repository.set_ref(self.names.proposal_ref(proposal.number), proposal.commit)
-        self._record(ProposalRecorded(proposal))
+        self._append(ProposalRecorded(proposal))
         self.ledgers.add_proposal(proposal)
         self.announce(proposal_line(proposal))
         return proposal
@@ -321,7 +321,7 @@ class Coordinator:
     def pause(self, paused: bool) -> None:
         """While paused no trial begins; those that run go on."""
         if paused != self.state.paused:
-            self._record(PauseSet(paused))
+            self._append(PauseSet(paused))
             self.announce("paused: no new trial begins" if paused else "resumed")
 
     # --- decisions ---
@@ -332,13 +332,13 @@ class Coordinator:
             raise BaselineFailed(min(baseline, key=lambda outcome: outcome.seed))
         self.state.now = time.time()
         while (decision := next_decision(self.state, time.time(), self.races)) is not None:
-            self._record(Decided(decision))
+            self._append(Decided(decision))
             self.sources.edited_from(decision.commit, self.state.experiments[decision.experiment].parent)
             self.branches.follow(self.state)
             self.ledgers.add_decision(self.state, decision)
             self.announce(decision_line(decision))
 
-    def _record(self, event: Event) -> None:
+    def _append(self, event: Event) -> None:
         event = replace(event, at=time.time())
         self.tip = journal.append(self.repository, self.names, event)
         self.records += 1

@@ -191,7 +191,7 @@ class Fleet:
             return
         except ray.exceptions.RayError:  # its node_manager has died; whether its node has, ray.nodes() will tell
             if member.tries >= MOST_TRIES:
-                self._refuse(member, "the search's node_manager there dies again and again")
+                self._refuse(member, "the search's process there dies again and again")
             elif member.phase is not Phase.REFUSED:
                 member.tries, member.waits_for, member.asked = member.tries + 1, AGAIN, time.monotonic()
             return

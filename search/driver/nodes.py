@@ -47,7 +47,7 @@ class Member:
 
 
 class RemoteExchange:
-    """Calls a exchange that is an actor as if it were here."""
+    """Calls an exchange that is an actor as if it were here."""
 
     def __init__(self, handle: Any) -> None:
         self.handle = handle

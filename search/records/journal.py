@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 
 from search.core.codec import DecodeError
-from search.core.events import Event, SearchBegun, from_line, title_of, to_line
-from search.core.paths import Names
+from search.core.events import Event, SearchBegun, from_line, is_title_of_decision, title_of, to_line
+from search.core.paths import BESIDE_A_TAG, Names
 from search.core.state import State, rebuild
 from search.core.types import SearchError, Settings, UsageError
 from search.system.git import Repository
 
 TAG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,58}[A-Za-z0-9])?")
-SUFFIX = re.compile(r"^(.+)-(?:gpu\d+|inbox)$")  # of a search's further branches
+SUFFIX = re.compile(rf"^(.+){BESIDE_A_TAG}$")  # of a search's further branches
 
 
 def check_tag(repository: Repository, tag: str) -> None:
@@ -29,8 +29,8 @@ def check_tag(repository: Repository, tag: str) -> None:
         raise UsageError(
             f"--tag {tag}: a search of this name exists; go on with it: --resume {tag}, or name another with --tag"
         )
-    own_heads = re.compile(rf"refs/heads/{re.escape(names.branch)}(-gpu\d+|-inbox)?(/.*)?$")
-    own_refs = re.compile(rf"refs/autoresearch/{re.escape(tag)}(-gpu\d+|-inbox)?/")
+    own_heads = re.compile(rf"refs/heads/{re.escape(names.branch)}({BESIDE_A_TAG})?(/.*)?$")
+    own_refs = re.compile(rf"refs/autoresearch/{re.escape(tag)}({BESIDE_A_TAG})?/")
     taken = [ref for ref in heads if own_heads.match(ref) or ref == "refs/heads/autoresearch"]
     taken += [ref for ref in others if own_refs.match(ref)]
     parent = SUFFIX.match(tag)
@@ -87,7 +87,7 @@ def load_settings(repository: Repository, tag: str, flag: str = "") -> tuple[Set
     first = _event(Names(tag), messages[0]) if messages else None
     if not isinstance(first, SearchBegun):
         raise no_such_search(repository, tag, flag)
-    return first.settings, sum(message.startswith("decision ") for message in messages)
+    return first.settings, sum(is_title_of_decision(message) for message in messages)
 
 
 def no_such_search(repository: Repository, tag: str, flag: str) -> UsageError:

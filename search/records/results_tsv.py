@@ -1,4 +1,4 @@
-"""results.tsv: reading anybody's, writing ours, merging many into one."""
+"""The text of results.tsv: a row of ours, reading anybody's, merging many into one. ledgers.py writes the file."""
 
 from __future__ import annotations
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import prepare
-from search.core.types import Score, SearchError
+from search.core.types import Score
 from search.task.metrics import score_of
 
 AGREEMENT = 1.5e-6  # a footer shows six decimals
-
-
-class ScoringError(SearchError):
-    """Probabilities that cannot be scored."""
 
 
 def agrees(score: Score, footer: dict[str, str]) -> bool:

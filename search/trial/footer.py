@@ -16,10 +16,10 @@ WAS_OUT_OF_MEMORY = "out of memory"  # a crash's reason begins with it
 def parse_footer(text: str) -> dict[str, str]:
     """The `key: value` lines after the last line `---`; empty if there is none."""
     lines = text.splitlines()
-    violations = [number for number, line in enumerate(lines) if line.strip() == "---"]
-    if not violations:
+    rules = [number for number, line in enumerate(lines) if line.strip() == "---"]
+    if not rules:
         return {}
-    pairs = (line.partition(":") for line in lines[violations[-1] + 1 :] if ":" in line)
+    pairs = (line.partition(":") for line in lines[rules[-1] + 1 :] if ":" in line)
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 

@@ -101,7 +101,7 @@ def _commit(setup: SlotSetup, slot: SlotPaths, work: Work) -> str:
         source = (slot.tree / "train.py").read_text()
         changed = rewrite_recipe(source, {change.axis: change.new for change in experiment.changes})
         message = f"{experiment.description}\n\nExperiment: {experiment.number}\nTrial: {work.trial_id}\n"
-        commit = tree.commit_file("train.py", changed, message, names.slot_branch(setup.slot))
+        commit = tree.commit_file("train.py", changed, message, author=names.slot_branch(setup.slot))
     repository.set_ref(names.trial_ref(work.trial_id), commit)
     return commit
 

@@ -17,9 +17,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 import prepare
-from search.core.types import Score
+from search.core.types import Score, SearchError
 from search.task.metrics import named, score_of
-from search.task.scoring import ScoringError
 
 LONGEST_LINE = 10_000  # bytes
 
@@ -104,7 +103,7 @@ class Scorer:
         self.submitted = self.submitted or time.monotonic()
         images, classes = len(self.labels.validation) + len(self.labels.test), len(prepare.CLASSES)
         if message["shape"] != [images, classes] or message["bytes"] != images * classes * 4:
-            raise ScoringProblem(f"probabilities of shape {message['shape']} instead of {[images, classes]}")
+            raise ValueError(f"probabilities of shape {message['shape']} instead of {[images, classes]}")
         payload = stream.read(images * classes * 4)
         if self.submission is None and not self.problem:
             try:
@@ -122,5 +121,5 @@ class Scorer:
         return Submission(validation, test, score_of(prepare.accuracies(validation, self.labels.validation)))
 
 
-class ScoringProblem(ValueError):
-    """A submission that is not one."""
+class ScoringError(SearchError):
+    """Probabilities that cannot be scored: the trial hears why, and what it says next is still read."""

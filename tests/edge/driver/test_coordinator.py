@@ -67,7 +67,7 @@ def test_an_incumbent_found_out_gives_its_place_back_and_its_row_says_so(fast_re
         state = coordinator.state
         incumbent, before = state.incumbent, state.frontier[-2]
         work = Work(state.experiments[incumbent.experiment], 77, commit=incumbent.commit, purpose=Purpose.CONFIRM)
-        coordinator._record(started(work))
+        coordinator._append(started(work))
         low = replace(state.outcomes_of(incumbent.experiment)[0], trial=work.trial_id, seed=77, score=Score(0.1, 0.1))
         coordinator.repository.set_ref(coordinator.names.trial_ref(work.trial_id), incumbent.commit)
         coordinator.record(low)
