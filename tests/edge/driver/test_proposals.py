@@ -86,7 +86,7 @@ def test_a_number_outside_the_axes_ends_neither_the_search_nor_a_resume(fast_rep
         assert len(coordinator.state.decisions) == 5
 
 
-STEPS = [(Repository, "set_ref", 1), (Coordinator, "_record", 1), (Ledgers, "add_proposal", 1)]
+STEPS = [(Repository, "set_ref", 1), (Coordinator, "_append", 1), (Ledgers, "add_proposal", 1)]
 
 
 @pytest.mark.parametrize(("owner", "point", "call"), STEPS)

@@ -15,7 +15,7 @@ from tests.support.repositories import FAST_TRAIN, git, make_repository
 from tests.support.searches import agree, coordinator_of, ledgers, run_all, setup_of
 
 STEPS = {  # what a driver does, how often in this search, and the calls before which `make test` lets it die
-    (Coordinator, "_record"): (16, (6,)),
+    (Coordinator, "_append"): (16, (6,)),
     (Branches, "follow"): (4, (2,)),
     (Coordinator, "_mirror"): (4, (2,)),
     (Repository, "set_ref"): (6, (2,)),
@@ -86,7 +86,7 @@ def test_dying_in_the_midst_of_races_changes_nothing_of_what_is_decided(
 
     expected, records = undisturbed
     assert records > call
-    original, calls = Coordinator._record, 0
+    original, calls = Coordinator._append, 0
 
     def dies(self, record):
         nonlocal calls
@@ -97,10 +97,10 @@ def test_dying_in_the_midst_of_races_changes_nothing_of_what_is_decided(
 
     setup = setup_of(fast_repository, demo)
     with coordinator_of(fast_repository, demo, limit=5, confirm_seeds=2) as coordinator:
-        monkeypatch.setattr(Coordinator, "_record", dies)
+        monkeypatch.setattr(Coordinator, "_append", dies)
         with pytest.raises(Died):
             run_all(coordinator, setup)
-        monkeypatch.setattr(Coordinator, "_record", original)
+        monkeypatch.setattr(Coordinator, "_append", original)
     with coordinator_of(fast_repository, limit=5) as coordinator:
         run_all(coordinator, setup)
         assert story(coordinator) == expected
