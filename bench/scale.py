@@ -206,7 +206,7 @@ def measured(folder: Path, length: int, slots: int, trials: int) -> dict[str, fl
         coordinator.limit = Limit(None)
         driver = Trials(coordinator, slots, 1)
         timer.wrap(coordinator.studies, "suggest", "suggest")
-        timer.wrap(coordinator, "_record", "record")
+        timer.wrap(coordinator, "_append", "record")
         for turn in range(trials):
             slot = turn % slots
             records, suggested = len(timer.seen.get("record", ())), len(timer.seen.get("suggest", ()))
