@@ -45,14 +45,26 @@ class Objects:
         The ref moves only from where this call saw it, so that two writers cannot both succeed. Raises GitError.
         """
         deadline = time.monotonic() + REF_LOCK_SECONDS
+        commit: pygit2.Oid | None = None  # made once for each tip, so that no try leaves one without a ref
+        behind: list[pygit2.Oid | str] = []
         while True:
             try:
                 found = self.library.references.get(ref)
-                signature = pygit2.Signature("autoresearch search", "autoresearch@localhost")
-                parents = [found.target] if found else []
-                tree = self.library.TreeBuilder().write()
-                return str(self.library.create_commit(ref, signature, signature, message, tree, parents))
+                parents: list[pygit2.Oid | str] = [found.target] if found else []
+                if commit is None or behind != parents:
+                    commit, behind = self._commit(message, parents), parents
+                if found:
+                    found.set_target(commit)
+                else:
+                    self.library.references.create(ref, commit)
+                return str(commit)
             except (pygit2.GitError, OSError, ValueError) as error:
                 if "lock" not in str(error) or time.monotonic() > deadline:
                     raise GitError(f"{ref}: {' '.join(str(error).split())}") from error
                 time.sleep(RETRY_SECONDS)
+
+    def _commit(self, message: str, parents: list[pygit2.Oid | str]) -> pygit2.Oid:
+        """A commit without files that no ref names yet."""
+        signature = pygit2.Signature("autoresearch search", "autoresearch@localhost")
+        tree = self.library.TreeBuilder().write()
+        return self.library.create_commit(None, signature, signature, message, tree, parents)

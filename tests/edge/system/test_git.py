@@ -98,9 +98,10 @@ def test_a_lock_that_somebody_holds_for_a_moment_is_waited_for(fast_repository):
     repository.append_message(JOURNAL, "one")
     lock = fast_repository / ".git" / f"{JOURNAL}.lock"
     lock.touch()
-    threading.Timer(0.5, lock.unlink).start()
+    threading.Timer(1.5, lock.unlink).start()
     repository.append_message(JOURNAL, "two")
     assert repository.messages(JOURNAL) == ["one", "two"]
+    assert git(fast_repository, "fsck", "--connectivity-only") == ""  # no try has left a commit of its own
 
 
 def test_packing_loses_nothing_while_records_are_written(fast_repository):
