@@ -45,15 +45,11 @@ def tag_of(repository: Repository, tag: str | None) -> str:
     return found
 
 
-def paths_of(repository: Repository, tag: str) -> SearchPaths:
-    return SearchPaths.of(repository.root, tag)
-
-
 def status(tag: str | None = None) -> dict[str, Any]:
     """What a search is doing: by what its driver wrote last, if that is all, else by its journal."""
     repository = repository_here()
     tag = tag_of(repository, tag)
-    paths = paths_of(repository, tag)
+    paths = SearchPaths.of(repository.root, tag)
     running, now = is_running(paths), time.time()
     view = last_view(paths, repository.commit_of(Names(tag).journal), running, now)
     return snapshot(view or view_of(load_state(repository, tag)), paths, running, now)
@@ -79,7 +75,7 @@ def summary(tag: str | None = None) -> dict[str, Any]:
     tag = tag_of(repository, tag)
     load_state(repository, tag)
     try:
-        return dict(json.loads(paths_of(repository, tag).summary.read_text()))
+        return dict(json.loads(SearchPaths.of(repository.root, tag).summary.read_text()))
     except (OSError, ValueError) as error:
         raise SearchError(f"{tag} has no summary yet: its first experiment is not decided") from error
 
@@ -106,7 +102,7 @@ def running_search(repository: Repository, tag: str | None) -> str:
     """The tag of a search that runs. Raises SearchError if it does not."""
     tag = tag_of(repository, tag)
     load_state(repository, tag)
-    if not is_running(paths_of(repository, tag)):
+    if not is_running(SearchPaths.of(repository.root, tag)):
         raise SearchError(f"{tag} does not run; go on with it: python -m search.launch --resume {tag}")
     return tag
 
@@ -127,7 +123,7 @@ def _taken(repository: Repository, tag: str, request: Request) -> bool:
     while time.monotonic() < deadline:
         if repository.commit_of(request.ref) is None:
             return True
-        if not is_running(paths_of(repository, tag)):
+        if not is_running(SearchPaths.of(repository.root, tag)):
             return request.operation in (Operation.STOP, Operation.STOP_NOW)
         time.sleep(POLL_SECONDS)
     return False
@@ -156,7 +152,7 @@ def propose(
         raise UsageError(f"the train.py cannot be tried: {error}") from error
     if source == repository.file_at(parent, "train.py"):
         raise UsageError(f"the train.py is that of {short(parent)}: nothing to try; edit it, or name another --base")
-    running = is_running(paths_of(repository, tag))
+    running = is_running(SearchPaths.of(repository.root, tag))
     request = send(repository, Names(tag), Operation.PROPOSE, (parent, source, " ".join(idea.split())))
     shown = {"tag": tag, "request": request.commit, "running": running, "status": "checking" if running else "queued"}
     deadline = time.monotonic() + wait_seconds
@@ -211,7 +207,7 @@ def show(what: str, tag: str | None = None) -> dict[str, Any]:
     shown |= experiment_shown(experiment, decision, commit)
     if commit and commit != experiment.parent:
         shown["diff"] = repository.difference(experiment.parent, commit, "train.py")
-    paths = paths_of(repository, tag)
+    paths = SearchPaths.of(repository.root, tag)
     shown["trials"] = [trial_shown(outcome, paths) for outcome in outcomes]
     shown["log_tail"] = tail_of(Path(shown["trials"][0]["log"])) if outcomes else ""
     return shown

@@ -239,8 +239,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a search was started with; never changes over its life; what a resume may name
-    again is in cli.preflight."""
+    """What a search was started with; never changes over its life. cli.preflight says what a resume may name again."""
 
     tag: str
     base: str  # commit of the baseline
