@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 
 import pytest
 
@@ -103,7 +102,7 @@ def test_what_is_handed_in_while_nothing_runs_is_taken_once_over_resumes(tmp_pat
 @pytest.mark.full
 def test_kill_9_in_the_midst_of_a_turn_loses_no_request_and_the_agent_is_asked_again(tmp_path, demo):
     repository = make_repository(tmp_path / "project", SLOW_TRAIN)
-    asked = ["--agent", agent(tmp_path, THINKS.format(seconds=6)), "--experiments-per-round", "2"]
+    asked = ["--agent", agent(tmp_path, THINKS.format(seconds=90)), "--experiments-per-round", "2"]
     log = repository / "runs/t/agent/turn0001-0/agent1.log"
     wanted = [*command(demo, "--tag", "t", "--confirm-seeds", "0"), *asked]
     driver = subprocess.Popen(
@@ -114,9 +113,9 @@ def test_kill_9_in_the_midst_of_a_turn_loses_no_request_and_the_agent_is_asked_a
     ask(repository, "propose", "--file", str(tmp_path / "edit.py"), "--idea", "handed in", "--wait", "0")
     os.kill(driver.pid, signal.SIGKILL)
     driver.communicate()
-    time.sleep(3)
-    alive = subprocess.run(["pgrep", "-f", str(tmp_path / "agent.py")], capture_output=True, check=False)
-    assert alive.stdout == b""
+    running = ["pgrep", "-f", str(tmp_path / "agent.py")]
+    settled(lambda: not subprocess.run(running, capture_output=True, check=False).stdout, 30)
+    agent(tmp_path, THINKS.format(seconds=6))
     launch(repository, demo, "--resume", "t", "--experiments", "14", *asked)
     proposals = records(repository, "proposals.jsonl")
     assert "handed in" in [one["idea"] for one in proposals]
