@@ -21,6 +21,7 @@ def as_text(found: dict[str, Any]) -> str:
         lines.append(f"proposal {found['proposal']} by {found['author']}: {found['idea']}")
     if "kind" in found:
         lines.append(f"experiment {found['experiment']} ({found['kind']}): {found['description']}")
+    lines += [f"why it was tried: {found['why']}"] if found.get("why") else []
     lines.append(f"{found['status']}" + (f": {found['reason']}" if found["reason"] else ""))
     for name in ("score", "incumbent_score"):
         if found.get(name):

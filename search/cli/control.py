@@ -242,6 +242,7 @@ def experiment_shown(experiment: Experiment, decision: Decision | None, commit: 
         "experiment": experiment.number,
         "kind": str(experiment.kind),
         "description": experiment.description,
+        "why": experiment.why,
         "parent": experiment.parent,
         "commit": commit or None,
         "status": str(decision.status) if decision else "running",

@@ -13,7 +13,7 @@ from search.agent.agents import AgentPlan
 from search.agent.presets import PRESETS, agent_of, check_agent
 from search.core.types import UsageError
 from search.decide.plan import Limit
-from search.decide.posterior import MOST_SEEDS
+from search.decide.races import MOST_SEEDS
 from search.system.gpus import LOGICAL_SLOTS
 from search.task.metrics import PRIMARY
 from search.task.screening import DEGENERATE
@@ -30,7 +30,8 @@ class SearchOptions:
     seed: int = 0
     max_train_seconds: float = float(prepare.TIME_BUDGET)
     tag: str | None = None  # today's date
-    confirm_seeds: int = 2
+    confirm_seeds: int = 1
+    proof_share: float = 0.1
     allow_degenerate: bool = False
     agent: str = "builtin"
     gpu_dollars_per_hour: float | None = None
@@ -59,6 +60,8 @@ class LaunchOptions:
     agent_timeout: float
     agent_budget_usd: float | None
     experiments: int | None
+    trials: int | None
+    verify: int | None
     rounds: int | None
     experiments_per_round: int
     logs: bool
@@ -69,7 +72,7 @@ class LaunchOptions:
     def limit(self) -> Limit:
         """The smaller of the limits that were given."""
         limits = [self.experiments, self.rounds and self.rounds * self.experiments_per_round]
-        return Limit(min((limit for limit in limits if limit), default=None))
+        return Limit(min((limit for limit in limits if limit), default=None), self.trials, self.verify)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -125,8 +128,15 @@ def parser() -> argparse.ArgumentParser:
         "--confirm-seeds",
         type=int,
         metavar="N",
-        help="a challenger that may win is run again with so many further seeds before it is kept (default "
-        f"{DEFAULTS.confirm_seeds}; 0: the bare rule, which keeps luck)",
+        help="a challenger that may win is run again with so many further seeds, at the least, before it is kept "
+        f"(default {DEFAULTS.confirm_seeds}; 0: the bare rule, which keeps luck and proves nothing)",
+    )
+    proof.add_argument(
+        "--proof-share",
+        type=float,
+        metavar="X",
+        help="share of the trials that goes to fresh seeds of the incumbent and the baseline, which nothing is chosen "
+        f"by, to prove that the one is better (default {DEFAULTS.proof_share}; 0: none)",
     )
     proof.add_argument(
         "--allow-degenerate",
@@ -181,9 +191,11 @@ def parser() -> argparse.ArgumentParser:
 
     limits = made.add_argument_group(
         "when it ends",
-        "The baseline is not counted, nor are the further seeds of a challenger; experiments before a resume are.",
+        "The baseline is no experiment, nor are further seeds; what was run before a resume counts.",
     )
     limits.add_argument("--experiments", type=int, metavar="N", help="end after so many experiments in all")
+    limits.add_argument("--trials", type=int, metavar="N", help="end after so many trials in all, of every kind")
+    limits.add_argument("--verify", type=int, metavar="N", help=argparse.SUPPRESS)
     limits.add_argument("--rounds", type=int, metavar="N", help="end after so many rounds")
     limits.add_argument(
         "--experiments-per-round",
@@ -224,7 +236,7 @@ def flag(name: str) -> str:
 
 def check_numbers(options: Mapping[str, Any]) -> None:
     """Raises UsageError for a number that means nothing."""
-    for name in ("rounds", "experiments_per_round", "experiments", "agent_proposals"):
+    for name in ("rounds", "experiments_per_round", "experiments", "trials", "verify", "agent_proposals"):
         value = options.get(name)
         if value is not None and value < 1:
             raise UsageError(f"{flag(name)} {value}: at least 1")
@@ -232,6 +244,9 @@ def check_numbers(options: Mapping[str, Any]) -> None:
         value = options.get(name)
         if value is not None and not 0 < value < float("inf"):
             raise UsageError(f"{flag(name)} {value:g}: more than 0, and finite")
+    share = options.get("proof_share")
+    if share is not None and not 0 <= share <= 0.5:
+        raise UsageError(f"--proof-share {share:g}: from 0 to 0.5")
     for name, most in (("confirm_seeds", MOST_SEEDS - 1), ("seed", 2**31 - 1)):
         value = options.get(name)
         if value is not None and not 0 <= value <= most:

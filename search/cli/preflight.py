@@ -155,6 +155,7 @@ def ready_to_begin(options: LaunchOptions, repository: Repository, cluster: int 
         gpu_dollars_per_hour=asked.gpu_dollars_per_hour,
         most_slots=most if cluster is not None else None,
         gpu_model=options.gpu_model,
+        proof_share=asked.proof_share,
     )
     settings = replace(settings, seal=str(sealed.folder_of(settings)))
     images, root = len(data.labels), repository.root

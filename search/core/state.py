@@ -5,7 +5,6 @@ An answer costs the same after a hundred experiments and after a hundred thousan
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter, deque
 from collections.abc import Iterable
 from contextlib import suppress
@@ -14,6 +13,7 @@ from functools import singledispatchmethod
 from typing import Any
 
 from search.core import events
+from search.core.seeds import next_seed, purpose_of
 from search.core.types import (
     Decision,
     Experiment,
@@ -37,9 +37,10 @@ PROBES_KEPT = 64  # of a slot's speed, the latest
 class State:
     """What has happened so far. Only apply() changes it.
 
-    ended: the outcomes, in the order in which they came. trials: an experiment's, by seed. in_flight: what slots run
-    now; the one home of that fact. to_rerun: begun, without an outcome, and run by nobody. changed: experiments whose
-    outcomes or decision changed, in order, for whoever keeps an index of its own.
+    ended: the outcomes, in the order in which they came. trials: an experiment's, by seed, that it is judged by; fresh:
+    those of its fresh seeds, which prove and never choose. in_flight: what slots run now; the one home of that fact.
+    to_rerun: begun, without an outcome, and run by nobody. changed: experiments whose outcomes or decision changed, in
+    order, for whoever keeps an index of its own.
     """
 
     settings: Settings
@@ -47,6 +48,7 @@ class State:
     outcomes: dict[TrialKey, Outcome] = field(default_factory=dict)
     ended: list[Outcome] = field(default_factory=list)
     trials: dict[int, dict[int, Outcome]] = field(default_factory=dict)
+    fresh: dict[int, dict[int, Outcome]] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
     verdicts: dict[int, Decision] = field(default_factory=dict)  # the latest on each, in the order of the first ones
     frontier: list[Decision] = field(default_factory=list)  # incumbents that their predecessors did not replace
@@ -127,14 +129,14 @@ class State:
         return list(self.undecided_with_outcome)
 
     def seeds_in_flight(self, experiment: int) -> list[int]:
-        """Seeds of an experiment that were begun and have no outcome yet."""
-        ended = self.trials.get(experiment, {})
-        return [seed for seed in self.started_seeds.get(experiment, ()) if seed not in ended]
-
-    def next_seed(self, experiment: int) -> int:
-        """The seed of an experiment's next trial: all experiments have the same ones, in the same order."""
+        """Seeds of an experiment that it is judged by, that were begun and have no outcome yet."""
+        ended, base = self.trials.get(experiment, {}), self.settings.seed
         begun = self.started_seeds.get(experiment, ())
-        return next(seed for seed in itertools.count(self.settings.seed) if seed not in begun)
+        return [seed for seed in begun if seed not in ended and purpose_of(seed, base) is None]
+
+    def next_seed(self, experiment: int, purpose: Purpose = Purpose.CONFIRM) -> int:
+        """The seed of an experiment's next trial, by core.seeds."""
+        return next_seed(self.started_seeds.get(experiment, ()), self.settings.seed, purpose)
 
     @property
     def done(self) -> int:
@@ -175,12 +177,8 @@ class State:
         self._on(event)
 
     @singledispatchmethod
-    def _on(self, event: events.Event) -> None:
+    def _on(self, event: events.Event) -> None:  # SearchBegun has none: a journal has one beginning
         raise TypeError(f"no handler for {type(event).__name__}")
-
-    @_on.register
-    def _(self, event: events.SearchBegun) -> None:
-        raise ValueError("a journal has one beginning")
 
     @_on.register
     def _(self, event: events.SessionBegun) -> None:
@@ -224,8 +222,9 @@ class State:
         self._end(outcome)
         self.outcomes[outcome.key] = outcome
         self.ended.append(outcome)
-        self.trials.setdefault(outcome.experiment, {})[outcome.seed] = outcome
-        if outcome.experiment not in self.verdicts:
+        is_fresh = purpose_of(outcome.seed, self.settings.seed) is not None
+        (self.fresh if is_fresh else self.trials).setdefault(outcome.experiment, {})[outcome.seed] = outcome
+        if outcome.experiment not in self.verdicts and not is_fresh:
             self.undecided_with_outcome.setdefault(outcome.experiment)
         self.changed.append(outcome.experiment)
         self._count_time(outcome)

@@ -50,6 +50,8 @@ class Purpose(StrEnum):
     FIRST = "first"  # the first seed of an experiment; for the baseline, each slot's
     CONFIRM = "confirm"  # a further seed in a race
     AGAIN = "again"  # the incumbent once more, since there is nothing else to do
+    PROOF = "proof"  # a fresh seed of an incumbent or the baseline, which nothing is chosen by
+    VERIFY = "verify"  # likewise, as search.verify asked
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Experiment:
     origin: int | None = None  # of a rebase: the experiment whose change it is
     proposal: int | None = None
     commit: str = ""  # of a proposal, which has one before its first trial
+    why: str = ""  # why it was chosen, in one line
 
 
 @dataclass(frozen=True)
@@ -188,8 +191,9 @@ class Decision:
     time: float
     note: str = ""
     incumbent_seeds: tuple[int, ...] = ()
-    probability: float | None = None  # that it is better than the incumbent, by posterior.Model
-    estimate: float | None = None  # of its true score, corrected for having been chosen, by posterior.Model
+    probability: float | None = None  # that it is better than the incumbent, by decide.belief
+    estimate: float | None = None  # of its true score, corrected for having been chosen, by decide.belief
+    gain: tuple[float, float] | None = None  # mean and deviation of what was believed of its gain over the baseline
     simpler: bool = False  # kept for that
     metrics: dict[str, Any] = field(default_factory=dict)  # means over the seeds, of what the summaries show
     proposal: int | None = None  # whose experiment it is
@@ -260,4 +264,5 @@ class Settings:
     gpu_dollars_per_hour: float | None  # if the user gave it
     most_slots: int | None  # on a cluster; None: all that come
     gpu_model: str  # part of the name of the cards that it uses
+    proof_share: float  # of the trials, to prove that the incumbent is better than the baseline
     seal: str = ""  # folder of the sealed results; '' for the usual one of whoever runs it

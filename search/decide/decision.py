@@ -6,35 +6,35 @@ from dataclasses import replace
 
 from search.core.state import State
 from search.core.types import Decision, Outcome, Status, short
-from search.decide.contenders import RaceIndex
-from search.decide.posterior import Next
-from search.decide.races import Race, equal_within_error, is_simpler, mean_of, overtaken, race_of, scored
-from search.decide.rules import judge, memory_note
+from search.decide.belief import Belief
+from search.decide.races import Next, Race, overtaken, race_of
+from search.decide.rules import judge, mean_of, memory_note, scored
 from search.decide.speed import is_gpu, unequal_note
 from search.task.metrics import PRIMARY
 from search.task.screening import mean_metrics
 
+AS_GOOD = "no worse than the best by half the noise, as far as its seeds tell, and simpler"
 
-def next_decision(state: State, now: float, index: RaceIndex | None = None) -> Decision | None:
+
+def next_decision(state: State, now: float, belief: Belief) -> Decision | None:
     """The first decision that can be made, None if all wait for trials. The baseline must not have crashed.
 
     now: seconds since the epoch. A decision's time is later than the last one's, whatever the clock does: files are
-    merged by these times. index: that follows this state; made if there is none.
+    merged by these times. belief: follows this state.
     """
-    index = index or RaceIndex(state)
     now = max(now, state.decisions[-1].time + 1e-3) if state.decisions else now
     undecided = state.undecided()
     if state.incumbent is None:  # the baseline's decision lets others follow
         return _of_the_baseline(state, now) if undecided else None
-    fallen = overtaken(state, index)
+    fallen = overtaken(state, belief)
     if fallen is not None:
         return _of_the_fallen(state, *fallen, now)
     for number in undecided:
         if state.seeds_in_flight(number):
             continue
-        race = race_of(state, number, index)
+        race = race_of(state, number, belief)
         if race.need in (Next.DECIDE, Next.DROP):
-            return _of_a_race(state, race, now, index)
+            return _of_a_race(state, race, now, belief)
     return None
 
 
@@ -59,7 +59,7 @@ def _of_the_fallen(state: State, incumbent: Decision, before: Decision, now: flo
     return _made(state, incumbent.experiment, Status.DISCARD, reason, ours, now, before)
 
 
-def _of_a_race(state: State, race: Race, now: float, index: RaceIndex) -> Decision:
+def _of_a_race(state: State, race: Race, now: float, belief: Belief) -> Decision:
     """What the rules say of a challenger whose race is over, by the means of what both sides have."""
     incumbent = state.incumbent
     assert incumbent is not None
@@ -75,13 +75,17 @@ def _of_a_race(state: State, race: Race, now: float, index: RaceIndex) -> Decisi
         gap = f"{PRIMARY.name} {score.primary - held.primary:+.{PRIMARY.digits}f}"
         reason = f"{gap} over {len(ours)} of its seeds: {chance} likely to be better"
         return _made(state, number, Status.DISCARD, reason, ours, now, incumbent, race)
-    is_equal = is_simpler(ours, theirs) and equal_within_error(state, number, race.machine or None, index)
-    as_good = "equal within the standard error, and simpler" if is_equal else ""
+    bare = state.settings.confirm_seeds == 0
+    as_good = ("equal on both metrics, and simpler" if bare else AS_GOOD) if race.is_equal else ""
     status, reason = judge(score, held, as_good)
     simpler = bool(as_good) and reason == as_good
     if len(ours) > 1:
         reason += f" over {len(ours)} seeds: {chance} likely to be better"
-    return _made(state, number, status, reason, ours, now, incumbent, race, simpler)
+    made = _made(state, number, status, reason, ours, now, incumbent, race, simpler)
+    if status is not Status.KEEP:
+        return made
+    lead = belief.lead(number, 0)
+    return replace(made, gain=(round(lead.mean, 6), round(lead.deviation, 6)))
 
 
 def _made(

@@ -8,12 +8,12 @@ from enum import Enum, auto
 
 from search.core.recipe import identity
 from search.core.sources import Sources
-from search.core.space import Point
 from search.core.state import State, TrialKey
-from search.core.types import Change, Decision, Experiment, Kind, Purpose, Work
-from search.decide.contenders import RaceIndex
-from search.decide.posterior import Next
-from search.decide.races import open_races
+from search.core.types import Change, Decision, Experiment, Kind, Purpose, SearchError, Work
+from search.decide.belief import Belief
+from search.decide.proof import fresh_begun, proof_side, sides_to_verify
+from search.decide.races import Next, open_races
+from search.decide.sampler import Suggestion
 
 MOST_CRASHES_IN_A_ROW = 8  # then the incumbent is measured again: does anything still run on this machine?
 
@@ -28,15 +28,33 @@ class Pause(Enum):
 
 @dataclass(frozen=True)
 class Limit:
-    """How many experiments after the baseline, and measurements for want of any; None: without end. The further seeds
-    of races come on top."""
+    """When a search ends.
+
+    experiments: after the baseline, and measurements for want of any; the further seeds of races and of the proof come
+    on top. trials: of all kinds. None: without end. verify: so many fresh seeds of the recommended commit and of the
+    baseline are run, and nothing else.
+    """
 
     experiments: int | None = None
+    trials: int | None = None
+    verify: int | None = None
 
     def reached(self, state: State) -> bool:
-        if self.experiments is None:
-            return False
-        return state.begun >= self.experiments
+        """Whether nothing new is to be tried."""
+        return self.verify is not None or self.progress(state) >= 1
+
+    def progress(self, state: State) -> float:
+        """How much of the search is done, from 0; of one without end, always 0. Trials are kept for the proof."""
+        parts = [0.0]
+        if self.experiments is not None:
+            parts.append(state.begun / self.experiments if self.experiments else 1.0)
+        if self.trials is not None:
+            parts.append(len(state.attempts) / (self.trials * (1 - state.settings.proof_share)))
+        return max(parts)
+
+    def is_spent(self, state: State) -> bool:
+        """Whether there is no trial left at all."""
+        return self.trials is not None and len(state.attempts) >= self.trials
 
 
 @dataclass(frozen=True)
@@ -52,17 +70,18 @@ def next_work(
     state: State,
     limit: Limit,
     sources: Sources,
-    suggest: Callable[[int, str], Point | None],
+    suggest: Callable[[int], Suggestion | None],
     slots: SlotContext,
-    index: RaceIndex | None = None,
+    belief: Belief,
 ) -> Work | Pause:
     """The next trial to start in the slot that asks. Work that was begun and that nobody runs comes first.
 
-    suggest: the study's, by experiment number and the commit around which to look. index: that follows this state; made
-    if there is none.
+    suggest: by experiment number, around the incumbent. belief: follows this state.
     """
     if state.paused:
         return Pause.WAIT
+    if limit.verify is not None:
+        return verification_work(state, limit.verify)
     for key, work in sorted(state.to_rerun.items()):
         if not is_for_larger(state, key, slots):
             return Work(work.experiment, work.seed, work.attempt + 1, work.commit, work.purpose)
@@ -73,9 +92,14 @@ def next_work(
         return Work(experiment, state.settings.seed, commit=experiment.commit)
     if state.crashes_in_a_row >= MOST_CRASHES_IN_A_ROW and state.incumbent_crashed:
         return Pause.BROKEN
-    further = race_work(state, slots, index)
+    if limit.is_spent(state):
+        return Pause.WAIT if in_work(state) else Pause.FINISHED
+    further = race_work(state, slots, belief)
     if further is not None:
         return further
+    fresh = proof_work(state, limit, belief)
+    if fresh is not None:
+        return fresh
     if limit.reached(state):
         return Pause.FINISHED if state.decisions and not in_work(state) and not state.undecided() else Pause.WAIT
     if state.crashes_in_a_row >= MOST_CRASHES_IN_A_ROW and state.decisions:
@@ -91,11 +115,12 @@ def next_work(
     again = rebase(state, number, sources)
     if again is not None:
         return Work(again, state.settings.seed)
-    point = suggest(number, state.incumbent_commit)
-    if point is not None:
-        changes = sources.space(state.incumbent_commit).changes(sources.recipe(state.incumbent_commit), point)
+    found = suggest(number)
+    if found is not None:
+        changes = sources.space(state.incumbent_commit).changes(sources.recipe(state.incumbent_commit), found.point)
         description = ", ".join(map(str, changes))
-        return Work(Experiment(number, Kind.SWEEP, state.incumbent_commit, changes, description), state.settings.seed)
+        point = Experiment(number, Kind.SWEEP, state.incumbent_commit, changes, description, why=found.why)
+        return Work(point, state.settings.seed)
     return measure_again(state, Purpose.AGAIN)
 
 
@@ -133,9 +158,9 @@ def baseline_work(state: State, slot: int, present: Set[int]) -> Work | None:
     return None
 
 
-def race_work(state: State, slots: SlotContext, index: RaceIndex | None = None) -> Work | None:
+def race_work(state: State, slots: SlotContext, belief: Belief) -> Work | None:
     """A further seed for a race, on the kind of slot that it is run on; None if no race needs this slot now."""
-    for race in open_races(state, index):
+    for race in open_races(state, belief):
         is_other_kind = race.machine != slots.machines.get(slots.asking, race.machine)
         if is_other_kind and race.machine in slots.machines.values():
             continue  # a slot of its kind will ask
@@ -154,6 +179,34 @@ def further_seed(state: State, experiment: int) -> Work:
     commit = state.outcomes_of(experiment)[0].commit
     seed = state.next_seed(experiment)
     return Work(state.experiments[experiment], seed, commit=commit, purpose=Purpose.CONFIRM)
+
+
+def proof_work(state: State, limit: Limit, belief: Belief) -> Work | None:
+    """A fresh seed of the incumbent or of the baseline, if one is due."""
+    if state.incumbent is None or state.settings.confirm_seeds == 0 or not state.settings.proof_share:
+        return None
+    endless = limit.experiments is None and limit.trials is None
+    side = proof_side(state, belief, None if endless else limit.progress(state))
+    return None if side is None else fresh_seed(state, side, Purpose.PROOF)
+
+
+def verification_work(state: State, seeds: int) -> Work | Pause:
+    """The next fresh seed that search.verify asked for: so many for the recommended commit, and for the baseline."""
+    if not state.frontier:
+        raise SearchError("there is no baseline yet: nothing to verify")
+    again = [work for work in state.to_rerun.values() if work.purpose is Purpose.VERIFY]
+    if again:
+        return Work(again[0].experiment, again[0].seed, again[0].attempt + 1, again[0].commit, Purpose.VERIFY)
+    for number in sides_to_verify(state):
+        if fresh_begun(state, number, Purpose.VERIFY) < seeds:
+            return fresh_seed(state, number, Purpose.VERIFY)
+    return Pause.WAIT if state.in_flight else Pause.FINISHED
+
+
+def fresh_seed(state: State, experiment: int, purpose: Purpose) -> Work:
+    """A run of an experiment with a seed that nothing was chosen by."""
+    commit = state.verdicts[experiment].commit
+    return Work(state.experiments[experiment], state.next_seed(experiment, purpose), commit=commit, purpose=purpose)
 
 
 def measure_again(state: State, purpose: Purpose) -> Work:

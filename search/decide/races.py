@@ -1,58 +1,107 @@
-"""Who races whom in a search: the state's outcomes in the terms of posterior.py, and what each race needs. Pure."""
+"""Races: an experiment that may be better than the incumbent, beside it, and what each race needs next. Pure.
+
+Seeds are spent where they are worth most. What one more seed of either side is worth is its knowledge gradient
+(surrogate.py), beside that of a new point. What is decided in the end is decided by the means of the seeds that both
+sides have (rules.py); the posterior says where the next seed goes, and whether a lead is to be believed.
+"""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from search.core.state import State
-from search.core.types import Decision, Outcome, Score
-from search.decide.contenders import RaceIndex, guess_of_noise, score_part
-from search.decide.posterior import MOST_SEEDS, Contender, Next, next_of
-from search.task.metrics import PRIMARY, SECONDARY, Metric
+from search.core.types import Decision, Outcome
+from search.decide.belief import Belief
+from search.decide.rules import mean_of, scored
+from search.task.metrics import PRIMARY, SECONDARY
 from search.task.screening import is_degenerate
 
+SECOND = 0.4  # probability of being better from which a challenger gets the seeds that keeping it takes
+SURE = 0.65  # from which these are run at once, on as many slots as are free
+CONVINCING = 0.5  # probability of being better from which a lead is believed
+WORTH_A_SEED = 0.5  # a lead that is not believed gets a further seed if so many times its worth is that of a new point
+MOST_SEEDS = 8  # of one experiment, for races
+EQUAL_MARGIN = 0.5  # of the noise: what a simpler train.py may be worse by than the best that there ever was
+EQUAL_DOUBT = 0.1  # probability that it is worse by more
+EQUAL_SEEDS = 4  # of one that is simpler, at most
 EVALUATION_TIMES = 3.0  # times the baseline's seconds, and EVALUATION_SECONDS: evaluating for longer may be training
 EVALUATION_SECONDS = 15.0
 AWAY_SECONDS = 600.0  # a slot that is away for longer is not waited for
+
+
+class Next(Enum):
+    """What a race needs."""
+
+    CHALLENGER = auto()  # one more seed for the challenger
+    CHALLENGER_ALL = auto()  # all of its remaining seeds, at once
+    INCUMBENT = auto()  # one more seed for the incumbent
+    DECIDE = auto()  # nothing: the rules decide by what both have
+    DROP = auto()  # nothing: the challenger is not worth a further seed
 
 
 @dataclass(frozen=True)
 class Race:
     """One challenger beside the incumbent, on one kind of slot.
 
-    need: what it waits for. probability: that it is better. estimate: of its true primary score. out: why it is out
-    whatever its scores, or ''.
+    need: what it waits for. probability: that it is better. worth: of its next seed. estimate: of its true primary
+    score. out: why it is out whatever its scores, or ''. is_equal: as good as the best that there ever was, as far as
+    that can be said, and simpler.
     """
 
     challenger: int
     incumbent: int
     machine: str
     need: Next
-    probability: float | None
+    probability: float | None = None
+    worth: float = 0.0
     estimate: float | None = None
     out: str = ""
+    is_equal: bool = False
 
 
-def scored(state: State, experiment: int, machine: str | None = None) -> list[Outcome]:
-    """An experiment's outcomes with a score, by seed; on one kind of slot if a machine is named."""
-    found = [
-        outcome
-        for outcome in state.trials.get(experiment, {}).values()
-        if outcome.score is not None and machine in (None, outcome.machine)
-    ]
-    return sorted(found, key=lambda outcome: outcome.seed)
+@dataclass(frozen=True)
+class Sides:
+    """What a race's two sides have. leads: by the means of their seeds. challenger_worth, incumbent_worth, new_worth:
+    of a further seed of each, and of a new point. tied: on the first seed both scored the same. patient: its seeds are
+    run however little it promises."""
+
+    seeds: int
+    incumbent_seeds: int
+    leads: bool
+    probability: float
+    challenger_worth: float
+    incumbent_worth: float
+    new_worth: float
+    tied: bool = False
+    patient: bool = False
 
 
-def mean_of(outcomes: list[Outcome]) -> Score | None:
-    """Their mean score; None of none."""
-    scores = [outcome.score for outcome in outcomes if outcome.score]
-    if not scores:
-        return None
-    return Score(
-        math.fsum(score.primary for score in scores) / len(scores),
-        math.fsum(score.secondary for score in scores) / len(scores),
-    )
+def next_of(sides: Sides, confirm_seeds: int) -> Next:
+    """What the race between these two needs next. confirm_seeds: further seeds of whatever is kept, at the least."""
+    if confirm_seeds == 0:
+        return Next.DECIDE
+    wanted = 1 + confirm_seeds
+    believed = sides.probability >= CONVINCING
+    may_run, may_measure = sides.seeds < MOST_SEEDS, sides.incumbent_seeds < MOST_SEEDS
+    enough = sides.new_worth / WORTH_A_SEED
+    if sides.seeds < wanted:
+        may_win = sides.patient or sides.probability >= SECOND or (sides.tied and sides.seeds == 1)
+        if not may_win:
+            return Next.DROP
+        return Next.CHALLENGER_ALL if sides.probability >= SURE else Next.CHALLENGER
+    if max(sides.challenger_worth, sides.incumbent_worth) > enough and not believed and (may_run or may_measure):
+        is_ours = may_run and (sides.challenger_worth >= sides.incumbent_worth or not may_measure)
+        return Next.CHALLENGER if is_ours else Next.INCUMBENT
+    if not believed and not (sides.patient and sides.leads):
+        return Next.DROP
+    if not sides.leads and believed:
+        # What the seeds say and what all else says differ: the side of which less is known is measured again.
+        if may_run and sides.seeds <= sides.incumbent_seeds:
+            return Next.CHALLENGER
+        if may_measure:
+            return Next.INCUMBENT
+    return Next.DECIDE
 
 
 def kinds_present(state: State) -> dict[int, str]:
@@ -90,92 +139,94 @@ def is_simpler(challenger: list[Outcome], incumbent: list[Outcome]) -> bool:
     return bool(challenger and incumbent) and 0 < challenger[0].code_size < incumbent[0].code_size
 
 
-def race_of(state: State, experiment: int, index: RaceIndex | None = None) -> Race:
-    """The race of an undecided experiment with an outcome against the present incumbent.
-
-    index: that follows this state; made if there is none.
-    """
-    index = (index or RaceIndex(state)).followed()
+def race_of(state: State, experiment: int, belief: Belief) -> Race:
+    """The race of an undecided experiment with an outcome against the present incumbent. belief: follows the state."""
     incumbent = state.incumbent
     assert incumbent is not None
-    kinds = kinds_present(state)
-    challenger = scored(state, experiment)
-    machine = challenger[0].machine if challenger else ""
-    depends_on = (
-        len(state.trials.get(experiment, ())),
-        incumbent.experiment,
-        len(state.trials[incumbent.experiment]),
-        index.field(machine).version,
-        not machine or machine in kinds.values(),
-        state.longest_baseline_evaluation,
-    )
-    known = index.races.get(experiment)
-    if known is None or known[0] != depends_on:
-        known = index.races[experiment] = depends_on, _race_of(state, experiment, index, kinds, challenger, machine)
-    race: Race = known[1]
-    return race
-
-
-def _race_of(
-    state: State, experiment: int, index: RaceIndex, kinds: dict[int, str], challenger: list[Outcome], machine: str
-) -> Race:
-    incumbent = state.incumbent
-    assert incumbent is not None
+    kinds = set(kinds_present(state).values())
+    outcomes = scored(state, experiment)
+    machine = outcomes[0].machine if outcomes else ""
     out = out_of_race(state, experiment)
-    if out or not challenger:
-        return Race(experiment, incumbent.experiment, machine, Next.DECIDE, None, None, out or "crashed")
-    held = scored(state, incumbent.experiment, machine)
-    if machine and machine not in kinds.values():
+    if out or not outcomes:
+        return Race(experiment, incumbent.experiment, machine, Next.DECIDE, out=out or "crashed")
+    if machine and machine not in kinds:
         gone = f"no {machine} slot is left to confirm it on"
-        return Race(experiment, incumbent.experiment, machine, Next.DECIDE, None, None, gone)
+        return Race(experiment, incumbent.experiment, machine, Next.DECIDE, out=gone)
+    challenger, held = scored(state, experiment, machine), scored(state, incumbent.experiment, machine)
     if not held:
         # Seconds on another kind of slot are other seconds: first the incumbent is measured on this one.
-        return Race(experiment, incumbent.experiment, machine, Next.INCUMBENT, None)
-    field = index.field(machine)
-    one, other = field.contenders[experiment], field.contenders[incumbent.experiment]
-    model = field.model()
-    if one.parent not in model.place:
-        one = Contender(one.number, incumbent.experiment, one.scores)  # it never ran on this kind of slot
-    tied = any(theirs.seed == challenger[0].seed and theirs.score == challenger[0].score for theirs in held)
-    # A lead over a model that screens nothing is worth a look, and so is a simpler train.py that is as good.
-    finds_more = mostly_degenerate(held) and one.mean > other.mean
-    patient = finds_more or (is_simpler(challenger, held) and equal_within_error(state, experiment, machine, index))
-    need = next_of(one, other, model, state.settings.confirm_seeds, tied, patient)
-    lacking = {outcome.seed for outcome in challenger} - {outcome.seed for outcome in held}
-    is_short = bool(lacking) and len(held) < min(len(challenger), MOST_SEEDS)
-    if is_short and state.settings.confirm_seeds and need is not Next.DROP:
-        need = Next.INCUMBENT  # both sides have the same seeds
-    chance = model.probability(one, other.number)
-    estimate = model.level(other.number).mean + model.lead(one, other.number).mean
-    return Race(experiment, incumbent.experiment, machine, need, round(chance, 4), round(estimate, 6))
+        return Race(experiment, incumbent.experiment, machine, Next.INCUMBENT)
+    belief.followed()
+    one, other = mean_of(challenger), mean_of(held)
+    assert one is not None and other is not None
+    gain = PRIMARY.gain(one.primary, other.primary)
+    lead = belief.lead(experiment, incumbent.experiment)
+    simpler = is_simpler(challenger, held)
+    doubt = doubt_of_equal(state, experiment, belief) if simpler and state.settings.confirm_seeds else 1.0
+    is_equal = simpler and as_good(state, challenger, held, doubt, belief)
+    # A lead over a model that screens nothing is worth a look, and so is a simpler train.py that may be as good.
+    may_be_equal = simpler and EQUAL_DOUBT < doubt < 0.5 and len(challenger) < EQUAL_SEEDS
+    sides = Sides(
+        seeds=len(challenger),
+        incumbent_seeds=len(held),
+        leads=gain > 0,
+        probability=lead.probability,
+        challenger_worth=belief.worth_of_a_seed(experiment, incumbent.experiment),
+        incumbent_worth=belief.worth_of_a_seed(incumbent.experiment, experiment),
+        new_worth=belief.worth_of_a_new_point(),
+        tied=any(theirs.seed == challenger[0].seed and theirs.score == challenger[0].score for theirs in held),
+        patient=mostly_degenerate(held) and gain > 0,
+    )
+    need = next_of(sides, state.settings.confirm_seeds)
+    if state.settings.confirm_seeds and need in (Next.DROP, Next.DECIDE):
+        if is_equal:
+            need = Next.DECIDE
+        elif may_be_equal:
+            need = Next.CHALLENGER
+    estimate = belief.estimate(experiment)
+    return Race(
+        experiment,
+        incumbent.experiment,
+        machine,
+        need,
+        round(lead.probability, 4),
+        sides.challenger_worth,
+        None if estimate is None else round(estimate, 6),
+        is_equal=is_equal,
+    )
 
 
-def equal_within_error(
-    state: State, experiment: int, machine: str | None = None, index: RaceIndex | None = None
-) -> bool:
-    """Whether an experiment and the incumbent differ by no more than the standard error, in both metrics."""
-    assert state.incumbent is not None
-    index = (index or RaceIndex(state)).followed()
-    ours, theirs = scored(state, experiment, machine), scored(state, state.incumbent.experiment, machine)
-    challenger, incumbent = mean_of(ours), mean_of(theirs)
-    if challenger is None or incumbent is None:
+def best_ever(state: State, belief: Belief) -> int:
+    """Of the incumbents that stand, the one that is believed to be the best: what simpler ones are measured by."""
+    best = state.frontier[0].experiment
+    for decision in state.frontier[1:]:
+        if belief.lead(decision.experiment, best).mean > 0:
+            best = decision.experiment
+    return best
+
+
+def doubt_of_equal(state: State, experiment: int, belief: Belief) -> float:
+    """The probability that an experiment is worse than the best that there ever was, by more than the margin. The
+    margin counts from that, so that ten simplifications in a row give away no more than one."""
+    return belief.lead(experiment, best_ever(state, belief)).below(-EQUAL_MARGIN * belief.noise_in_use())
+
+
+def as_good(state: State, challenger: list[Outcome], held: list[Outcome], doubt: float, belief: Belief) -> bool:
+    """Whether a challenger is as good as the incumbent. Without confirmation: equal to the last digit, in both
+    metrics. doubt: by doubt_of_equal."""
+    one, other = mean_of(challenger), mean_of(held)
+    if one is None or other is None:
         return False
-    for metric in (PRIMARY, SECONDARY):
-        error = standard_error(state, index, machine, metric, [len(ours), len(theirs)])
-        if max(len(ours), len(theirs)) == 1:
-            error = 0.0  # one seed each says nothing of errors: equal is equal
-        if abs(score_part(challenger, metric) - score_part(incumbent, metric)) > error + 1e-9:
-            return False
-    return True
+    if state.settings.confirm_seeds == 0:
+        return one == other
+    if doubt > EQUAL_DOUBT or len(challenger) < 2:
+        return False
+    side = SECONDARY.gain(one.secondary, other.secondary)
+    error = belief.noise_of(SECONDARY.name) * (1 / len(challenger) + 1 / len(held)) ** 0.5
+    return side >= -error
 
 
-def standard_error(state: State, index: RaceIndex, machine: str | None, metric: Metric, runs: list[int]) -> float:
-    """Of the difference of two means over so many runs each."""
-    noise = index.field(machine).noise_of(metric).deviation(guess_of_noise(state))
-    return noise * math.sqrt(sum(1 / n for n in runs))
-
-
-def overtaken(state: State, index: RaceIndex | None = None) -> tuple[Decision, Decision] | None:
+def overtaken(state: State, belief: Belief) -> tuple[Decision, Decision] | None:
     """(the incumbent, its predecessor) if more seeds have shown the incumbent to be the worse one; else None."""
     if len(state.frontier) < 2:
         return None
@@ -186,24 +237,15 @@ def overtaken(state: State, index: RaceIndex | None = None) -> tuple[Decision, D
         new, old = (mean_of(scored(state, d.experiment, machine)) for d in (incumbent, before))
         if new is None or old is None or PRIMARY.gain(new.primary, old.primary) >= 0:
             return None
-    if incumbent.simpler and equal_within_predecessor(state, incumbent, before, (index or RaceIndex(state)).followed()):
+    lead = belief.followed().lead(incumbent.experiment, before.experiment)
+    if incumbent.simpler and doubt_of_equal(state, incumbent.experiment, belief) <= EQUAL_DOUBT:
         return None
-    return incumbent, before
+    return (incumbent, before) if lead.mean < 0 or state.settings.confirm_seeds == 0 else None
 
 
-def equal_within_predecessor(state: State, incumbent: Decision, before: Decision, index: RaceIndex) -> bool:
-    """Whether a simpler incumbent is still as good as the one before, within the standard error."""
-    ours, theirs = scored(state, incumbent.experiment), scored(state, before.experiment)
-    one, other = mean_of(ours), mean_of(theirs)
-    assert one is not None and other is not None
-    error = standard_error(state, index, None, PRIMARY, [len(ours), len(theirs)])
-    return abs(one.primary - other.primary) <= error
-
-
-def open_races(state: State, index: RaceIndex | None = None) -> list[Race]:
-    """Every open race, the likeliest winner first."""
+def open_races(state: State, belief: Belief) -> list[Race]:
+    """Every open race, the one whose next seed is worth most first."""
     if state.incumbent is None:
         return []
-    index = index or RaceIndex(state)
-    found = [race_of(state, number, index) for number in state.undecided()]
-    return sorted(found, key=lambda one: (-(one.probability or 0.0), one.challenger))
+    found = [race_of(state, number, belief) for number in state.undecided()]
+    return sorted(found, key=lambda one: (-one.worth, one.challenger))

@@ -1,12 +1,19 @@
-"""keep, discard or crash: the rules by which an experiment replaces the incumbent. Pure."""
+"""keep, discard or crash: the rules by which an experiment replaces the incumbent, and the noise of one run. Pure."""
 
 from __future__ import annotations
 
-from search.core.types import Score, Status
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from search.core.state import State
+from search.core.types import Outcome, Score, Settings, Status
 from search.task.metrics import PRIMARY, SECONDARY
 
 MEMORY_FACTOR = 2.0  # peak memory beyond so many times the incumbent's is noted
 MEMORY_FLOOR_GB = 0.5  # and only if the difference is at least this
+NOISE_WEIGHT = 2.0  # degrees of freedom that the first guess of the noise is worth
 
 
 def judge(challenger: Score, incumbent: Score, equal_and_simpler: str = "") -> tuple[Status, str]:
@@ -40,3 +47,44 @@ def memory_note(memory_gb: float, incumbent_gb: float) -> str:
     if memory_gb > incumbent_gb * MEMORY_FACTOR and memory_gb - incumbent_gb >= MEMORY_FLOOR_GB:
         return f"peak memory {memory_gb:.1f} GB, the incumbent's is {incumbent_gb:.1f} GB"
     return ""
+
+
+def scored(state: State, experiment: int, machine: str | None = None) -> list[Outcome]:
+    """An experiment's outcomes with a score that it is judged by, by seed; on one kind of slot if one is named."""
+    found = sorted(state.trials.get(experiment, {}).items())
+    return [one for _, one in found if one.score is not None and machine in (None, one.machine)]
+
+
+def mean_of(outcomes: Sequence[Outcome]) -> Score | None:
+    """Their mean score; None of none."""
+    scores = [outcome.score for outcome in outcomes if outcome.score]
+    if not scores:
+        return None
+    return Score(
+        math.fsum(score.primary for score in scores) / len(scores),
+        math.fsum(score.secondary for score in scores) / len(scores),
+    )
+
+
+def guess_of_noise(settings: Settings) -> float:
+    """Of one run, before any repeats: what drawing so few validation images at random would give."""
+    share, images = settings.majority_score, settings.validation_images
+    return math.sqrt(share * (1 - share) / images) if images and 0 < share < 1 else 0.02
+
+
+class PooledNoise:
+    """The standard deviation of one run over seeds, pooled over all experiments with several; grows by additions."""
+
+    def __init__(self) -> None:
+        self.squares, self.freedom = 0.0, 0
+
+    def add(self, scores: Sequence[float], times: int = 1) -> None:
+        """Takes in the scores of one experiment's seeds, (n,); times -1 takes them out again."""
+        if len(scores) > 1:
+            self.squares += times * float(np.var(scores)) * len(scores)
+            self.freedom += times * (len(scores) - 1)
+
+    def deviation(self, guess: float) -> float:
+        """guess: counts for NOISE_WEIGHT degrees of freedom."""
+        squares = NOISE_WEIGHT * guess**2 + max(self.squares, 0.0)
+        return max(math.sqrt(squares / (NOISE_WEIGHT + self.freedom)), 1e-6)

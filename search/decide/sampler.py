@@ -1,160 +1,68 @@
-"""An Optuna sampler that moves one or two axes of the incumbent, to where a Gaussian process expects most improvement.
+"""An Optuna sampler that looks around the best point that is believed in, mostly along few axes, sometimes far away.
 
-The model is that of Snoek, Larochelle and Adams, "Practical Bayesian Optimization of Machine Learning Algorithms"
-(2012): a Matérn 5/2 kernel with a length per axis, and expected improvement over the posterior mean at the incumbent,
-which suits noisy scores better than the best value seen. Trials in flight count at their expected value.
+It offers points with one, two or three axes moved, or drawn anywhere in the space, and takes the one whose run is worth
+most by the posterior (surrogate.py). Points that nearly equal one that was measured or is in flight are left out: a
+further seed of that one says more.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-import random
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from search.core.space import Axis, Point, Space, random_move
-from search.core.types import Value
-from search.decide.transfer import Observation
+from search.core.space import Axis, Point, Space
+from search.core.types import Score, Value
+from search.task.metrics import PRIMARY, SECONDARY, named
 
-LENGTHS = (0.15, 0.3, 0.6, 1.2, 3.0, 10.0)  # in units of an axis's range
-NOISES = (0.05, 0.15, 0.4, 1.0, 2.5)  # variance of the noise over that of the signal
-TWO_AXES_SHARE = 0.2
-RANDOM_SHARE = 0.1
-VALUES_PER_AXIS = 12
-PAIR_CANDIDATES = 120
-LARGEST_HISTORY = 400  # trials that the model knows; the latest
-FITTED_TO = 120  # of them, that its hyperparameters are fitted to: a suggestion must not keep slots waiting
-APART = 0.7  # of two values of a choice, in units of an axis's range; likewise of two codes
+MOVES = ((1, 0.2), (2, 0.25), (3, 0.25), (0, 0.3))  # axes moved (0: drawn anywhere), and the share of suggestions
+CANDIDATES = 1200
+MOST_REFINED, REFINEMENTS = 5, 40  # the best of them, and how many points around each are looked at too
+REFINED = (0.1, 0.03)  # how far around, one after the other, in units of an axis's range
+APART = 0.7  # of two values of a choice, in units of an axis's range
+RANDOM_SHARE = 0.05
+TWIN = 0.04  # two points all of whose axes differ by less, in units of their ranges, are twins
 WIDER = ((1, 1.0), (2, 1.0), (2, 2.0), (3, 4.0), (5, 16.0))  # axes moved and steps, when all nearer is measured
+SECONDARY_WEIGHT = 0.01  # beside the primary metric in the value that Optuna sees: it breaks ties and little more
 
 
-class GaussianProcess:
-    """A Gaussian process whose hyperparameters are fitted by coordinate ascent on the marginal likelihood.
+class Judge(Protocol):
+    """What the sampler asks of the posterior."""
 
-    x: (n, d) in 0…1. y: (n,), any scale. The latest FITTED_TO points decide the hyperparameters; all of them, what is
-    predicted.
-    """
-
-    def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
-        self.mean, self.deviation = float(y.mean()), float(y.std()) or 1.0
-        scaled = (y - self.mean) / self.deviation
-        self._lengths, self._noise = fitted(x[-FITTED_TO:], scaled[-FITTED_TO:])
-        self._x, self._y = x, scaled
-        self._condition()
-
-    def expect(self, x: np.ndarray) -> None:
-        """Takes in points, (n, d), whose values are not known yet, as if they had the values that it predicts."""
-        expected = (self.predict(x)[0] - self.mean) / self.deviation
-        self._x, self._y = np.vstack([self._x, x]), np.append(self._y, expected)
-        self._condition()
-
-    def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation, each (n,), of the noiseless value at x, (n, d)."""
-        cross = self._kernel(x) / (1.0 + self._noise)
-        mean = cross @ self._weights
-        half = self._whitening @ cross.T
-        variance = (1 / (1.0 + self._noise) - (half**2).sum(0)).clip(1e-12)
-        return self.mean + self.deviation * mean, self.deviation * np.sqrt(variance)
-
-    def _kernel(self, x: np.ndarray) -> np.ndarray:
-        a, b = x / self._lengths, self._x / self._lengths
-        return matern((a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T)
-
-    def _condition(self) -> None:
-        """Conditions on the data, with these hyperparameters."""
-        covariance = regularised(self._kernel(self._x), self._noise)
-        self._whitening = np.linalg.inv(np.linalg.cholesky(covariance))
-        self._weights = self._whitening.T @ (self._whitening @ self._y)
+    def worths(self, units: np.ndarray) -> np.ndarray:
+        """Of one run of each of the points that are these units, (n, axes): (n,)."""
 
 
-def fitted(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
-    """(lengths (d,), noise) of the largest marginal likelihood, with a weak prior, by two rounds of coordinate ascent.
+@dataclass(frozen=True)
+class Suggestion:
+    """A point to try, and why in one line."""
 
-    x: (n, d). y: (n,), of mean 0 and deviation 1. One column at a time changes, and so its part of the distances alone.
-    """
-    lengths, noise = np.full(x.shape[1], 0.6), 0.4
-    apart = [(column[:, None] - column[None]) ** 2 for column in x.T]  # (n, n) each
-    square = sum((part / length**2 for part, length in zip(apart, lengths, strict=True)), np.zeros((len(x),) * 2))
-    kernel = matern(square)
-    best = _evidence(kernel, y, lengths, noise)
-    for is_first in (True, False):
-        for value in NOISES:
-            if (score := _evidence(kernel, y, lengths, value)) > best:
-                best, noise = score, value
-        for column, part in enumerate(apart):
-            rest = square - part / lengths[column] ** 2
-            for length in LENGTHS if is_first else neighbours(lengths[column]):
-                tried = lengths.copy()
-                tried[column] = length
-                changed = rest + part / length**2
-                if (score := _evidence(matern(changed), y, tried, noise)) > best:
-                    best, lengths, square = score, tried, changed
-        kernel = matern(square)
-    return lengths, noise
+    point: Point
+    why: str
 
 
-def neighbours(length: float) -> list[float]:
-    """The next shorter and longer of LENGTHS."""
-    at = LENGTHS.index(length)
-    return [LENGTHS[other] for other in (at - 1, at + 1) if 0 <= other < len(LENGTHS)]
+class AroundBest(optuna.samplers.BaseSampler):
+    """Suggests a point near `centre`; set the fields below before each ask.
 
-
-def matern(square: np.ndarray) -> np.ndarray:
-    """Matérn 5/2 of squared distances, in units of the lengths."""
-    root = np.sqrt(5 * square.clip(0))
-    return (1 + root + root**2 / 3) * np.exp(-root)
-
-
-def regularised(kernel: np.ndarray, noise: float) -> np.ndarray:
-    """The covariance of noisy values, of variance 1."""
-    covariance = kernel / (1.0 + noise)
-    covariance[np.diag_indices_from(covariance)] += (noise + 1e-6) / (1.0 + noise)
-    return covariance
-
-
-def _evidence(kernel: np.ndarray, y: np.ndarray, lengths: np.ndarray, noise: float) -> float:
-    """The log marginal likelihood of these hyperparameters plus a weak prior."""
-    augmented = np.empty((len(y) + 1,) * 2)  # the last row of its Cholesky factor solves for y, without another solve
-    augmented[:-1, :-1] = regularised(kernel, noise)
-    augmented[-1, :-1] = augmented[:-1, -1] = y
-    augmented[-1, -1] = 1e12
-    factor = np.linalg.cholesky(augmented)
-    half = factor[-1, :-1]
-    likelihood = -0.5 * half @ half - np.log(np.diag(factor)[:-1]).sum()
-    prior = -0.5 * ((np.log(lengths) - math.log(0.8)) ** 2).sum() - 0.5 * (math.log(noise / 0.4) / 1.2) ** 2
-    return float(likelihood + prior)
-
-
-def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -> np.ndarray:
-    z = (mean - best) / deviation
-    density = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
-    below = 0.5 * (1 + np.array([math.erf(v / math.sqrt(2)) for v in z]))
-    return (mean - best) * below + deviation * density
-
-
-class AroundIncumbent(optuna.samplers.BaseSampler):
-    """Suggests a point near `incumbent`, by its recipe; set the fields below before each ask.
-
-    seen: keys of points that are never suggested again. pending: points in flight. transferred: observations of the
-    codes that this one is an edit of; how much they count, the model finds out, since each other code is a column of
-    its own. experiment: its number; the choice depends on it, the seed, the study, what is pending and transferred.
-    suggestion is None after an ask for which every point in reach, however wide, was seen.
+    centre: a point. seen: keys of points that are never suggested again. known: points that were measured or are in
+    flight. judge: None while nothing is known. suggestion: None after an ask for which every point in reach, however
+    wide, was seen. The choice depends on all of these, the seed and the experiment's number.
     """
 
     def __init__(self, space: Space, seed: int) -> None:
         self.space, self.seed = space, seed
-        self.incumbent: Point = {}
+        self.centre: Point = {}
         self.seen: set[tuple[Value, ...]] = set()
-        self.pending: list[Point] = []
-        self.transferred: list[Observation] = []
-        self.suggestion: Point | None = None
+        self.known: list[Point] = []
+        self.judge: Judge | None = None
         self.experiment: int | None = None
+        self.suggestion: Suggestion | None = None
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return distributions(self.space)
@@ -163,80 +71,140 @@ class AroundIncumbent(optuna.samplers.BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         number = trial.number if self.experiment is None else self.experiment
-        rng = random.Random(f"{self.seed} {number}")
-        self.suggestion = self._choose(study.get_trials(deepcopy=False), rng)
-        return dict(self.suggestion if self.suggestion is not None else self.incumbent)
+        self.suggestion = self._choose(np.random.default_rng([self.seed, number]))
+        return dict(self.suggestion.point if self.suggestion is not None else self.centre)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        return self.incumbent[param_name]
+        return self.centre[param_name]
 
-    def _choose(self, trials: Sequence[FrozenTrial], rng: random.Random) -> Point | None:
-        moved = 2 if rng.random() < TWO_AXES_SHARE else 1
+    def _choose(self, rng: np.random.Generator) -> Suggestion | None:
+        shares = np.array([share for _, share in MOVES])
+        moved = MOVES[int(rng.choice(len(MOVES), p=shares / shares.sum()))][0]
+        known = encoded(self.space, self.known, self.centre)
         for axes, steps in ((moved, 1.0), *WIDER):
-            candidates = self._candidates(axes, steps, rng)
-            if candidates:
-                return self._best(candidates, trials, rng)
+            found = self._best(axes, steps, known, rng)
+            if found is not None:
+                return found
         return None
 
-    def _candidates(self, moved: int, widen: float, rng: random.Random) -> list[Point]:
-        """Points not seen before, with so many axes moved."""
-        found: dict[tuple[Value, ...], Point] = {}
-        if moved == 1:
-            for axis in self.space.axes:
-                for value in self._values(axis, widen, rng):
-                    point = {name: self.incumbent[name] for name in (a.name for a in self.space.axes)} | {
-                        axis.name: value
-                    }
-                    found.setdefault(self.space.key(point), point)
+    def _best(self, axes: int, steps: float, known: np.ndarray, rng: np.random.Generator) -> Suggestion | None:
+        """The point that is worth most, of those not seen; a twin of one that is known only if there is no other."""
+        moved = min(axes, len(self.space.axes))
+        how = f"{moved} of {len(self.space.axes)} axes moved from the best that is believed in" if moved else "far away"
+        units = self._around(moved, steps, CANDIDATES, rng)
+        if self.judge is None or rng.random() < RANDOM_SHARE:
+            worths, how = rng.random(len(units)), f"{how}, at random"
         else:
-            for _ in range(PAIR_CANDIDATES):
-                point = random_move(self.space, self.incumbent, moved, widen, rng)
-                found.setdefault(self.space.key(point), point)
-        here = self.space.key(self.incumbent)
-        return [point for key, point in found.items() if key not in self.seen and key != here]
+            worths = self.judge.worths(units)
+            for reach in REFINED:
+                top = units[np.argsort(-worths, kind="stable")[:MOST_REFINED]]
+                more = self._refined(top, reach, rng)
+                units, worths = np.vstack([units, more]), np.append(worths, self.judge.worths(more))
+            how = f"{how}: worth most of {len(units)}, {worths.max():.5f}"
+        twin: Suggestion | None = None
+        for row in np.argsort(-worths, kind="stable"):
+            point = decoded(self.space, units[row])
+            key = self.space.key(point)
+            if key in self.seen or key == self.space.key(self.centre):
+                continue
+            found = Suggestion(point, how)
+            if not self._is_twin(units[row], known):
+                return found
+            twin = twin or found
+        return twin
 
-    def _values(self, axis: Axis, widen: float, rng: random.Random) -> list[Value]:
-        if axis.kind == "choice":
-            return list(axis.choices)
-        return [axis.nearby(self.incumbent[axis.name], widen, rng) for _ in range(VALUES_PER_AXIS)]
-
-    def _best(self, candidates: list[Point], trials: Sequence[FrozenTrial], rng: random.Random) -> Point:
-        ended = (t for t in reversed(trials) if t.state in (TrialState.COMPLETE, TrialState.FAIL) and t.params)
-        own = list(itertools.islice(ended, LARGEST_HISTORY))[::-1]
-        others = self.transferred[-(LARGEST_HISTORY - len(own)) :] if len(own) < LARGEST_HISTORY else []
-        values = [t.value for t in own if t.state is TrialState.COMPLETE and t.value is not None]
-        values += [one.value for one in others]
-        if len(set(values)) < 2 or rng.random() < RANDOM_SHARE:
-            return rng.choice(candidates)
-        worst = min(values)
-        codes = [one.code for one in others]
-        columns = sorted(set(codes))
-        x = self._features([*(one.point for one in others), *(t.params for t in own)], codes, columns)
-        y = np.array([*(one.value for one in others), *(t.value if t.value is not None else worst for t in own)])
-        model = GaussianProcess(x, y)
-        if self.pending:
-            model.expect(self._features(self.pending, (), columns))
-        here = model.predict(self._features([self.incumbent], (), columns))[0][0]
-        mean, deviation = model.predict(self._features(candidates, (), columns))
-        return candidates[int(expected_improvement(mean, deviation, float(here)).argmax())]
-
-    def _features(self, points: Sequence[Mapping[str, Any]], codes: Sequence[str], others: Sequence[str]) -> np.ndarray:
-        """(points, columns): a number axis is one column in 0…1, a choice one column per value, each other code one.
-
-        codes: of the first points; the rest are of this code.
-        """
-        columns = []
-        for axis in self.space.axes:
-            values = [point[axis.name] for point in points]
+    def _around(self, moved: int, widen: float, count: int, rng: np.random.Generator) -> np.ndarray:
+        """(n, axes), in units: with so many axes moved by at most so many steps, or drawn anywhere if that is 0."""
+        axes = self.space.axes
+        centre = encoded(self.space, [self.centre], self.centre)[0]
+        moves = rng.random((count, len(axes))).argsort(1) < moved if moved else np.ones((count, len(axes)), bool)
+        found = np.tile(centre, (count, 1))
+        for column, axis in enumerate(axes):
             if axis.kind == "choice":
-                columns += [[APART * (value == choice) for value in values] for choice in axis.choices]
+                others = [n for n in range(len(axis.choices)) if n != centre[column] or not moved]
+                drawn = rng.choice(others, count).astype(float)
             else:
-                columns.append([axis.unit(value) for value in values])
-        own = [""] * (len(points) - len(codes))
-        columns += [[APART * (code == other) for code in (*codes, *own)] for other in others]
-        return np.array(columns, float).T
+                reach = axis.unit_step * widen if moved else 1.0
+                low, high = max(centre[column] - reach, 0.0), min(centre[column] + reach, 1.0)
+                drawn = rng.uniform(low if moved else 0.0, high if moved else 1.0, count)
+            found[:, column] = np.where(moves[:, column], drawn, centre[column])
+        return np.unique(on_grid(self.space, found), axis=0)
+
+    def _refined(self, top: np.ndarray, reach: float, rng: np.random.Generator) -> np.ndarray:
+        """Points a little away from each of these, on the number axes that they moved."""
+        centre = encoded(self.space, [self.centre], self.centre)[0]
+        numbers = np.array([axis.kind != "choice" for axis in self.space.axes])
+        copies = np.repeat(top, REFINEMENTS, axis=0)
+        may_move = (copies != centre) & numbers
+        step = rng.normal(0.0, reach, copies.shape) * (rng.random(copies.shape) < 0.5)
+        return on_grid(self.space, np.where(may_move, (copies + step).clip(0.0, 1.0), copies))
+
+    def _is_twin(self, unit: np.ndarray, known: np.ndarray) -> bool:
+        """Whether nobody could tell it from a point that was measured. Whole numbers next to each other are no
+        twins."""
+        reach = [twin_reach(axis, value) for axis, value in zip(self.space.axes, unit, strict=True)]
+        return bool((np.abs(known - unit) <= np.array(reach) + 1e-9).all(axis=1).any())
+
+
+def twin_reach(axis: Axis, unit: float) -> float:
+    """How far apart two values of an axis are still as good as the same, in units."""
+    if axis.kind == "choice":
+        return 0.0
+    if axis.kind == "float":
+        return TWIN
+    number = int(axis.value_at(unit))
+    other = number + 1 if number < axis.high else number - 1
+    return min(TWIN, 0.9 * abs(axis.unit(other) - axis.unit(number)))
+
+
+def encoded(space: Space, points: Sequence[Mapping[str, Value]], default: Mapping[str, Value]) -> np.ndarray:
+    """(points, axes): a number axis in 0…1, a choice by its index, -1 if it is none of them. What a point of another
+    code lacks has its default."""
+    found = np.empty((len(points), len(space.axes)))
+    for column, axis in enumerate(space.axes):
+        for row, point in enumerate(points):
+            value = point.get(axis.name, default[axis.name])
+            if axis.kind == "choice":
+                found[row, column] = axis.choices.index(value) if value in axis.choices else -1
+            else:
+                is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+                number = float(value if is_number else default[axis.name])
+                found[row, column] = axis.unit(min(max(number, axis.low), axis.high))
+    return found
+
+
+def on_grid(space: Space, units: np.ndarray) -> np.ndarray:
+    """(n, axes) units with those of int axes at whole numbers."""
+    units = units.copy()
+    for column, axis in enumerate(space.axes):
+        if axis.kind == "int":
+            low, high = axis.low, axis.high
+            at = low * (high / low) ** units[:, column] if axis.log else low + units[:, column] * (high - low)
+            whole = np.round(at).clip(low, high)
+            ratio = np.log(whole / low) / math.log(high / low) if axis.log else (whole - low) / (high - low)
+            units[:, column] = ratio
+    return units
+
+
+def decoded(space: Space, unit: np.ndarray) -> Point:
+    """The point that these units, (axes,), are."""
+    return {
+        axis.name: axis.choices[int(value)] if axis.kind == "choice" else axis.value_at(float(value))
+        for axis, value in zip(space.axes, unit, strict=True)
+    }
+
+
+def columns_of(space: Space, units: np.ndarray) -> np.ndarray:
+    """(n, columns), what the posterior is over: a number axis is one column, a choice one column per value."""
+    found = []
+    for column, axis in enumerate(space.axes):
+        if axis.kind == "choice":
+            found += [APART * (units[:, column] == n) for n in range(len(axis.choices))]
+        else:
+            found.append(units[:, column])
+    return np.stack(found, axis=1) if found else np.zeros((len(units), 0))
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
@@ -250,3 +218,25 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
         else:
             made[axis.name] = optuna.distributions.FloatDistribution(axis.low, axis.high, log=axis.log)
     return made
+
+
+def value_of(score: Score) -> float:
+    """The one number that Optuna maximises."""
+    return PRIMARY.gain(score.primary, 0.0) + SECONDARY_WEIGHT * SECONDARY.gain(score.secondary, 0.0)
+
+
+def holds(space: Space, point: Mapping[str, Value]) -> bool:
+    """Whether a point lies within the axes: one of another history of the same code may not."""
+    return all(axis.name in point and axis.allows(point[axis.name]) for axis in space.axes)
+
+
+def frozen_trial(space: Space, code: str, experiment: int, seed: int, point: Point, score: Score | None) -> FrozenTrial:
+    """A trial that has ended, in Optuna's terms; score None: it crashed."""
+    state = optuna.trial.TrialState.FAIL if score is None else optuna.trial.TrialState.COMPLETE
+    return optuna.trial.create_trial(
+        state=state,
+        value=None if score is None else value_of(score),
+        params={axis.name: point[axis.name] for axis in space.axes},
+        distributions=distributions(space),
+        user_attrs={"experiment": experiment, "seed": seed, "code": code, **(named(score) if score else {})},
+    )

@@ -12,9 +12,7 @@ from typing import IO, Any
 from search.core.events import (
     AuditRecorded,
     CardTooSmall,
-    Decided,
     Event,
-    ExperimentPlanned,
     PauseSet,
     ProposalRecorded,
     SearchBegun,
@@ -22,9 +20,7 @@ from search.core.events import (
     SlotJoined,
     SlotLeft,
     SlowTrial,
-    TrialEnded,
     TrialLost,
-    TrialStarted,
     TurnBegun,
 )
 from search.core.paths import Names, SearchPaths
@@ -40,13 +36,10 @@ from search.core.types import (
     UsageError,
     Work,
 )
-from search.decide.contenders import RaceIndex
-from search.decide.decision import next_decision
-from search.decide.plan import Limit, Pause, SlotContext, next_work
-from search.decide.races import kinds_present
+from search.decide.loop import SearchLoop
+from search.decide.plan import Limit, Pause
+from search.decide.sampler import frozen_trial, holds
 from search.decide.speed import note_on_speed
-from search.decide.studies import Studies
-from search.decide.study import frozen_trial, holds
 from search.driver.branches import Branches
 from search.driver.messages import decision_line, machine_is_broken, proposal_line
 from search.records import journal
@@ -144,13 +137,7 @@ class Coordinator:
         self.tip = self.repository.commit_of(self.names.journal) or ""
         self.settings = self.state.settings
         self.sources = Sources(self.settings, lambda commit: self.repository.file_at(commit, "train.py"))
-        for experiment in self.state.experiments.values():
-            if experiment.commit:
-                self.sources.edited_from(experiment.commit, experiment.parent)
-        for decision in self.state.decisions:
-            self.sources.edited_from(decision.commit, self.state.experiments[decision.experiment].parent)
-        self.races = RaceIndex(self.state)
-        self.studies = Studies(self.state, self.sources)
+        self.loop = SearchLoop(self.state, self.sources, self._append)
         self.branches.restore(self.state)
         self.ledgers.write_all(self.state)
         self.mirror = OptunaMirror(self.paths.study, self.announce) if mirrored else None
@@ -198,19 +185,10 @@ class Coordinator:
         """
         if self.stopping:
             return Pause.WAIT if self.state.in_flight else Pause.FINISHED
-        present = self.state.present | self.expected | {slot}
-        slots = SlotContext(slot, present, kinds_present(self.state))
-        work = next_work(self.state, self.limit, self.sources, self.studies.suggest, slots, self.races)
+        self.loop.limit = self.limit
+        work = self.loop.hand_out(slot, self.state.present | self.expected | {slot})
         if work is Pause.BROKEN:
             raise machine_is_broken(self.state, self.paths.root)
-        if isinstance(work, Pause):
-            return work
-        if work.experiment.number not in self.state.experiments:
-            self._append(ExperimentPlanned(work.experiment))
-            if work.experiment.commit:
-                self.sources.edited_from(work.experiment.commit, work.experiment.parent)
-        started = TrialStarted(work.experiment.number, work.seed, slot, work.attempt, work.commit, work.purpose)
-        self._append(started)
         return work
 
     def collect(self, work: Work, slot: int | None = None) -> bool:
@@ -261,7 +239,7 @@ class Coordinator:
             self._append(CardTooSmall(outcome.trial, *key, here))
             return
         outcome = replace(outcome, speed=outcome.speed | ({"slow": note} if note else {}))
-        self._append(TrialEnded(outcome))
+        self.loop.take(outcome)
         self.ledgers.add_outcome(state, outcome)
         self._mirror(outcome)
         if outcome.experiment == 0 and all(other.crashed for other in state.outcomes_of(0)):
@@ -331,9 +309,7 @@ class Coordinator:
         if self.state.undecided() == [0] and all(outcome.crashed for outcome in baseline):
             raise BaselineFailed(min(baseline, key=lambda outcome: outcome.seed))
         self.state.now = time.time()
-        while (decision := next_decision(self.state, time.time(), self.races)) is not None:
-            self._append(Decided(decision))
-            self.sources.edited_from(decision.commit, self.state.experiments[decision.experiment].parent)
+        for decision in self.loop.decide(time.time):
             self.branches.follow(self.state)
             self.ledgers.add_decision(self.state, decision)
             self.announce(decision_line(decision))

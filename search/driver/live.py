@@ -150,6 +150,8 @@ class Reporter:
         outcomes = state.outcomes_of(state.incumbent.experiment) if state.incumbent else []
         line = verdict(analysis, [outcome.score.primary for outcome in outcomes if outcome.score])
         print(line, file=self.stream, flush=True)
+        if analysis["recommended"]:
+            print(f"recommended: {analysis['recommended']['words']}", file=self.stream, flush=True)
         return shown | {"verdict": line}
 
 

@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from search.core.types import Decision, short
+from search.decide import proof
+from search.decide.proof import Recommendation
 from search.task.metrics import PRIMARY, RATES, SHOWN_RATES, rates_text
 
 RESAMPLES = 2000
@@ -93,3 +96,24 @@ def believed(row: Mapping[str, Any]) -> str:
     elif row.get("gain_below_noise"):
         words.append("gain below the noise")
     return ", ".join(words)
+
+
+def recommendation_shown(found: Recommendation | None, incumbent: Decision | None) -> dict[str, Any] | None:
+    """A recommendation as JSON, for every place that shows it. Figures are the proof's, None where there is none."""
+    if found is None or incumbent is None:
+        return None
+    tested = found.proof
+    return {
+        "commit": short(found.commit),
+        "description": found.description,
+        "is_baseline": found.is_baseline,
+        "shown_better": not found.is_baseline,
+        "words": proof.in_words(found, incumbent),
+        f"gain_{PRIMARY.name}": tested.gain if tested else None,
+        "interval": [tested.low, tested.high] if tested and tested.gain is not None else None,
+        "probability_better": tested.probability if tested else None,
+        "p_value": tested.p_value if tested else None,
+        "fresh_seeds": tested.seeds if tested else 0,
+        "fresh_seeds_of_baseline": tested.baseline_seeds if tested else 0,
+        "method": proof.METHOD,
+    }

@@ -20,7 +20,7 @@ from search.report.evidence import METHOD, Evidence, probability_better
 from search.report.hints import hints
 from search.task.metrics import PRIMARY, SECONDARY, named
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 NEAR_MISS_GAP = 0.02  # of the primary metric below the best
 MOST_NEAR_MISSES = 8
 LOSING_TRIES = 2  # tries of one axis in one direction, none kept and none even, that make a losing region
@@ -29,11 +29,15 @@ NOTHING_KNOWN = Evidence()
 
 @dataclass(frozen=True)
 class Entry:
-    """A row and what is known of it. changes: what its experiment changed in the recipe; none if that is not known."""
+    """A row and what is known of it. changes: what its experiment changed in the recipe; none if that is not known.
+    history: what it is from: a search, or a file. fallen: what became of it, if it was an incumbent and is none any
+    more."""
 
     row: Row
     changes: tuple[Change, ...] = ()
     evidence: Evidence = NOTHING_KNOWN
+    history: str = ""
+    fallen: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,14 @@ class Facts:
 
     noise: standard deviation of the primary metric over the baseline's seeds. majority: that metric of always giving
     the majority's answer. images: how many were scored. opened: what search.audit recorded, if the test set was opened.
+    recommended: the commit to take home, of the one search that the rows are from.
     """
 
     noise: float | None = None
     majority: float | None = None
     images: int | None = None
     opened: Mapping[str, Any] | None = None
+    recommended: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -71,13 +77,14 @@ class Step:
 
 
 def steps(entries: Sequence[Entry]) -> list[Step]:
-    """Each entry beside the incumbent of its time. A kept row is an incumbent if it is not below the last one, which
-    matters when the histories of several machines are merged."""
+    """Each entry beside the incumbent of its time. A kept row is an incumbent: of its own history always, whose rules
+    kept it; of several, merged, if it is not below the last one of another."""
     found: list[Step] = []
     best: Entry | None = None
     for entry in entries:
         row = entry.row
-        kept = row.status is Status.KEEP and (best is None or not better_than(best.row.score, row.score))
+        is_first = best is None or best.history == entry.history
+        kept = row.status is Status.KEEP and (is_first or best is None or not better_than(best.row.score, row.score))
         found.append(Step(entry, best, kept))
         if kept:
             best = entry
@@ -114,12 +121,14 @@ def analyse(entries: Sequence[Entry], facts: Facts | None = None) -> dict[str, A
     return {
         "schema_version": SCHEMA_VERSION,
         "counts": {"experiments": len(entries), **counts},
+        "recommended": dict(facts.recommended) if facts.recommended else None,
         "current_best": shown(best) if best else None,
         "baseline": shown(frontier[0].entry) if frontier else None,
         f"best_{SECONDARY.name}_side_run": shown(side) if side else None,
         f"majority_{PRIMARY.name}": facts.majority,
         f"noise_{PRIMARY.name}": facts.noise,
         "frontier": [frontier_step(step, facts) for step in frontier],
+        "fallen": [{**shown_row(entry.row), "reason": entry.fallen} for entry in entries if entry.fallen],
         "near_misses": misses,
         "discarded_though_better": [
             shown_row(step.row)

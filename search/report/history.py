@@ -48,14 +48,15 @@ class History:
         merged."""
         self.load(paths)
         placed = merge(paths, self._time_of, self._look_up)
-        return [self._entry(one.row, self._searches.get(one.path)) for one in placed]
+        return [self._entry(one.row, self._searches.get(one.path), one.path) for one in placed]
 
-    def _entry(self, row: Row, search: SearchRecords | None) -> Entry:
+    def _entry(self, row: Row, search: SearchRecords | None, path: Path) -> Entry:
         for one in (search, *self.searches):  # a copy of its file may have come first
             number = one.experiment_of(row.key) if one else None
             if one is not None and number is not None:
-                return Entry(row, one.changes_of(number), one.evidence_of(number))
-        return Entry(row, self._changes_in_git(row.commit))
+                history, fallen = str(one.folder), one.fallen_of(number)
+                return Entry(row, one.changes_of(number), one.evidence_of(number), history, fallen)
+        return Entry(row, self._changes_in_git(row.commit), history=str(path))
 
     def _time_of(self, row: Row, path: Path) -> float | None:
         """When a row was decided, if a search recorded it; else its commit's time; else None."""
@@ -83,6 +84,7 @@ class History:
             settings.majority_score if settings else None,
             (settings.validation_images or None) if settings else None,
             next((one.audit for one in searches if one.audit), None),
+            searches[0].recommended if len(searches) == 1 else None,
         )
 
     @property

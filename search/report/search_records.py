@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from search.core.codec import DecodeError, decode
 from search.core.events import AuditRecorded, Decided, ProposalRecorded, SearchBegun, TrialEnded
 from search.core.paths import Names, SearchPaths
-from search.core.types import Change, Decision, Outcome, Proposal, SearchError, Settings
+from search.core.seeds import purpose_of
+from search.core.types import Change, Decision, Outcome, Proposal, SearchError, Settings, Status
+from search.decide.proof import recommended
 from search.records import journal
 from search.records.results_tsv import Key, key_of
 from search.report.costs import Records
-from search.report.evidence import Evidence
+from search.report.evidence import Evidence, recommendation_shown
 from search.system.files import GrowingFile
 from search.system.git import Repository
 from search.task.metrics import without_names
@@ -40,6 +43,7 @@ class SearchRecords:
         self.settings: Settings | None = None
         self.audit: dict[str, Any] | None = None
         self._latest: dict[int, Decision] = {}
+        self._kept: set[int] = set()
         self._number_of: dict[Key, int] = {}
         self._times: dict[int, float] = {}  # of the first decision on an experiment: its row keeps its place
         self._scores: dict[int, dict[int, float]] = defaultdict(dict)
@@ -60,14 +64,14 @@ class SearchRecords:
             self._forget()
         self._inodes = self._inodes_now()
         trials, decisions, proposals = self._files
+        if self.settings is None:
+            record = _value_of(self.paths.settings)
+            self.settings = _decode(Settings, record) if record else None
         for outcome in _decoded(Outcome, trials):
             self._add_outcome(outcome)
         for decision in _decoded(Decision, decisions):
             self._add_decision(decision)
         self.proposals += _decoded(Proposal, proposals)
-        if self.settings is None:
-            record = _value_of(self.paths.settings)
-            self.settings = _decode(Settings, record) if record else None
         self.audit = _value_of(self.paths.audit)
 
     def read_journal(self, repository: Repository) -> None:
@@ -88,7 +92,8 @@ class SearchRecords:
 
     def _add_outcome(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
-        if outcome.score is not None:
+        base = self.settings.seed if self.settings else 0
+        if outcome.score is not None and purpose_of(outcome.seed, base) is None:
             self._scores[outcome.experiment][outcome.seed] = outcome.score.primary
             if outcome.correct:
                 self._correct[outcome.experiment][outcome.seed] = outcome.correct
@@ -96,6 +101,8 @@ class SearchRecords:
     def _add_decision(self, decision: Decision) -> None:
         self.decisions.append(decision)
         self._latest[decision.experiment] = decision
+        if decision.status is Status.KEEP:
+            self._kept.add(decision.experiment)
         self._times.setdefault(decision.experiment, decision.time)
         self._number_of[key_of(decision.commit, decision.description)] = decision.experiment
 
@@ -111,6 +118,11 @@ class SearchRecords:
     def changes_of(self, experiment: int) -> tuple[Change, ...]:
         return self._latest[experiment].changes
 
+    def fallen_of(self, experiment: int) -> str:
+        """Why an experiment that was an incumbent is none any more; '' for all others."""
+        latest = self._latest[experiment]
+        return latest.reason if experiment in self._kept and latest.status is not Status.KEEP else ""
+
     def evidence_of(self, experiment: int) -> Evidence:
         decision = self._latest[experiment]
         return Evidence(
@@ -122,9 +134,40 @@ class SearchRecords:
         return list(self._scores.get(experiment, {}).values())
 
     @property
+    def recommended(self) -> dict[str, Any] | None:
+        """The commit to take home, as JSON; None if there is none yet, or the settings have gone."""
+        if self.settings is None:
+            return None
+        tested = _Tested(self.settings)
+        for outcome in self.outcomes:
+            is_fresh = purpose_of(outcome.seed, self.settings.seed) is not None
+            side = tested.fresh if is_fresh else tested.trials
+            side.setdefault(outcome.experiment, {})[outcome.seed] = outcome
+        tested.kept = [one for one in self.decisions if one.status is Status.KEEP]
+        tested.frontier = self.frontier
+        return recommendation_shown(recommended(tested), tested.frontier[-1] if tested.frontier else None)
+
+    @property
+    def frontier(self) -> list[Decision]:
+        """The incumbents that stand, in order of their decisions."""
+        latest = dict.fromkeys(one.experiment for one in self.decisions)  # a row keeps its place
+        return [self._latest[number] for number in latest if self._latest[number].status is Status.KEEP]
+
+    @property
     def costs(self) -> Records:
         price = self.settings.gpu_dollars_per_hour if self.settings else None
         return Records(self.outcomes, self.decisions, self.proposals, price)
+
+
+@dataclass
+class _Tested:
+    """What proof.Tested asks for."""
+
+    settings: Settings
+    trials: dict[int, dict[int, Outcome]] = field(default_factory=dict)
+    fresh: dict[int, dict[int, Outcome]] = field(default_factory=dict)
+    kept: list[Decision] = field(default_factory=list)
+    frontier: list[Decision] = field(default_factory=list)
 
 
 def records_of(results: Path, repository: Repository | None) -> SearchRecords | None:

@@ -11,10 +11,12 @@ from typing import Any
 from search.core.paths import SearchPaths, SlotPaths
 from search.core.state import State
 from search.core.types import Status, short
+from search.decide.proof import recommended
+from search.report.evidence import recommendation_shown
 from search.system.files import end_of
 from search.task.metrics import SHOWN_RATES, named
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 LOSS = re.compile(r"loss[ =:]+([0-9.eE+-]+|nan|inf)")
 TAIL_BYTES = 4096
 MOST_NOTES = 20  # the latest
@@ -61,6 +63,7 @@ def view_of(state: State) -> dict[str, Any]:
             for kept in state.frontier
             if kept.score
         ],
+        "recommended": recommendation_shown(recommended(state), state.incumbent),
         "notes": [
             f"{short(decision.commit)}: {decision.note}"
             for decision in reversed(list(islice(reversed(state.noted.values()), MOST_NOTES)))

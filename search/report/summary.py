@@ -59,6 +59,9 @@ def markdown(analysis: Mapping[str, Any]) -> str:
         f"discarded, {counts['crash']} crashed.",
         "",
     ]
+    if analysis.get("recommended"):
+        found = analysis["recommended"]
+        lines += [f"**Recommended: {found['words']}.**", "", f"That is {found['method']}.", ""]
     if best:
         lines.append(
             f"Current best: `{best['commit']}` {FIRST} {best[FIRST]:.6f}, {SECOND} {best[SECOND]:.6f}, "
@@ -93,6 +96,9 @@ def markdown(analysis: Mapping[str, Any]) -> str:
         lines += [f"  {believed(step)}"] if believed(step) else []
     if any(step.get("probability_better") is not None for step in analysis["frontier"]):
         lines += ["", f"Probabilities: {METHOD}."]
+    if analysis["fallen"]:
+        lines += ["", "Kept once, and no longer:", ""]
+        lines += [f"- `{row['commit']}` {row['description']}: {row['reason']}" for row in analysis["fallen"]]
     side_run = analysis[f"best_{SECOND}_side_run"]
     if side_run:
         lines += ["", f"Best {SECOND}: `{side_run['commit']}` {side_run[SECOND]:.4f} ({side_run['status']})"]

@@ -41,6 +41,7 @@ def rendered(shown: dict[str, Any], dashboard: str = "") -> Group:
         f"{rates_of(kept)}{kept['description']}"
         for kept in shown["frontier"][-6:]
     ]
+    lines += [f"recommended: {shown['recommended']['words']}"] if shown["recommended"] else []
     lines += [f"Ray dashboard {dashboard}"] if dashboard else []
     return Group(table, Text("\n".join(lines)))
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from search.core.state import State
-from search.core.types import Decision, SearchError, short
-from search.decide.races import scored
+from search.core.types import Decision, Outcome, Purpose, SearchError, short
+from search.decide.proof import fresh_of, recommended, sides_to_verify
+from search.decide.rules import scored
 from search.report.evidence import paired, resampled_means
 from search.task.metrics import ITEMS, NEGATIVE, POSITIVE, PRIMARY
 from search.task.screening import mean_metrics, positives, rightly_told, screen
@@ -40,14 +42,14 @@ def smallest_gain(of_photos: np.ndarray, score: float) -> float:
 
 
 class SideResult:
-    """The incumbent, or the baseline, with what its seeds gave."""
+    """One of the two sides, with what its seeds gave. outcomes: of the seeds that it is judged by."""
 
-    def __init__(self, state: State, decision: Decision, folder: Path, labels: Labels) -> None:
+    def __init__(self, outcomes: Sequence[Outcome], decision: Decision, folder: Path, labels: Labels) -> None:
         self.commit = short(decision.commit)
         self.description = decision.description
         self.test: dict[int, np.ndarray] = {}  # by seed: rightly classified or not
         validation, metrics = [], []
-        for outcome in scored(state, decision.experiment):
+        for outcome in outcomes:
             kept = sealed.read(folder, outcome.trial)
             if kept is None:
                 continue
@@ -75,15 +77,29 @@ class SideResult:
         }
 
 
+def judged_by(state: State, sides: Sequence[int]) -> tuple[str, list[list[Outcome]]]:
+    """(which seeds, in words; of each side, their outcomes): those of search.verify if all sides have some, else all
+    fresh ones, else those that the search chose by."""
+    for words, purpose in (("verification seeds", Purpose.VERIFY), ("fresh seeds", None)):
+        found = [fresh_of(state, number, purpose) for number in sides]
+        if all(found):
+            return words, found
+    return "the seeds that it was chosen by", [scored(state, number) for number in sides]
+
+
 def opened(state: State, folder: Path, labels: Labels) -> dict[str, Any]:
-    """What the test photos say of the incumbent and the baseline, as JSON.
+    """What the test photos say of the baseline, and of what is recommended, or of the incumbent if that is the
+    baseline, as JSON.
 
     Raises SearchError if sealed results are gone.
     """
     if state.incumbent is None:
         raise SearchError("there is no baseline yet: nothing to open the test photos for")
+    found, numbers = recommended(state), [*sides_to_verify(state), 0][:2]
+    assert found is not None
+    seeds, outcomes = judged_by(state, numbers)
     incumbent, baseline = (
-        SideResult(state, decision, folder, labels) for decision in (state.incumbent, state.frontier[0])
+        SideResult(side, state.verdicts[number], folder, labels) for side, number in zip(outcomes, numbers, strict=True)
     )
     values = paired(incumbent.test, baseline.test)
     assert values is not None  # each side has a seed, or it would have raised
@@ -96,6 +112,8 @@ def opened(state: State, folder: Path, labels: Labels) -> dict[str, Any]:
         "test_photos": len(labels.test),
         f"test_{POSITIVE}": int(positive.sum()),
         f"{NEGATIVE}_share": round(float((~positive).mean()), 6),
+        "judged_by": seeds,
+        "recommended": short(found.commit),
         "incumbent": incumbent.as_json(),
         "baseline": baseline.as_json(),
         "gain": round(float(of_photos.mean()), 6),
@@ -127,6 +145,7 @@ def as_text(found: dict[str, Any]) -> str:
             f"{side['seeds']} seeds: {side['description']}",
             f"          {rates}",
         ]
+    lines += ["", f"Recommended is {found['recommended']}; both sides are judged by {found['judged_by']}."]
     low, high = found["gain_interval"]
     over = f" over the {found['shared_seeds']} seeds that both ran" if found["shared_seeds"] else ""
     lines += [

@@ -14,7 +14,9 @@ from search.core.sources import Sources
 from search.core.space import parse_space
 from search.core.state import State
 from search.core.types import Decision, Experiment, Kind, Outcome, Proposal, Purpose, Score, Settings, Status, Work
+from search.decide.belief import Belief
 from search.decide.plan import Limit, SlotContext, next_work
+from search.decide.sampler import Suggestion
 from tests.support.repositories import FAST_SPACE
 
 SPACE = parse_space(FAST_SPACE, "fast.toml")
@@ -39,6 +41,7 @@ SETTINGS = Settings(
     gpu_dollars_per_hour=None,
     most_slots=None,
     gpu_model="",
+    proof_share=0.0,
 )
 
 
@@ -70,9 +73,18 @@ def lost(state, experiment, seed):
     state.apply(TrialLost("", experiment, seed, "its node has gone"))
 
 
-def ask(state, limit=None, suggest=lambda n, r: {"lr": 0.02 + n, "width": 8}, slot=0, slots=2):
+def always(point):
+    """A suggest that gives the same axes' values, moved on by the experiment's number."""
+    return lambda number: Suggestion({**point, "lr": 0.02 + number}, "because")
+
+
+EVER_HIGHER = always({"width": 8})
+
+
+def ask(state, limit=None, suggest=EVER_HIGHER, slot=0, slots=2, **more):
     sources = Sources(SETTINGS, lambda commit: train_of())
-    return next_work(state, Limit(limit), sources, suggest, SlotContext(slot, set(range(slots)), {}))
+    context = SlotContext(slot, set(range(slots)), {})
+    return next_work(state, Limit(limit, **more), sources, suggest, context, Belief(state, sources))
 
 
 def started_baseline():
@@ -118,8 +130,9 @@ class Search:
     def first(self, number, score, parent="base", changes=(), **more):
         self.run(Work(Experiment(number, Kind.SWEEP, parent, changes, f"idea {number}"), 0), score, **more)
 
-    def again(self, number, seed, score, **more):
-        work = Work(self.state.experiments[number], seed, commit=f"c{number}", purpose=Purpose.CONFIRM)
+    def again(self, number, seed, score, purpose=Purpose.CONFIRM, **more):
+        commit = f"c{number}" if number else "base"
+        work = Work(self.state.experiments[number], seed, commit=commit, purpose=purpose)
         self.run(work, score, **more)
 
     def decide(self, number, status, incumbent="base"):
@@ -141,10 +154,19 @@ class Search:
             is_baseline = isinstance(event, TrialEnded) and event.outcome.experiment == 0
             self.apply(replace(event, outcome=replace(event.outcome, **more)) if is_baseline else event)
 
-    def ask(self, slot=0, machines=None):
+    def ask(self, slot=0, machines=None, limit=None):
         slots = SlotContext(slot, {0, 1, 2}, machines or {})
+        suggested = Suggestion({**RECIPE, "lr": 0.5}, "because")
+        belief = self.belief
+        return next_work(self.state, limit or Limit(99), belief.sources, lambda n: suggested, slots, belief)
+
+    @property
+    def belief(self):
+        """Made anew of the state as it is now."""
         sources = Sources(self.state.settings, lambda commit: train_of())
-        return next_work(self.state, Limit(99), sources, lambda n, commit: {**RECIPE, "lr": 0.5}, slots)
+        for decision in self.state.kept:
+            sources.edited_from(decision.commit, self.state.experiments[decision.experiment].parent)
+        return Belief(self.state, sources)
 
 
 def proposal(number, **more):

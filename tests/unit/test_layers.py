@@ -26,6 +26,7 @@ LIBRARIES = {
     "pynvml": {"system", "cluster"},
     "ray": {"driver"},
     "rich": {"report", "driver", "top"},
+    "scipy": {"decide"},
     "threadpoolctl": {"top"},
 }
 BARE = ("search.core.types", "search.system.guard", "search.system.landlock")  # run or sent where no library is

@@ -1,11 +1,14 @@
 """What runs next."""
 
 import copy
+from dataclasses import replace
 
 from search.core.events import ExperimentPlanned, SessionBegun, TrialEnded
+from search.core.seeds import VERIFICATION_SEEDS
 from search.core.sources import Sources
 from search.core.state import State
-from search.core.types import Change, Kind, Purpose, Score, Status
+from search.core.types import Change, Kind, Purpose, Score, Status, Work
+from search.decide.belief import Belief
 from search.decide.plan import MOST_CRASHES_IN_A_ROW, Limit, Pause, SlotContext, next_work
 from tests.support.states import (
     RACING,
@@ -17,6 +20,7 @@ from tests.support.states import (
     decided_baseline,
     lost,
     outcome,
+    started,
     started_baseline,
     train_of,
 )
@@ -102,10 +106,10 @@ def test_the_limit_waits_for_what_is_in_flight_then_ends():
 
 def test_a_used_up_space_measures_the_best_again_with_new_seeds():
     state = decided_baseline()
-    again = ask(state, suggest=lambda n, r: None)
+    again = ask(state, suggest=lambda n: None)
     assert (again.experiment.number, again.seed, again.commit) == (0, 2, "c0")
     begin(state, again)
-    assert ask(state, suggest=lambda n, r: None).seed == 3
+    assert ask(state, suggest=lambda n: None).seed == 3
 
 
 def test_a_winner_that_began_elsewhere_is_tried_on_top_of_what_it_beat():
@@ -118,7 +122,8 @@ def test_a_winner_that_began_elsewhere_is_tried_on_top_of_what_it_beat():
 
     def ask():
         sources = Sources(RACING, lambda commit: train_of(*recipes[commit]))
-        return next_work(search.state, Limit(99), sources, lambda n, r: None, SlotContext(0, {0, 1, 2}, {}))
+        context = SlotContext(0, {0, 1, 2}, {})
+        return next_work(search.state, Limit(99), sources, lambda n: None, context, Belief(search.state, sources))
 
     work = ask()
     assert (work.experiment.kind, work.experiment.parent, work.experiment.origin) == (Kind.REBASE, "c1", 2)
@@ -127,3 +132,40 @@ def test_a_winner_that_began_elsewhere_is_tried_on_top_of_what_it_beat():
     search.decide(3, Status.CRASH)
     recipes["c3"] = (0.1, 16)
     assert ask().purpose is Purpose.AGAIN  # once only
+
+
+def test_a_limit_of_trials_counts_every_one_and_keeps_some_for_the_proof():
+    search = Search(replace(RACING, proof_share=0.25))
+    limit = Limit(None, 8)
+    assert limit.progress(search.state) == 0.5 and not limit.reached(search.state)
+    for number in range(1, 4):
+        search.first(number, 0.5)
+        search.decide(number, Status.DISCARD)
+    assert limit.reached(search.state) and not limit.is_spent(search.state)
+    assert search.ask(limit=limit) is Pause.FINISHED  # there is nothing to prove
+    for number in range(4, 6):
+        search.first(number, 0.5)
+        search.decide(number, Status.DISCARD)
+    assert limit.is_spent(search.state)
+
+
+def test_verification_runs_so_many_fresh_seeds_of_both_sides_and_nothing_else():
+    search = Search()
+    search.first(1, 0.97)
+    search.decide(1, Status.KEEP)
+    search.first(2, 0.99)  # is not decided, and is left alone
+    asked = []
+    while isinstance(work := search.ask(limit=Limit(verify=2)), Work):
+        asked.append((work.experiment.number, work.seed, work.purpose))
+        search.run(work, 0.9)
+    first = VERIFICATION_SEEDS
+    assert work is Pause.FINISHED
+    assert asked == [(number, seed, Purpose.VERIFY) for number in (1, 0) for seed in (first, first + 1)]
+
+
+def test_a_verification_that_was_cut_short_goes_on_with_what_it_lacks():
+    search = Search()
+    search.state.apply(started(search.ask(limit=Limit(verify=1))))
+    search.apply(SessionBegun())
+    again = search.ask(limit=Limit(verify=1))
+    assert (again.experiment.number, again.seed, again.attempt) == (0, VERIFICATION_SEEDS, 2)

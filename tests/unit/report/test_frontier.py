@@ -66,9 +66,18 @@ def test_the_best_that_is_only_the_majority_is_told():
 @given(
     st.lists(st.builds(lambda s, k: row("x", s.primary, s.secondary, k), scores, st.sampled_from(["keep", "discard"])))
 )
-def test_a_merged_frontier_never_falls(rows):
-    kept = [step.row.score for step in steps(entries_of(rows)) if step.is_incumbent]
+def test_a_frontier_of_several_searches_never_falls_from_one_to_another(rows):
+    entries = [replace(entry, history=str(place)) for place, entry in enumerate(entries_of(rows))]
+    kept = [step.row.score for step in steps(entries) if step.is_incumbent]
     assert not any(better_than(one, two) for one, two in itertools.pairwise(kept))
+
+
+def test_whatever_a_search_keeps_is_on_its_frontier():
+    """A simpler train.py that is as good may show a lower mean than what it replaced."""
+    rows = [row("a", 0.80, 0.5, "keep"), row("b", 0.799, 0.5, "keep"), row("c", 0.81, 0.5, "discard")]
+    found = analyse(entries_of(rows))
+    assert [one["commit"] for one in found["frontier"]] == ["a", "b"] and found["current_best"]["commit"] == "b"
+    assert found["counts"]["keep"] == len(found["frontier"])
 
 
 def test_memory_far_above_the_incumbents_is_told_in_the_summary():

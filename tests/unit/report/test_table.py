@@ -31,6 +31,7 @@ SHOWN = {
     "experiments_per_hour": 41.3,
     "share_of_time_training": 0.93,
     "frontier": [{"commit": "abc1234", "bin_acc": 0.95, "mc_acc": 0.5, "description": "lr 0.1 -> [0.2]"}],
+    "recommended": {"words": "take the baseline, 1234567: nothing was kept"},
 }
 
 
@@ -59,5 +60,6 @@ def test_the_table_shows_every_slot_the_frontier_and_the_dashboard():
         "127.0.0.1:8265",
         "paused",
         "2 tried, 0 waiting, 1 refused; claude thinks",
+        "recommended: take the baseline, 1234567: nothing was kept",
     ):
         assert words in text

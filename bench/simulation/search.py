@@ -1,0 +1,219 @@
+"""The product's own loop in a world: its plan, decisions, races, posterior and state, with trials that take no time."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from bench.simulation.worlds import World
+from search.core.events import Event, ProposalRecorded, SlotJoined, TurnBegun
+from search.core.sources import Sources
+from search.core.space import Space
+from search.core.state import State
+from search.core.types import Outcome, Proposal, Score, Settings, Slot, Turn, Value, Work
+from search.decide.loop import SearchLoop
+from search.decide.plan import Limit, Pause, turn_is_due
+from search.decide.proof import recommended
+
+TRIAL_SECONDS = 300.0
+THINKING_SECONDS = 120.0
+PER_ROUND = 12
+CODE_SIZE = 1000
+GUESSED_NOISE = 1.5  # times the true noise: what the search takes it for before it has repeats
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a search runs under. slow: slots that take twice as long. kinds: of slots; the second scores less by two
+    noises. crash_share: of trials. seed_correlation: the share of the noise's variance that trials of one seed have in
+    common."""
+
+    slots: int = 4
+    limit: Limit = field(default_factory=Limit)
+    confirm_seeds: int = 1
+    proof_share: float = 0.1
+    slow: int = 0
+    kinds: int = 1
+    crash_share: float = 0.0
+    seed_correlation: float = 0.0
+    per_round: int = PER_ROUND
+    borrowing: bool = True
+
+
+@dataclass
+class Simulated:
+    """One search, once it is over. truths: of every experiment."""
+
+    loop: SearchLoop
+    truths: dict[int, float]
+    seconds: float
+
+    @property
+    def state(self) -> State:
+        return self.loop.state
+
+    @property
+    def incumbent(self) -> int:
+        assert self.state.incumbent is not None
+        return self.state.incumbent.experiment
+
+    @property
+    def recommended(self) -> int:
+        found = recommended(self.state)
+        assert found is not None
+        return found.experiment
+
+
+def space_text(space: Space) -> str:
+    """A space as its file has it."""
+    tables = []
+    for axis in space.axes:
+        scale = "log" if axis.log else "linear"
+        number = int if axis.kind == "int" else float
+        tables.append(
+            f'[{axis.name}]\nkind = "{axis.kind}"\nlow = {number(axis.low)}\nhigh = {number(axis.high)}\n'
+            f'scale = "{scale}"\nstep = {axis.step}\n'
+        )
+    return "\n".join(tables)
+
+
+def train_py(recipe: dict[str, Value], edits: Sequence[str]) -> str:
+    """A made-up train.py: the recipe, and one statement for each edit."""
+    fields = "".join(f"    {name}: {type(value).__name__} = {value!r}\n" for name, value in recipe.items())
+    return f"class Recipe:\n{fields}\n" + "".join(f"edited({edit!r})\n" for edit in edits)
+
+
+class Simulation:
+    """A search in a world, from its baseline to its limit."""
+
+    def __init__(self, world: World, conditions: Conditions, seed: int) -> None:
+        self.world, self.conditions = world, conditions
+        settings = settings_of(world, conditions, seed)
+        self.state = State(settings)
+        self.random = random.Random(f"noise {seed}")
+        self.of_seed: dict[int, float] = {}
+        self.truths: dict[int, float] = {}
+        self.recipes: dict[str, dict[str, Value]] = {"base": dict(world.start)}
+        self.edits: dict[str, tuple[str, ...]] = {"base": ()}
+        self.clock = 0.0
+        sources = Sources(settings, lambda commit: train_py(self.recipes[commit], self.edits[commit]))
+        self.loop = SearchLoop(self.state, sources, self.record)
+        self.loop.belief.borrowing = conditions.borrowing
+        self.loop.limit = conditions.limit
+        for slot in range(conditions.slots):
+            self.record(SlotJoined(Slot(slot, "node", "node", str(slot))))
+
+    def record(self, event: Event) -> None:
+        self.state.apply(replace(event, at=self.clock))
+
+    def run(self) -> Simulated:
+        slots = range(self.conditions.slots)
+        idle, ends, answers = list(slots), list[tuple[float, int, Work]](), list[tuple[float, Turn]]()
+        while True:
+            still = []
+            for slot in idle:
+                work = self.loop.hand_out(slot, set(slots))
+                if isinstance(work, Work):
+                    heapq.heappush(ends, (self.clock + self._seconds(slot), slot, work))
+                else:
+                    still.append(slot)
+                    if work is Pause.FINISHED and not ends:
+                        return Simulated(self.loop, self.truths, self.clock)
+            if not ends and not answers:
+                raise RuntimeError("the search waits for nothing")
+            if answers and (not ends or answers[0][0] <= ends[0][0]):
+                self.clock, turn = answers.pop(0)
+                self._answer(turn)
+                idle = still
+                continue
+            self.clock, slot, work = heapq.heappop(ends)
+            self.loop.take(self._outcome(work, slot))
+            for decision in self.loop.decide(lambda: self.clock):
+                self._remember(decision.commit, decision.experiment)
+            if turn_is_due(self.state, self.conditions.per_round, self.loop.limit):
+                turn = Turn(len(self.state.turns) + 1, "made-up", 1, self.state.done, self.state.incumbent_commit)
+                self.record(TurnBegun(turn))
+                answers.append((self.clock + THINKING_SECONDS, turn))
+            idle = [*still, slot]
+
+    def _seconds(self, slot: int) -> float:
+        slow = 2.0 if slot < self.conditions.slow else 1.0
+        return TRIAL_SECONDS * slow * self.random.uniform(0.95, 1.05)
+
+    def _remember(self, commit: str, number: int) -> None:
+        if commit not in self.recipes:
+            experiment = self.state.experiments[number]
+            self.recipes[commit] = self.loop.sources.point(experiment)
+            self.edits[commit] = self.edits[experiment.commit or experiment.parent]
+
+    def _answer(self, turn: Turn) -> None:
+        """The agent's answer comes."""
+        found = self.world.proposal(turn.number)
+        parent, number = self.state.incumbent_commit, len(self.state.proposals) + 1
+        made = Proposal(number, "made-up", "", parent, refused="nothing to propose", turn=turn.number)
+        if found is not None:
+            idea, simpler = found
+            commit = f"p{number}"
+            self.recipes[commit] = dict(self.recipes[parent])
+            self.edits[commit] = (*self.edits[parent], f"{idea}{' -' if simpler else ''}")
+            self.loop.sources.edited_from(commit, parent)
+            made = replace(made, refused="", idea=idea, commit=commit, identity=commit)
+        self.record(ProposalRecorded(made))
+
+    def _outcome(self, work: Work, slot: int) -> Outcome:
+        experiment, world = work.experiment, self.world
+        commit = "base" if experiment.number == 0 else experiment.commit or f"c{experiment.number}"
+        edits = self.edits[experiment.commit or experiment.parent]
+        if experiment.number not in self.truths:
+            parents = {decision.commit: decision.experiment for decision in self.state.kept}
+            parent = self.truths.get(parents.get(experiment.parent, 0), 0.0)
+            point = self.loop.sources.point(experiment)
+            self.truths[experiment.number] = world.truth(experiment, parent, point, len(edits))
+        kind = slot % self.conditions.kinds
+        machine = f"card{kind}" if self.conditions.kinds > 1 else ""
+        number, seed = work.key
+        trial = Outcome(work.trial_id, number, seed, slot, commit, None, "boom", machine=machine)
+        if number and self.random.random() < self.conditions.crash_share:
+            return replace(trial, began=self.clock, ended=self.clock)
+        score = self.truths[number] + self._noise(seed) - 2 * kind * world.noise
+        size = CODE_SIZE - sum(1 if edit.endswith(" -") else -1 for edit in edits)
+        return replace(
+            trial,
+            score=Score(score, 0.5),
+            reason="",
+            began=self.clock,
+            ended=self.clock,
+            code_size=size,
+        )
+
+    def _noise(self, seed: int) -> float:
+        common = self.of_seed.setdefault(seed, self.random.gauss(0, 1))
+        share = self.conditions.seed_correlation
+        return self.world.noise * (share**0.5 * common + (1 - share) ** 0.5 * self.random.gauss(0, 1))
+
+
+def settings_of(world: World, conditions: Conditions, seed: int) -> Settings:
+    return Settings(
+        tag="simulated",
+        base="base",
+        dataset="",
+        fingerprint="",
+        image_size=0,
+        majority_score=0.5,
+        space=space_text(world.space),
+        space_name=world.space.name,
+        seed=seed,
+        max_train_seconds=TRIAL_SECONDS,
+        slots=conditions.slots,
+        created=0.0,
+        validation_images=max(round(0.25 / (GUESSED_NOISE * world.noise) ** 2), 1),
+        confirm_seeds=conditions.confirm_seeds,
+        allow_degenerate=True,
+        agent="made-up",
+        gpu_dollars_per_hour=None,
+        most_slots=None,
+        gpu_model="",
+        proof_share=conditions.proof_share,
+    )

@@ -1,0 +1,24 @@
+"""Which seeds trials get, by what they are for: what chooses and what proves never share one. Pure."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection
+
+from search.core.types import Purpose
+
+PROOF_SEEDS = 1_000_000  # above the search's own seed: of runs that were never used for choosing
+VERIFICATION_SEEDS = 2_000_000  # likewise, of those that search.verify asked for
+_FIRST = {Purpose.PROOF: PROOF_SEEDS, Purpose.VERIFY: VERIFICATION_SEEDS}
+
+
+def purpose_of(seed: int, base: int) -> Purpose | None:
+    """PROOF or VERIFY if a trial with this seed is one of those; None if it chooses. base: the search's seed."""
+    if seed - base >= VERIFICATION_SEEDS:
+        return Purpose.VERIFY
+    return Purpose.PROOF if seed - base >= PROOF_SEEDS else None
+
+
+def next_seed(begun: Collection[int], base: int, purpose: Purpose) -> int:
+    """The seed of an experiment's next trial: all experiments have the same ones, in the same order."""
+    return next(seed for seed in itertools.count(base + _FIRST.get(purpose, 0)) if seed not in begun)

@@ -1,0 +1,57 @@
+"""The search's loop without a machine: what a free slot gets, and what follows from an outcome. Pure but for `record`.
+
+The coordinator drives it with a journal and real trials, bench/simulate.py with made-up ones in virtual time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Set
+
+from search.core.events import Decided, Event, ExperimentPlanned, TrialEnded, TrialStarted
+from search.core.sources import Sources
+from search.core.state import State
+from search.core.types import Decision, Outcome, Work
+from search.decide.belief import Belief
+from search.decide.decision import next_decision
+from search.decide.plan import Limit, Pause, SlotContext, next_work
+from search.decide.races import kinds_present
+from search.decide.suggestions import Suggestions
+
+
+class SearchLoop:
+    """record: takes an event, keeps it, and applies it to the state."""
+
+    def __init__(self, state: State, sources: Sources, record: Callable[[Event], None]) -> None:
+        self.state, self.sources, self.record = state, sources, record
+        self.limit = Limit()
+        for experiment in state.experiments.values():
+            if experiment.commit:
+                sources.edited_from(experiment.commit, experiment.parent)
+        for decision in state.decisions:
+            sources.edited_from(decision.commit, state.experiments[decision.experiment].parent)
+        self.belief = Belief(state, sources)
+        self.suggestions = Suggestions(state, sources, self.belief)
+
+    def hand_out(self, slot: int, present: Set[int]) -> Work | Pause:
+        """The next trial for a free slot, recorded before it is handed out. present: all the slots that there are."""
+        slots = SlotContext(slot, present, kinds_present(self.state))
+        work = next_work(self.state, self.limit, self.sources, self.suggestions.suggest, slots, self.belief)
+        if isinstance(work, Pause):
+            return work
+        if work.experiment.number not in self.state.experiments:
+            self.record(ExperimentPlanned(work.experiment))
+            if work.experiment.commit:
+                self.sources.edited_from(work.experiment.commit, work.experiment.parent)
+        self.record(TrialStarted(work.experiment.number, work.seed, slot, work.attempt, work.commit, work.purpose))
+        return work
+
+    def take(self, outcome: Outcome) -> None:
+        """Records how a trial ended."""
+        self.record(TrialEnded(outcome))
+
+    def decide(self, clock: Callable[[], float]) -> Iterator[Decision]:
+        """Every decision that can be made now, each once it is recorded. clock: seconds since the epoch."""
+        while (decision := next_decision(self.state, clock(), self.belief)) is not None:
+            self.record(Decided(decision))
+            self.sources.edited_from(decision.commit, self.state.experiments[decision.experiment].parent)
+            yield decision

@@ -1,0 +1,315 @@
+"""Is a commit better than the baseline? A test on fresh seeds, which may be looked at after every trial. Pure.
+
+The evidence is an e-process (Ramdas, Grünwald, Vovk and Shafer, "Game-theoretic statistics and safe anytime-valid
+inference", 2023): the likelihood ratio of the difference between the two sides' means, averaged over gains above zero,
+against no gain. If there is no gain, it exceeds 1 / alpha at any time with a probability of at most alpha (Ville,
+1939). Only differences between runs enter it, so that the level of the baseline need not be known (Grünwald, de Heide
+and Koolen, "Safe testing", 2024). The gains are weighted half by what was believed of the commit when it was kept,
+which fresh seeds had no part in, and half by a half-normal distribution (Robbins, 1970).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Protocol
+
+from search.core.seeds import purpose_of
+from search.core.state import State
+from search.core.types import Decision, Outcome, Purpose, Settings, short
+from search.decide.belief import Belief
+from search.decide.rules import NOISE_WEIGHT, PooledNoise, guess_of_noise
+from search.task.metrics import PRIMARY
+
+ALPHA = 0.05  # the chance that a search calls anything better that is not
+FIRST_SHARE = 0.7  # of ALPHA for the first commit that is tested; of what is left for each further one
+WIDE = 2.0  # deviation of the half-normal distribution of gains, in units of the noise
+BASELINE_AHEAD = 4  # fresh seeds of the baseline, spread over the search, before there is an incumbent to prove
+LATE = 0.9  # of a search: from here on fresh seeds of the incumbent are run
+MOST_FRESH = 14  # fresh seeds of one side
+PROMISING = 0.9  # belief that the incumbent is better than the baseline, from which it is worth a proof
+HOPELESS = 0.1  # chance that a proof comes of all the seeds that are left, below which no more are run
+MOST_EXPONENT = 700.0
+METHOD = (
+    "an anytime-valid test on fresh seeds that nothing was chosen by (e-process; Ramdas et al., 2023), at "
+    f"{ALPHA:.0%} over all commits that a search tests"
+)
+
+
+class Tested(Protocol):
+    """What a recommendation follows from: a State, or what a search's files say. The names are State's."""
+
+    settings: Settings
+    trials: dict[int, dict[int, Outcome]]
+    fresh: dict[int, dict[int, Outcome]]
+    kept: list[Decision]
+    frontier: list[Decision]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What fresh seeds say of a commit beside the baseline.
+
+    seeds, baseline_seeds: how many. gain: of the primary metric, the difference of their means. low, high: its
+    confidence sequence, which holds at every look. probability: that it is better, by the fresh seeds alone. p_value:
+    anytime-valid, corrected for all the commits tested. All None while one side has no fresh seed.
+    """
+
+    experiment: int
+    commit: str
+    seeds: int
+    baseline_seeds: int
+    gain: float | None = None
+    low: float | None = None
+    high: float | None = None
+    probability: float | None = None
+    p_value: float | None = None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it is shown to be better than the baseline."""
+        return self.p_value is not None and self.p_value <= ALPHA
+
+
+def log_evidence(difference: float, information: float, believed: tuple[float, float], wide: float) -> float:
+    """The log of the e-value. difference: of the two means. information: 1 over its variance. believed: mean and
+    deviation of the gain. wide: deviation of the half-normal part."""
+    score = difference * information
+    parts = [_log_mixture(score, information, *believed), _log_mixture(score, information, 0.0, wide)]
+    largest = max(parts)
+    return largest + math.log(0.5 * sum(math.exp(part - largest) for part in parts))
+
+
+def _log_mixture(score: float, information: float, mean: float, deviation: float) -> float:
+    """The log of the likelihood ratio, averaged over a normal distribution of the gain, cut off below zero."""
+    precision = information + deviation**-2
+    middle = (score + mean / deviation**2) / precision
+    exponent = middle**2 * precision / 2 - mean**2 / (2 * deviation**2) - 0.5 * math.log(precision * deviation**2)
+    return exponent + _log_normal_cdf(middle * math.sqrt(precision)) - _log_normal_cdf(mean / deviation)
+
+
+def _log_normal_cdf(z: float) -> float:
+    if z > -30:
+        return math.log(0.5 * math.erfc(-z / math.sqrt(2)))
+    return -(z**2) / 2 - math.log(-z * math.sqrt(2 * math.pi))  # its asymptote
+
+
+def half_width(information: float, wide: float, alpha: float = ALPHA) -> float:
+    """Of a confidence sequence of the difference, by a normal mixture (Robbins, 1970)."""
+    grown = 1 + information * wide**2
+    return math.sqrt((information + wide**-2) * (2 * math.log(1 / alpha) + math.log(grown))) / information
+
+
+def proof_of(
+    decision: Decision, ours: Sequence[Outcome], theirs: Sequence[Outcome], noise: float, share: float
+) -> Proof:
+    """What these fresh runs say. noise: standard deviation of one. share: of ALPHA, that this commit has."""
+    sides = [[PRIMARY.gain(o.score.primary, 0.0) for o in side if o.score] for side in (ours, theirs)]
+    proof = Proof(decision.experiment, decision.commit, len(sides[0]), len(sides[1]))
+    if not sides[0] or not sides[1]:
+        return proof
+    difference = fmean(sides[0]) - fmean(sides[1])
+    information = 1 / (noise**2 * (1 / len(sides[0]) + 1 / len(sides[1])))
+    mean, deviation = decision.gain or (0.0, WIDE * noise)
+    exponent = log_evidence(difference, information, (mean, max(deviation, 0.1 * noise)), WIDE * noise)
+    half = half_width(information, WIDE * noise)
+    return Proof(
+        decision.experiment,
+        decision.commit,
+        len(sides[0]),
+        len(sides[1]),
+        round(difference, 6),
+        round(difference - half, 6),
+        round(difference + half, 6),
+        round(0.5 * math.erfc(-difference * math.sqrt(information / 2)), 4),
+        round(min(1.0, math.exp(min(-exponent, MOST_EXPONENT)) / share), 6),
+    )
+
+
+def fresh_of(state: Tested, experiment: int, purpose: Purpose | None = None) -> list[Outcome]:
+    """An experiment's outcomes of fresh seeds with a score, by seed; of one purpose if it is named."""
+    found = sorted(state.fresh.get(experiment, {}).items())
+    base = state.settings.seed
+    return [one for seed, one in found if one.score is not None and purpose in (None, purpose_of(seed, base))]
+
+
+def best_kind(state: Tested, experiment: int) -> str:
+    """The kind of slot on which both sides have the most fresh runs: seconds on another are other seconds."""
+    ours, theirs = fresh_of(state, experiment), fresh_of(state, 0)
+    kinds = sorted({outcome.machine for outcome in (*ours, *theirs)})
+    count = {k: min(sum(o.machine == k for o in ours), sum(o.machine == k for o in theirs)) for k in kinds}
+    return max(kinds, key=lambda kind: (count[kind], kind), default="")
+
+
+def noise_of(state: Tested) -> float:
+    """Standard deviation of one run: pooled over all seeds of whatever was the incumbent, and larger where they are
+    few, as the deviation of Student's distribution is."""
+    pooled = PooledNoise()
+    for number in dict.fromkeys(decision.experiment for decision in state.kept):
+        by_kind: dict[tuple[str, bool], list[float]] = {}
+        for is_fresh, side in enumerate((state.trials, state.fresh)):
+            for outcome in side.get(number, {}).values():
+                if outcome.score is not None:
+                    by_kind.setdefault((outcome.machine, bool(is_fresh)), []).append(outcome.score.primary)
+        for scores in by_kind.values():
+            pooled.add(scores)
+    freedom = max(pooled.freedom + NOISE_WEIGHT, 4.0)
+    return pooled.deviation(guess_of_noise(state.settings)) * math.sqrt(freedom / (freedom - 2))
+
+
+def proofs(state: Tested) -> list[Proof]:
+    """Of every commit that fresh seeds were run of, in the order in which they were kept."""
+    tested: dict[int, Decision] = {}
+    for decision in state.kept:  # what was believed when it was first kept
+        if decision.experiment and state.fresh.get(decision.experiment):
+            tested.setdefault(decision.experiment, decision)
+    order = [number for number in state.fresh if number in tested]
+    shares = {number: FIRST_SHARE * (1 - FIRST_SHARE) ** place for place, number in enumerate(order)}
+    noise = noise_of(state) if tested else 0.0
+    found = []
+    for number, decision in tested.items():
+        kind = best_kind(state, number)
+        sides = [[o for o in fresh_of(state, n) if o.machine == kind] for n in (number, 0)]
+        found.append(proof_of(decision, sides[0], sides[1], noise, shares[number]))
+    return found
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The commit to take home. proof: of it; if it is the baseline, of the incumbent; None if nothing was tested."""
+
+    experiment: int
+    commit: str
+    description: str
+    proof: Proof | None
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.experiment == 0
+
+
+def recommended(state: Tested) -> Recommendation | None:
+    """The incumbent where it is shown to be better than the baseline; else the latest that is, of those that were kept
+    and still stand; else the baseline. None before there is a baseline."""
+    if not state.frontier:
+        return None
+    by_number = {proof.experiment: proof for proof in proofs(state)}
+    for decision in reversed(state.frontier[1:]):
+        proof = by_number.get(decision.experiment)
+        if proof is not None and proof.is_shown:
+            return Recommendation(decision.experiment, decision.commit, decision.description, proof)
+    baseline, incumbent = state.frontier[0], state.frontier[-1]
+    return Recommendation(0, baseline.commit, baseline.description, by_number.get(incumbent.experiment))
+
+
+def in_words(found: Recommendation, incumbent: Decision) -> str:
+    """What to take home and why, in one line."""
+    proof = found.proof
+    if found.is_baseline:
+        if incumbent.experiment == 0:
+            return f"take the baseline, {short(found.commit)}: nothing was kept"
+        said = f"the incumbent {short(incumbent.commit)} is not shown to be better"
+        if proof is None or proof.gain is None:
+            return f"take the baseline, {short(found.commit)}: {said}, since it has not been run with fresh seeds"
+        return f"take the baseline, {short(found.commit)}: {said} ({figures(proof)})"
+    assert proof is not None
+    later = "" if found.experiment == incumbent.experiment else " (the incumbent after it is not shown to be)"
+    return f"take {short(found.commit)}, which is better than the baseline ({figures(proof)}){later}"
+
+
+def figures(proof: Proof) -> str:
+    """The figures of a proof, for people."""
+    return (
+        f"{PRIMARY.name} {proof.gain:+.4f}, 95 % interval {proof.low:+.4f} to {proof.high:+.4f}, "
+        f"p {proof.p_value:.4f}, {proof.seeds} fresh seeds against {proof.baseline_seeds}"
+    )
+
+
+def fresh_begun(state: State, experiment: int, purpose: Purpose) -> int:
+    """Fresh seeds of an experiment that were begun."""
+    base = state.settings.seed
+    return sum(purpose_of(seed, base) is purpose for seed in state.started_seeds.get(experiment, ()))
+
+
+def fresh_in_flight(state: State, experiment: int) -> int:
+    """Fresh seeds of an experiment that have no outcome yet."""
+    ended, base = state.fresh.get(experiment, {}), state.settings.seed
+    begun = state.started_seeds.get(experiment, ())
+    return sum(purpose_of(seed, base) is not None and seed not in ended for seed in begun)
+
+
+def sides_to_verify(state: State) -> list[int]:
+    """The experiments whose fresh seeds search.verify runs: the incumbent, or what is recommended if that is another
+    one; and the baseline."""
+    found, incumbent = recommended(state), state.incumbent
+    assert found is not None and incumbent is not None
+    return list(dict.fromkeys([incumbent.experiment if found.is_baseline else found.experiment, 0]))
+
+
+def proof_side(state: State, belief: Belief, progress: float | None) -> int | None:
+    """The experiment whose fresh seed is due now, for the proof; None if none is.
+
+    progress: how much of the search is done; None: it has no end, and its share of the trials is spent all the time.
+    """
+    incumbent = state.incumbent
+    assert incumbent is not None
+    begun = {number: fresh_begun(state, number, Purpose.PROOF) for number in (0, incumbent.experiment)}
+    if progress is None:
+        spent = sum(len([s for s in seeds if purpose_of(s, state.settings.seed)]) for seeds in _seeds_of_kept(state))
+        if spent >= state.settings.proof_share * len(state.attempts):
+            return None
+    elif progress < LATE:
+        return 0 if begun[0] < BASELINE_AHEAD * min(progress / LATE, 1.0) - 0.5 else None
+    return _side_to_prove(state, belief, incumbent, begun)
+
+
+def _seeds_of_kept(state: State) -> list[set[int]]:
+    numbers = dict.fromkeys([0, *(decision.experiment for decision in state.kept)])
+    return [state.started_seeds.get(number, set()) for number in numbers]
+
+
+def _side_to_prove(state: State, belief: Belief, incumbent: Decision, begun: dict[int, int]) -> int | None:
+    number = incumbent.experiment
+    if number == 0 or state.undecided():
+        return None
+    if belief.followed().lead(number, 0).probability < PROMISING:
+        return None
+    proof = next((one for one in proofs(state) if one.experiment == number), None)
+    if proof is not None and proof.is_shown:
+        return None
+    side = 0 if begun[0] < begun[number] else number
+    if begun[side] >= MOST_FRESH:
+        return None
+    if proof is not None and chance_of_a_proof(state, belief, incumbent, proof) < HOPELESS:
+        return None
+    return side
+
+
+def chance_of_a_proof(state: State, belief: Belief, incumbent: Decision, proof: Proof) -> float:
+    """The predictive probability that all the fresh seeds that are left will show it: of a gain drawn from what is
+    believed and from what the fresh seeds say, and of the means that they would then have."""
+    noise = noise_of(state)
+    lead = belief.lead(incumbent.experiment, 0)
+    information = 1 / (noise**2 * (1 / proof.seeds + 1 / proof.baseline_seeds)) if proof.gain is not None else 0.0
+    precision = lead.deviation**-2 + information
+    mean = (lead.mean * lead.deviation**-2 + (proof.gain or 0.0) * information) / precision
+    whole = MOST_FRESH / (2 * noise**2)
+    added = max(whole - information, 1e-9)
+    # The difference over all seeds: what is there, and what is to come, each weighted by its information.
+    middle = (information * (proof.gain or 0.0) + added * mean) / whole
+    deviation = added / whole * math.sqrt(1 / precision + 1 / added)
+    gain = incumbent.gain or (0.0, WIDE * noise)
+    needed = _needed(whole, (gain[0], max(gain[1], 0.1 * noise)), WIDE * noise)
+    return 0.5 * math.erfc((needed - middle) / (deviation * math.sqrt(2)))
+
+
+def _needed(information: float, believed: tuple[float, float], wide: float) -> float:
+    """The smallest difference that shows a gain at this information, by bisection."""
+    low, high = 0.0, 20 / math.sqrt(information)
+    for _ in range(30):
+        middle = (low + high) / 2
+        shown = log_evidence(middle, information, believed, wide) >= math.log(1 / (ALPHA * FIRST_SHARE))
+        low, high = (low, middle) if shown else (middle, high)
+    return high
