@@ -69,8 +69,8 @@ def settings_of(base: str, slots: int) -> Settings:
     return Settings(
         tag="scale", base=base, dataset="", fingerprint="", image_size=64, majority_score=0.9, space=SPACE,
         space_name="scale.toml", seed=0, max_train_seconds=TRIAL_SECONDS, slots=slots, created=0.0,
-        validation_images=IMAGES, confirm_seeds=2, allow_degenerate=False, agent="none", gpu_dollars_per_hour=None,
-        most_slots=None, gpu_model="",
+        validation_images=IMAGES, confirm_seeds=1, allow_degenerate=False, agent="none", gpu_dollars_per_hour=None,
+        most_slots=None, gpu_model="", proof_share=0.1,
     )  # fmt: skip
 
 
@@ -205,8 +205,8 @@ def measured(folder: Path, length: int, slots: int, trials: int) -> dict[str, fl
         gc.freeze()  # as the launch does
         coordinator.limit = Limit(None)
         driver = Trials(coordinator, slots, 1)
-        timer.wrap(coordinator.studies, "suggest", "suggest")
-        timer.wrap(coordinator, "_append", "record")
+        timer.wrap(coordinator.loop.suggestions, "suggest", "suggest")
+        timer.wrap(coordinator.loop, "record", "record")
         for turn in range(trials):
             slot = turn % slots
             records, suggested = len(timer.seen.get("record", ())), len(timer.seen.get("suggest", ()))

@@ -14,14 +14,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from search.core.seeds import purpose_of
 from search.core.state import State
 from search.core.types import Decision, Outcome, Purpose, Settings, short
-from search.decide.belief import Belief
 from search.decide.rules import NOISE_WEIGHT, PooledNoise, guess_of_noise
 from search.task.metrics import PRIMARY
+
+if TYPE_CHECKING:  # whoever only shows a proof need not load the posterior
+    from search.decide.belief import Belief
 
 ALPHA = 0.05  # the chance that a search calls anything better that is not
 FIRST_SHARE = 0.7  # of ALPHA for the first commit that is tested; of what is left for each further one

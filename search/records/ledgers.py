@@ -14,7 +14,7 @@ from search.core.codec import encode
 from search.core.paths import SearchPaths
 from search.core.state import State
 from search.core.types import Decision, Outcome, Proposal, Status
-from search.decide.races import mean_of, scored
+from search.decide.rules import mean_of, scored
 from search.records.results_tsv import HEADER, row_of
 from search.system.files import append_text, write_text
 from search.task.metrics import with_names
@@ -95,8 +95,7 @@ class Ledgers:
 def row_line(state: State, experiment: int) -> tuple[int, str]:
     """(slot, line) of an experiment's row.
 
-    What is on the frontier shows the mean of all its seeds so far: so a kept row is never below the kept row before it,
-    whatever further seeds have shown since.
+    What is on the frontier shows the mean of all the seeds that it is judged by, so far.
     """
     decision = state.verdicts[experiment]
     mean = mean_of(scored(state, experiment)) if decision.status is Status.KEEP else None

@@ -12,6 +12,7 @@ from search.core.paths import SearchPaths, SlotPaths
 from search.core.state import State
 from search.core.types import Status, short
 from search.decide.proof import recommended
+from search.decide.rules import mean_of, scored
 from search.report.evidence import recommendation_shown
 from search.system.files import end_of
 from search.task.metrics import SHOWN_RATES, named
@@ -55,9 +56,9 @@ def view_of(state: State) -> dict[str, Any]:
         "frontier": [
             {
                 "commit": short(kept.commit),
-                **named(kept.score),
+                **named(mean_of(scored(state, kept.experiment)) or kept.score),
                 **{name: kept.metrics.get(name) for name in SHOWN_RATES},
-                "seeds": len(kept.seeds),
+                "seeds": len(scored(state, kept.experiment)),
                 "description": kept.description,
             }
             for kept in state.frontier

@@ -26,24 +26,47 @@ def bench(name, *arguments):
     return json.loads(last), printed
 
 
+WORLDS = pytest.mark.parametrize(
+    ("world", "repetitions"),
+    [("null", 4), *(pytest.param(one, 8, marks=pytest.mark.full) for one in ("generous", "sparse"))],
+)
+
+
+@WORLDS
+def test_what_a_search_hands_over_in_a_made_up_world(world, repetitions):
+    figures, printed = bench("simulate", world, "--repetitions", str(repetitions))
+    assert len(printed) == repetitions
+    assert figures["recommended_worse_share"] == 0 and 97 <= figures["trials"] < 200
+    low, high = figures["recommended_gain_interval"]
+    assert low <= figures["recommended_gain"] <= high
+    if world == "null":
+        assert figures["recommended_gain"] <= 0 and figures["said_better_share"] <= 0.25
+    if world == "generous":
+        assert figures["recommended_gain"] > 0.02 and figures["said_better_share"] >= 0.5
+        assert figures["kept_truly_better"] > 0.6
+
+
+def test_a_simulated_search_with_crashes_slow_slots_and_two_kinds_comes_to_its_end():
+    flags = ("--slots", "8", "--slow", "2", "--kinds", "2", "--crash-share", "0.1", "--experiments", "24")
+    figures, _ = bench("simulate", "generous", "--repetitions", "2", *flags)
+    assert figures["trials"] >= 8 + 24
+
+
 @pytest.mark.skipif(not TABLE.exists(), reason=f"the table of learning runs is not at {TABLE}")
-@pytest.mark.parametrize("seeds", [2, pytest.param(30, marks=pytest.mark.full)])
-def test_proposals_beat_random_moves(seeds):
-    figures, _ = bench("proposals", "--table", str(TABLE), "--seeds", str(seeds))
-    assert figures["regret"] < figures["regret_random"]
-    if seeds == 30:
-        assert figures["win_rate_over_random"] >= 0.8
+@pytest.mark.parametrize("repetitions", [2, pytest.param(34, marks=pytest.mark.full)])
+def test_a_search_of_real_tuning_runs_is_measured_beside_other_samplers(repetitions):
+    figures, _ = bench("simulate", "tables", "--repetitions", str(repetitions), "--table", str(TABLE))
+    assert figures["trials"] <= 60 and figures["regret"] < figures["regret_of_baseline"]
+    if repetitions == 34:
+        assert figures["ratio_of_incumbent_to_tpe"] < 1 and figures["regret_of_incumbent"] < figures["regret_random"]
 
 
-@pytest.mark.parametrize("replays", [20, pytest.param(400, marks=pytest.mark.full)])
-def test_confirming_pays(replays):
-    figures, _ = bench("evidence", "--replays", str(replays))
-    assert figures["true_gain"] > figures["true_gain_bare_rule"]
-    assert figures["kept_truly_better"] > figures["kept_truly_better_bare_rule"]
-    if replays == 400:
-        assert figures["gain_ratio"] >= 2
-        assert figures["kept_truly_better"] >= 0.85
-        assert figures["confirmation_share_of_trials"] <= 0.2
+@pytest.mark.full
+@pytest.mark.skipif(not TABLE.exists(), reason=f"the table of learning runs is not at {TABLE}")
+def test_borrowing_across_edits_is_measured_beside_beginning_anew():
+    figures, _ = bench("simulate", "codes", "--repetitions", "4", "--table", str(TABLE))
+    assert all(figures[f"gain_{name}"] > 0 for name in ("borrowing", "anew"))
+    assert 0 <= figures["borrowing_not_worse_share"] <= 1
 
 
 @pytest.mark.full
@@ -74,7 +97,7 @@ def test_what_a_cluster_costs_its_head_is_measured_on_real_nodes():
 
 def test_a_missing_table_is_one_clear_line():
     done = subprocess.run(
-        [sys.executable, "bench/proposals.py", "--table", "/nowhere"],
+        [sys.executable, "bench/simulate.py", "tables", "--table", "/nowhere"],
         cwd=ROOT,
         capture_output=True,
         text=True,
