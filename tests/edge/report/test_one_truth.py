@@ -7,6 +7,7 @@ ties, crashes, two kinds of slot, and fresh seeds.
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from bench.simulation.worlds import Effects, EffectsWorld
 from search.core.events import Decided, TrialEnded
 from search.core.paths import SearchPaths
 from search.core.types import Score, Status, short
+from search.decide import races
 from search.decide.plan import Limit
 from search.records.ledgers import Ledgers
 from search.records.results_tsv import read_rows
@@ -87,10 +89,11 @@ class Watched(Simulation):
         assert found["recommended"]["commit"] in (*frontier, frontier[0])
 
 
-@given(WORLDS, CONDITIONS, st.integers(0, 10_000))
+@given(WORLDS, CONDITIONS, st.integers(0, 10_000), st.sampled_from([races.EQUAL_DOUBT, 0.9]))
 @settings(max_examples=15, deadline=None)
-def test_every_view_names_the_same_incumbent(effects, conditions, seed):
-    with tempfile.TemporaryDirectory() as folder:
+def test_every_view_names_the_same_incumbent(effects, conditions, seed, equal_doubt):
+    """equal_doubt: with a high one, simpler ones are kept whose mean is lower."""
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(races, "EQUAL_DOUBT", equal_doubt):
         watched = Watched(EffectsWorld(effects, 0.02, seed), conditions, seed, Path(folder))
         watched.run()
         assert watched.checked >= conditions.limit.experiments
