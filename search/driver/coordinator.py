@@ -137,7 +137,7 @@ class Coordinator:
         self.tip = self.repository.commit_of(self.names.journal) or ""
         self.settings = self.state.settings
         self.sources = Sources(self.settings, lambda commit: self.repository.file_at(commit, "train.py"))
-        self.loop = SearchLoop(self.state, self.sources, self._append)
+        self.loop = SearchLoop(self.state, self.sources, lambda event: self._append(event))
         self.branches.restore(self.state)
         self.ledgers.write_all(self.state)
         self.mirror = OptunaMirror(self.paths.study, self.announce) if mirrored else None

@@ -44,11 +44,11 @@ def settings_of(repository, demo, slots=1, seed=0, confirm_seeds=0, seconds=5.0,
 
 
 @contextmanager
-def coordinator_of(repository, demo=None, slots=1, limit=3, confirm_seeds=0, seal=""):
+def coordinator_of(repository, demo=None, slots=1, limit=3, confirm_seeds=0, seal="", seed=0):
     coordinator = Coordinator(Repository(repository), "t", lambda line: None)
     try:
         if demo is not None:
-            coordinator.begin(settings_of(repository, demo, slots, confirm_seeds=confirm_seeds, seal=seal))
+            coordinator.begin(settings_of(repository, demo, slots, seed, confirm_seeds, seal=seal))
         else:
             coordinator.resume()
         for gpu in range(slots):

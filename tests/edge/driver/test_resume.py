@@ -45,7 +45,7 @@ def test_dying_between_any_two_steps_loses_no_finished_trial(fast_repository, de
             raise Died
         return original(self, *arguments)
 
-    with coordinator_of(fast_repository, demo, limit=3) as coordinator:
+    with coordinator_of(fast_repository, demo, limit=3, seed=1) as coordinator:
         monkeypatch.setattr(owner, point, dies)
         with pytest.raises(Died):
             run_all(coordinator, setup)
@@ -71,7 +71,7 @@ def story(coordinator):
 def undisturbed(tmp_path_factory, demo):
     """The story of a search with races that nothing disturbed, and how many records it wrote."""
     repository = make_repository(tmp_path_factory.mktemp("undisturbed") / "project", FAST_TRAIN)
-    with coordinator_of(repository, demo, limit=5, confirm_seeds=2) as coordinator:
+    with coordinator_of(repository, demo, limit=5, confirm_seeds=2, seed=1) as coordinator:
         run_all(coordinator, setup_of(repository, demo))
         assert len(coordinator.state.kept) > 1
         return story(coordinator), len(journal.read(Repository(repository), Names("t")))
@@ -96,7 +96,7 @@ def test_dying_in_the_midst_of_races_changes_nothing_of_what_is_decided(
         original(self, record)
 
     setup = setup_of(fast_repository, demo)
-    with coordinator_of(fast_repository, demo, limit=5, confirm_seeds=2) as coordinator:
+    with coordinator_of(fast_repository, demo, limit=5, confirm_seeds=2, seed=1) as coordinator:
         monkeypatch.setattr(Coordinator, "_append", dies)
         with pytest.raises(Died):
             run_all(coordinator, setup)
