@@ -14,7 +14,7 @@ from search.core.seeds import purpose_of
 from search.core.sources import Sources
 from search.core.state import State
 from search.core.types import Experiment, Outcome, TrialKey
-from search.decide.rules import NOISE_WEIGHT, PooledNoise, guess_of_noise, scored
+from search.decide.rules import NOISE_WEIGHT, PooledNoise, guess_of_noise, scored, why_out
 from search.decide.sampler import columns_of, encoded
 from search.decide.surrogate import Guess, Hyper, Nodes, Surrogate, fitted, worth_of_a_run
 from search.task.metrics import PRIMARY, SECONDARY
@@ -80,6 +80,7 @@ class Belief:
         self._read = self._kept = 0
         self._taken = 0  # outcomes that choose
         self._number_of: dict[str, int] = {}  # commit that was kept -> its experiment
+        self._incumbents: set[int] = set()  # that are or were
         self._lines: dict[int, tuple[int, ...]] = {0: ()}  # experiment -> ancestors and itself, without the baseline
         self._chains: dict[str, tuple[str, ...]] = {}  # commit -> its code and those before it
         self._fits: dict[tuple[int, str], Hyper] = {}
@@ -93,6 +94,7 @@ class Belief:
         while self._kept < len(state.kept):
             decision = state.kept[self._kept]
             self._number_of.setdefault(decision.commit, decision.experiment)
+            self._incumbents.add(decision.experiment)
             self._kept += 1
             self.version += 1
         while self._read < len(state.ended):
@@ -168,12 +170,21 @@ class Belief:
         commit = self.state.incumbent_commit
         key = self.version, commit
         if self._known is None or self._known[0] != key:
-            rows = self.recent(self._order, LARGEST_HISTORY)
+            rows = [key for key in self.recent(self._order, LARGEST_HISTORY) if not self._is_out(key[0])]
             self.layout = Layout(self, rows, commit)
             nodes = self.layout.of_rows(rows)
             y, runs = self._measured(rows)
             self._known = key, Surrogate(nodes, y, runs, self._hyper(commit), self.layout.apart)
         return self._known[1]
+
+    def _is_out(self, number: int, at: int | None = None) -> bool:
+        """Whether an experiment could not be kept, by its outcomes, after so many in all: it says nothing of others."""
+        if number == 0 or number in self._incumbents:
+            return False
+        outcomes = self.state.outcomes_of(number)
+        if at is not None:
+            outcomes = [one for one in outcomes if self._positions.get(one.key, at) <= at]
+        return bool(why_out(self.state, number, outcomes))
 
     def _measured(self, rows: Sequence[RowKey]) -> tuple[np.ndarray, np.ndarray]:
         y = np.array([fmean(self.rows[key]) for key in rows])
@@ -186,7 +197,7 @@ class Belief:
         if key not in self._fits:
             self._fits.clear()
             rows = self._order[: bisect_right(self._came, at)] or self._order[:1]
-            rows = rows[-FITTED_TO:]
+            rows = [key for key in rows[-FITTED_TO:] if not self._is_out(key[0], at)] or self._order[:1]
             scores = self._scores_at(rows, max(at, self._came[0]))
             pooled = PooledNoise()
             for values in scores:

@@ -13,9 +13,8 @@ from enum import Enum, auto
 from search.core.state import State
 from search.core.types import Decision, Outcome
 from search.decide.belief import Belief
-from search.decide.rules import mean_of, scored
+from search.decide.rules import mean_of, mostly_degenerate, out_of_race, scored
 from search.task.metrics import PRIMARY, SECONDARY
-from search.task.screening import is_degenerate
 
 SECOND = 0.4  # probability of being better from which a challenger gets the seeds that keeping it takes
 SURE = 0.65  # from which these are run at once, on as many slots as are free
@@ -25,8 +24,6 @@ MOST_SEEDS = 8  # of one experiment, for races
 EQUAL_MARGIN = 0.5  # of the noise: what a simpler train.py may be worse by than the best that there ever was
 EQUAL_DOUBT = 0.1  # probability that it is worse by more
 EQUAL_SEEDS = 4  # of one that is simpler, at most
-EVALUATION_TIMES = 3.0  # times the baseline's seconds, and EVALUATION_SECONDS: evaluating for longer may be training
-EVALUATION_SECONDS = 15.0
 AWAY_SECONDS = 600.0  # a slot that is away for longer is not waited for
 
 
@@ -109,29 +106,6 @@ def kinds_present(state: State) -> dict[int, str]:
     ago counts: its worker starts again, its node may come back."""
     gone = {slot for slot, at in state.left_at.items() if slot not in state.present and state.now - at > AWAY_SECONDS}
     return {number: kind for number, kind in state.machines.items() if number not in gone}
-
-
-def out_of_race(state: State, experiment: int) -> str:
-    """Why an experiment cannot be kept whatever its scores; '' if it can."""
-    outcomes = state.outcomes_of(experiment)
-    crashed = next((outcome for outcome in outcomes if outcome.crashed), None)
-    if crashed is not None:
-        return f"seed {crashed.seed}: {crashed.reason}" if len(outcomes) > 1 else crashed.reason
-    most = EVALUATION_TIMES * state.longest_baseline_evaluation + EVALUATION_SECONDS
-    late = next((o for o in outcomes if (o.speed.get("evaluation_seconds") or 0.0) > most), None)
-    if late is not None and experiment != 0:
-        return f"marked: took {late.speed['evaluation_seconds']:.0f} s to evaluate, {most:.0f} s is the most allowed"
-    marked = next((outcome for outcome in outcomes if outcome.violations), None)
-    if marked is not None:
-        return f"marked: {marked.violations[0]}"
-    if not state.settings.allow_degenerate and mostly_degenerate(outcomes):
-        return "degenerate"
-    return ""
-
-
-def mostly_degenerate(outcomes: list[Outcome]) -> bool:
-    """Whether half of these runs or more gave a model that screens nothing."""
-    return bool(outcomes) and 2 * sum(is_degenerate(outcome.metrics) for outcome in outcomes) >= len(outcomes)
 
 
 def is_simpler(challenger: list[Outcome], incumbent: list[Outcome]) -> bool:

@@ -10,9 +10,12 @@ import numpy as np
 from search.core.state import State
 from search.core.types import Outcome, Score, Settings, Status
 from search.task.metrics import PRIMARY, SECONDARY
+from search.task.screening import is_degenerate
 
 MEMORY_FACTOR = 2.0  # peak memory beyond so many times the incumbent's is noted
 MEMORY_FLOOR_GB = 0.5  # and only if the difference is at least this
+EVALUATION_TIMES = 3.0  # times the baseline's seconds, and EVALUATION_SECONDS: evaluating for longer may be training
+EVALUATION_SECONDS = 15.0
 NOISE_WEIGHT = 2.0  # degrees of freedom that the first guess of the noise is worth
 
 
@@ -88,3 +91,30 @@ class PooledNoise:
         """guess: counts for NOISE_WEIGHT degrees of freedom."""
         squares = NOISE_WEIGHT * guess**2 + max(self.squares, 0.0)
         return max(math.sqrt(squares / (NOISE_WEIGHT + self.freedom)), 1e-6)
+
+
+def out_of_race(state: State, experiment: int) -> str:
+    """Why an experiment cannot be kept whatever its scores; '' if it can."""
+    return why_out(state, experiment, state.outcomes_of(experiment))
+
+
+def why_out(state: State, experiment: int, outcomes: Sequence[Outcome]) -> str:
+    """Likewise, by these of its outcomes."""
+    crashed = next((outcome for outcome in outcomes if outcome.crashed), None)
+    if crashed is not None:
+        return f"seed {crashed.seed}: {crashed.reason}" if len(outcomes) > 1 else crashed.reason
+    most = EVALUATION_TIMES * state.longest_baseline_evaluation + EVALUATION_SECONDS
+    late = next((o for o in outcomes if (o.speed.get("evaluation_seconds") or 0.0) > most), None)
+    if late is not None and experiment != 0:
+        return f"marked: took {late.speed['evaluation_seconds']:.0f} s to evaluate, {most:.0f} s is the most allowed"
+    marked = next((outcome for outcome in outcomes if outcome.violations), None)
+    if marked is not None:
+        return f"marked: {marked.violations[0]}"
+    if not state.settings.allow_degenerate and mostly_degenerate(outcomes):
+        return "degenerate"
+    return ""
+
+
+def mostly_degenerate(outcomes: Sequence[Outcome]) -> bool:
+    """Whether half of these runs or more gave a model that screens nothing."""
+    return bool(outcomes) and 2 * sum(is_degenerate(outcome.metrics) for outcome in outcomes) >= len(outcomes)

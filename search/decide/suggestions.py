@@ -10,9 +10,11 @@ from search.core.space import Point
 from search.core.state import State
 from search.core.types import Experiment
 from search.decide.belief import Belief
+from search.decide.rules import out_of_race
 from search.decide.sampler import AroundBest, Suggestion, holds
 
-CRASH = 3.0  # noises below the worst score: what a crash counts as
+LOST = 3.0  # noises below the worst score: what a crash counts as, and what could not be kept
+MOST_LOST = 60
 LATEST = 400  # points that a new one must be no twin of, the latest
 
 
@@ -66,17 +68,17 @@ class Suggestions:
 
 class PosteriorJudge:
     """What a run of a point that begins from the incumbent is worth, with what is in flight counted as expected, and
-    crashes as the worst that was seen."""
+    what crashed or could not be kept as worse than the worst."""
 
     def __init__(self, belief: Belief, sources: Sources) -> None:
         self.belief, self.sources, state = belief, sources, belief.state
         self.parent = state.incumbent.experiment if state.incumbent else 0
         known = belief.surrogate()
         self.layout, self._nodes = belief.layout, known.nodes.on_no_kind()
-        waiting, crashed = waiting_points(state), crashes(state)
-        made = self.layout.of_experiments([*waiting, *crashed])
+        waiting, out = waiting_points(state), lost(state)
+        made = self.layout.of_experiments([*waiting, *out])
         expected = known.mean(made) if len(made) else np.zeros(0)
-        expected[len(waiting) :] = known.y.min() - CRASH * known.hyper.noise
+        expected[len(waiting) :] = known.y.min() - LOST * known.hyper.noise
         self.posterior = known.expecting(made, expected)
         code = sources.code(self.layout.commit)
         own = [sources.code_of(state.experiments[number]) == code for number, _ in self.layout.keys]
@@ -101,11 +103,8 @@ def waiting_points(state: State) -> list[Experiment]:
     return [state.experiments[number] for number in sorted(begun) if number and number not in state.trials]
 
 
-def crashes(state: State) -> list[Experiment]:
-    """Experiments that crashed, the latest."""
-    found = [one.experiment for one in state.ended[-2 * LATEST :] if one.crashed and one.experiment]
-    return [state.experiments[number] for number in dict.fromkeys(found) if _all_crashed(state, number)][-40:]
-
-
-def _all_crashed(state: State, number: int) -> bool:
-    return all(outcome.crashed for outcome in state.outcomes_of(number))
+def lost(state: State) -> list[Experiment]:
+    """Experiments that crashed, or could not be kept whatever their scores, the latest."""
+    latest = dict.fromkeys(one.experiment for one in state.ended[-LATEST:] if one.experiment)
+    found = [number for number in latest if number in state.trials and out_of_race(state, number)]
+    return [state.experiments[number] for number in found[-MOST_LOST:]]

@@ -137,7 +137,8 @@ class Coordinator:
         self.tip = self.repository.commit_of(self.names.journal) or ""
         self.settings = self.state.settings
         self.sources = Sources(self.settings, lambda commit: self.repository.file_at(commit, "train.py"))
-        self.loop = SearchLoop(self.state, self.sources, lambda event: self._append(event))
+        record = lambda event: self._append(event)  # noqa: E731, PLW0108  looked up at every call
+        self.loop = SearchLoop(self.state, self.sources, record)
         self.branches.restore(self.state)
         self.ledgers.write_all(self.state)
         self.mirror = OptunaMirror(self.paths.study, self.announce) if mirrored else None

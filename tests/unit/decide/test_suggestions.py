@@ -102,3 +102,17 @@ def test_crashes_are_kept_away_from():
     asked = Suggestions(search.state, belief.sources, belief)
     found = [asked.suggest(number).point["lr"] for number in range(100, 140)]
     assert sum(lr > 0.2 for lr in found) < len(found) / 4
+
+
+def test_what_could_not_be_kept_is_no_centre_however_high_it_scored():
+    """Models that find no infection score high where few are infected."""
+    search = Search()
+    for number in range(1, 15):
+        lr = 0.02 * 1.25**number
+        degenerate = {"metrics": {"flagged": 0.0}} if lr > 0.1 else {}
+        search.first(number, 0.99 if degenerate else 0.91, changes=(Change("lr", 0.01, lr),), **degenerate)
+        search.decide(number, Status.DISCARD)
+    belief = search.belief
+    asked = Suggestions(search.state, belief.sources, belief)
+    found = [asked.suggest(number).point["lr"] for number in range(100, 130)]
+    assert sum(0.2 < lr for lr in found) < len(found) / 4
