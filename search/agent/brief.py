@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,9 @@ LONGEST_NOTES = 3_000
 MOST_PROPOSALS = 14
 MOST_DIFFS = 6
 MOST_CRASHES = 3
+MOST_PARTS = 12
+PLATEAU = 24  # experiments without a kept one, from which something further away is asked for
+HUNK = re.compile(r"^@@[^@]*@@ *(?:async )?(?:def|class) (\w+)", re.MULTILINE)
 CUT = "\n… (cut)"
 
 
@@ -37,6 +41,8 @@ class Facts:
     near: tuple[Decision, ...]  # discarded or kept edits, nearest to the incumbent first
     crashes: tuple[tuple[Decision, Outcome], ...]
     parents: dict[int, str]  # experiment -> the commit that it edits
+    losses: dict[int, tuple[float, ...]]  # experiment -> the training losses of its first seed
+    since_kept: int  # experiments since the last that was kept
     hints: tuple[str, ...] = ()  # of the summary
 
 
@@ -66,8 +72,16 @@ def facts_of(state: State, noise: float | None, axes: Sequence[str], hints: Sequ
         near=tuple([*sorted(edits, key=_rank), *sorted(sweeps, key=_rank)[:MOST_DIFFS]]),
         crashes=tuple(reversed(crashes[-MOST_CRASHES:])),
         parents={number: experiment.parent for number, experiment in state.experiments.items()},
+        losses={number: min(runs.values(), key=lambda one: one.seed).losses for number, runs in state.trials.items()},
+        since_kept=since_kept(verdicts),
         hints=tuple(hints),
     )
+
+
+def since_kept(verdicts: Mapping[int, Decision]) -> int:
+    """How many experiments were decided since the last that is kept."""
+    order = list(verdicts.values())
+    return next((place for place, one in enumerate(reversed(order)) if one.status is Status.KEEP), len(order))
 
 
 def _rank(decision: Decision) -> tuple[float, float]:
@@ -90,7 +104,8 @@ def written(facts: Facts, rules: str, notes: str, difference: Callable[[str, str
         ("Notes from the person who runs this search", notes.strip(), LONGEST_NOTES),
         ("Where the search stands", standing(facts, paths), 2_500),
         ("What the summary says", "\n".join(f"- {hint}" for hint in facts.hints), 2_000),
-        ("What is wanted now", WANTED.format(python=paths["python"], photos=paths["photos"]), 2_000),
+        ("What is wanted now", wanted(facts, paths), 2_600),
+        ("What was tried, by the part of train.py that it changed", parts_section(facts, difference), 1_500),
         ("The last proposals, newest first, and what became of them", proposals_section(facts), 3_500),
         ("Crashes", crashes_section(facts), 2_500),
         ("Tried and not kept: do not propose these again", diffs_section(facts, difference), LONGEST),
@@ -114,6 +129,42 @@ Make one idea real, by editing `train.py` in this folder, and nothing else. It w
 - End with an answer whose first line is `IDEA: ` and the idea in a few words. That line is its name from then on."""
 
 
+FURTHER = """\
+The search is on a plateau: {count} experiments since the last that was kept. Do not refine what is there. Propose
+something further away: another architecture, another loss, another way to use the photos, or the removal of a whole
+part."""
+
+
+def wanted(facts: Facts, paths: dict[str, str]) -> str:
+    """What the agent is asked for; on a plateau, something further away."""
+    text = WANTED.format(python=paths["python"], photos=paths["photos"])
+    return f"{FURTHER.format(count=facts.since_kept)}\n\n{text}" if facts.since_kept >= PLATEAU else text
+
+
+def losses_text(losses: Sequence[float]) -> str:
+    """A loss curve in a few numbers; '' if it is not known."""
+    return f"training loss {' '.join(f'{loss:.3g}' for loss in losses)}" if losses else ""
+
+
+def parts_section(facts: Facts, difference: Callable[[str, str], str]) -> str:
+    """Edits that were decided, by the functions and classes that they changed, with the best gap to the incumbent."""
+    assert facts.incumbent.score is not None
+    groups: dict[str, list[tuple[str, float | None]]] = {}
+    for _, decision in facts.proposals:
+        if decision is None:
+            continue
+        gap = decision.score.primary - facts.incumbent.score.primary if decision.score else None
+        patch = difference(facts.parents[decision.experiment], decision.commit)
+        for part in dict.fromkeys(HUNK.findall(patch)) or ("the top level",):
+            groups.setdefault(part, []).append((str(decision.status), gap))
+    lines = []
+    for part, tries in sorted(groups.items(), key=lambda group: -len(group[1]))[:MOST_PARTS]:
+        kept, gaps = sum(status == Status.KEEP for status, _ in tries), [gap for _, gap in tries if gap is not None]
+        best = f"nearest {max(gaps):+.4f} to the incumbent" if gaps else "all crashed"
+        lines.append(f"- {part}: {len(tries)} edits, {kept} kept, {best}")
+    return "\n".join(lines)
+
+
 def standing(facts: Facts, paths: dict[str, str]) -> str:
     score, metrics = facts.incumbent.score, facts.incumbent.metrics
     assert score is not None
@@ -130,6 +181,8 @@ def standing(facts: Facts, paths: dict[str, str]) -> str:
         f"- A run trains for {facts.max_train_seconds:g} s. {noise}{photo if facts.images else ''}",
         f"- Axes that Optuna moves: {', '.join(facts.axes)}.",
     ]
+    curve = losses_text(facts.losses.get(facts.incumbent.experiment, ()))
+    lines += [f"- The incumbent's {curve}, from its begin to its end."] if curve else []
     lines += [f"- {what}: `{path}`" for what, path in paths.items() if what not in ("python", "photos")]
     return "\n".join(lines)
 
@@ -158,7 +211,9 @@ def crashes_section(facts: Facts) -> str:
     for decision, outcome in facts.crashes:
         traceback = outcome.traceback[-LONGEST_TRACEBACK:].strip()
         parts.append(
-            f"### {decision.description}\n{outcome.reason}" + (f"\n```\n{traceback}\n```" if traceback else "")
+            f"### {decision.description}\n{outcome.reason}"
+            + (f"; {losses_text(outcome.losses)}" if outcome.losses else "")
+            + (f"\n```\n{traceback}\n```" if traceback else "")
         )
     return "\n".join(parts)
 
@@ -171,6 +226,8 @@ def diffs_section(facts: Facts, difference: Callable[[str, str], str]) -> str:
         assert decision.score is not None
         gap = decision.score.primary - facts.incumbent.score.primary
         head = f"### {decision.description}\n{PRIMARY.name} {gap:+.4f} to the incumbent; {decision.reason}"
+        curve = losses_text(facts.losses.get(decision.experiment, ()))
+        head += f"; {curve}" if curve else ""
         if place < MOST_DIFFS:
             patch = difference(facts.parents[decision.experiment], decision.commit)
             body = patch[patch.find("@@") :] if "@@" in patch else patch

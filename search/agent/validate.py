@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from search.agent.likeness import TriedEdit, resembled
 from search.core.axes import adapted
 from search.core.recipe import code_id, identity_of, read_recipe
 from search.core.space import Space
@@ -24,12 +25,13 @@ class Refusal:
 @dataclass(frozen=True)
 class EditBase:
     """What edits are made from: the incumbent's train.py and its axes. identities: what was tried or refused before, by
-    recipe.identity, with a name for each."""
+    recipe.identity, with a name for each. lost: edits that were made before and not kept."""
 
     commit: str
     source: str
     space: Space
     identities: Mapping[str, str]
+    lost: Sequence[TriedEdit] = ()
 
 
 def validate(source: str, edit_base: EditBase) -> str | Refusal:
@@ -51,4 +53,7 @@ def validate(source: str, edit_base: EditBase) -> str | Refusal:
     twin = edit_base.identities.get(identity)
     if twin is not None:
         return Refusal(f"the same as {twin}, up to formatting and comments: it is known how that went")
+    like = resembled(edit_base.source, source, edit_base.lost)
+    if like is not None:
+        return Refusal(f"it changes almost the same lines as {like.name}, which was not kept ({like.fate})")
     return identity

@@ -162,6 +162,7 @@ class Outcome:
     speed: dict[str, Any] = field(default_factory=dict)
     machine: str = ""  # kind of slot: the GPU's name, or cpu
     code_size: int = 0  # of its train.py, by recipe.code_size; 0 if it did not get so far
+    losses: tuple[float, ...] = ()  # of training, from its log: a few, evenly over it
 
     @property
     def key(self) -> TrialKey:

@@ -19,6 +19,7 @@ from search.agent.agents import Agent, AgentPlan
 from search.agent.brief import facts_of, hints_of, written
 from search.agent.builtin.choose import Tried
 from search.agent.inbox import proposal_from
+from search.agent.likeness import TriedEdit
 from search.agent.smoke import Places, SmokeSetup, draw_photos
 from search.agent.turn import NEVER_BEGAN, NOTHING_LEFT, Assignment, ProposalContext, ask, choose_and_check
 from search.agent.validate import EditBase
@@ -27,6 +28,7 @@ from search.decide.plan import turn_is_due, unmerged
 from search.driver.coordinator import Coordinator
 from search.records.requests import Operation, handed_in, pending
 from search.report.frontier import noise_of
+from search.report.proposals import fate_of
 from search.system.files import end_of
 from search.system.git import Repository
 from search.system.process import end_guards
@@ -34,6 +36,7 @@ from search.system.process import end_guards
 LOOK_SECONDS = 1.0  # between two looks at what others ask
 MOST_AT_ONCE = 4  # edits handed in that are checked at a time
 LARGEST_NOTES = 20_000  # bytes
+MOST_COMPARED = 24  # lost edits that a new one is compared with, the latest
 
 
 class JobKind(Enum):
@@ -183,11 +186,27 @@ class ProposalManager:
         """What edits are made from: a commit, the incumbent if none is named."""
         sources, state = self.coordinator.sources, self.coordinator.state
         base = commit or state.incumbent_commit
-        return EditBase(base, sources.source_at(base), sources.space(base), dict(sources.tried(state)))
+        identities = dict(sources.tried(state))
+        return EditBase(base, sources.source_at(base), sources.space(base), identities)
+
+    def _lost(self) -> list[TriedEdit]:
+        """The latest edits that were tried and not kept: an agent's must not resemble one."""
+        state, sources, found = self.coordinator.state, self.coordinator.sources, []
+        for proposal in reversed(state.proposals):
+            experiment = state.experiment_of(proposal.number)
+            decision = state.verdicts.get(experiment.number) if experiment else None
+            if decision is None or decision.status is Status.KEEP or not proposal.commit:
+                continue
+            name, fate = f"proposal {proposal.number} ({proposal.idea})", fate_of(proposal, decision).line
+            before, after = (sources.source_at(one) for one in (proposal.parent, proposal.commit))
+            found.append(TriedEdit(name, fate, before, after))
+            if len(found) == MOST_COMPARED:
+                break
+        return found
 
     def _begin_turn(self, plan: AgentPlan) -> None:
         turn = self.coordinator.begin_turn(plan.name, plan.proposals)
-        edit_base = self._edit_base()
+        edit_base = replace(self._edit_base(), lost=self._lost())
         if plan.agent is None:
             tried = self._tried()
             for place in range(plan.proposals):

@@ -8,6 +8,8 @@ from search.system.process import Ended
 from search.task.metrics import PRIMARY, SECONDARY
 
 TRACEBACK_LINES = 40
+LOSS = re.compile(r"^(?:step|epoch)\b.*?loss[ =:]+(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\b", re.MULTILINE)
+MOST_LOSSES = 7
 OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemoryError|MemoryError|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
 
 WAS_OUT_OF_MEMORY = "out of memory"  # a crash's reason begins with it
@@ -21,6 +23,14 @@ def parse_footer(text: str) -> dict[str, str]:
         return {}
     pairs = (line.partition(":") for line in lines[rules[-1] + 1 :] if ":" in line)
     return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def losses_of(text: str, most: int = MOST_LOSSES) -> tuple[float, ...]:
+    """The training losses that a log names, at most so many, evenly over it; the first and the last are among them."""
+    found = [float(number) for number in LOSS.findall(text)]
+    if len(found) <= most:
+        return tuple(found)
+    return tuple(found[round(place * (len(found) - 1) / (most - 1))] for place in range(most))
 
 
 def crash_reason(ended: Ended, text: str, footer: dict[str, str]) -> str:

@@ -26,7 +26,7 @@ from search.task.metrics import METRICS, named
 from search.task.scoring import agrees
 from search.task.screening import rightly_told, screen
 from search.trial import integrity, sealed
-from search.trial.footer import traceback_of
+from search.trial.footer import losses_of, traceback_of
 from search.trial.scorer import Labels
 from search.trial.training import TrainingJob, run_training
 
@@ -153,7 +153,8 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
     )
     ran = run_training(run, started, training)
     if ran.reason:
-        return _crash(setup, work, commit, began, ran.reason, traceback_of(ran.text), ran.footer)
+        crash = _crash(setup, work, commit, began, ran.reason, traceback_of(ran.text), ran.footer)
+        return replace(crash, losses=losses_of(ran.text))
     submission, footer = ran.scorer.submission, ran.footer
     assert submission is not None
     if not agrees(submission.score, footer):
@@ -166,6 +167,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
     return replace(
         _outcome(setup, work, commit, began, footer),
         score=submission.score,
+        losses=losses_of(ran.text),
         violations=violations_of(
             ran.scorer.times,
             integrity.changed(slot.tree, wanted),

@@ -5,10 +5,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.agent.brief import LONGEST, facts_of, hints_of, written
+from search.agent.brief import LONGEST, PLATEAU, facts_of, hints_of, written
 from search.core.events import Decided, TrialEnded
 from search.core.types import Decision, Score, Status
-from tests.support.states import ask, begin, decided_baseline, outcome, proposal, take
+from tests.support.states import ask, begin, decide, decided_baseline, outcome, proposal, take
 
 
 def eventful(proposals=3, traceback="", description="wider", reason="lower"):
@@ -49,6 +49,34 @@ def test_a_brief_has_everything_that_a_model_needs():
         "bin_acc -0.0100 to the incumbent", "go further up", "lr down loses: 3 tries",
     ):  # fmt: skip
         assert words in text, words
+
+
+def test_loss_curves_stand_beside_the_incumbent_what_was_near_and_what_crashed():
+    state = eventful(3)
+    state.trials[0] = {seed: replace(one, losses=(1.6, 0.9, 0.412)) for seed, one in state.trials[0].items()}
+    state.trials[1] = {seed: replace(one, losses=(1.5, 1.4)) for seed, one in state.trials[1].items()}
+    state.trials[3] = {seed: replace(one, losses=(9.0,)) for seed, one in state.trials[3].items()}
+    text = brief_of(state)
+    assert "The incumbent's training loss 1.6 0.9 0.412" in text
+    assert "to the incumbent; lower; training loss 1.5 1.4" in text and "KeyError; training loss 9" in text
+
+
+def test_what_was_tried_is_grouped_by_what_it_changed():
+    patch = "@@ -1,2 +1,2 @@ def augment(images):\n-a\n+b\n@@ -9 +9 @@ class Net(nn.Module):\n-c\n+d"
+    text = brief_of(eventful(3), patch=patch)
+    assert "- augment: 3 edits, 0 kept, nearest -0.0100 to the incumbent" in text and "- Net: 3 edits" in text
+
+
+def test_on_a_plateau_something_further_away_is_asked_for():
+    state = eventful(3)
+    assert "plateau" not in brief_of(state)
+    for number in range(4, 4 + PLATEAU):
+        work = ask(state)
+        begin(state, work)
+        state.apply(TrialEnded(outcome(work, 0.5)))
+        decide(state, number, Status.DISCARD, Score(0.5, 0.5))
+    text = brief_of(state)
+    assert f"on a plateau: {PLATEAU + 3} experiments since" in text and "further away" in text
 
 
 @given(

@@ -115,4 +115,4 @@ def test_what_could_not_be_kept_is_no_centre_however_high_it_scored():
     belief = search.belief
     asked = Suggestions(search.state, belief.sources, belief)
     found = [asked.suggest(number).point["lr"] for number in range(100, 130)]
-    assert sum(0.2 < lr for lr in found) < len(found) / 4
+    assert sum(lr > 0.2 for lr in found) < len(found) / 4
