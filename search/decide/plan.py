@@ -52,6 +52,11 @@ class Limit:
             parts.append(len(state.attempts) / (self.trials * (1 - state.settings.proof_share)))
         return max(parts)
 
+    @property
+    def size(self) -> int:
+        """In experiments or trials; 0: without end."""
+        return min((n for n in (self.experiments, self.trials) if n), default=0)
+
     def is_spent(self, state: State) -> bool:
         """Whether there is no trial left at all."""
         return self.trials is not None and len(state.attempts) >= self.trials
@@ -185,8 +190,7 @@ def proof_work(state: State, limit: Limit, belief: Belief) -> Work | None:
     """A fresh seed of the incumbent or of the baseline, if one is due."""
     if state.incumbent is None or state.settings.confirm_seeds == 0 or not state.settings.proof_share:
         return None
-    endless = limit.experiments is None and limit.trials is None
-    side = proof_side(state, belief, None if endless else limit.progress(state))
+    side = proof_side(state, belief, limit.progress(state) if limit.size else None, limit.size)
     return None if side is None else fresh_seed(state, side, Purpose.PROOF)
 
 

@@ -30,7 +30,7 @@ FIRST_SHARE = 0.7  # of ALPHA for the first commit that is tested; of what is le
 WIDE = 2.0  # deviation of the half-normal distribution of gains, in units of the noise
 BASELINE_AHEAD = 4  # fresh seeds of the baseline, spread over the search, before there is an incumbent to prove
 LATE = 0.9  # of a search: from here on fresh seeds of the incumbent are run
-MOST_FRESH = 14  # fresh seeds of one side
+MOST_FRESH, FEWEST_FRESH = 14, 4  # fresh seeds that one side may have, in a long search and in a short one
 PROMISING = 0.9  # belief that the incumbent is better than the baseline, from which it is worth a proof
 HOPELESS = 0.1  # chance that a proof comes of all the seeds that are left, below which no more are run
 MOST_EXPONENT = 700.0
@@ -250,10 +250,16 @@ def sides_to_verify(state: State) -> list[int]:
     return list(dict.fromkeys([incumbent.experiment if found.is_baseline else found.experiment, 0]))
 
 
-def proof_side(state: State, belief: Belief, progress: float | None) -> int | None:
+def most_fresh(share: float, size: int) -> int:
+    """Fresh seeds that one side may have in a search of so many experiments or trials; 0: without end."""
+    return min(MOST_FRESH, max(FEWEST_FRESH, round(1.5 * share * size))) if size else MOST_FRESH
+
+
+def proof_side(state: State, belief: Belief, progress: float | None, size: int) -> int | None:
     """The experiment whose fresh seed is due now, for the proof; None if none is.
 
     progress: how much of the search is done; None: it has no end, and its share of the trials is spent all the time.
+    size: of the search, in experiments or trials; 0: without end.
     """
     incumbent = state.incumbent
     assert incumbent is not None
@@ -263,8 +269,9 @@ def proof_side(state: State, belief: Belief, progress: float | None) -> int | No
         if spent >= state.settings.proof_share * len(state.attempts):
             return None
     elif progress < LATE:
-        return 0 if begun[0] < BASELINE_AHEAD * min(progress / LATE, 1.0) - 0.5 else None
-    return _side_to_prove(state, belief, incumbent, begun)
+        ahead = min(BASELINE_AHEAD, math.ceil(state.settings.proof_share * size))
+        return 0 if begun[0] < ahead * min(progress / LATE, 1.0) - 0.5 else None
+    return _side_to_prove(state, belief, incumbent, begun, most_fresh(state.settings.proof_share, size))
 
 
 def _seeds_of_kept(state: State) -> list[set[int]]:
@@ -272,7 +279,7 @@ def _seeds_of_kept(state: State) -> list[set[int]]:
     return [state.started_seeds.get(number, set()) for number in numbers]
 
 
-def _side_to_prove(state: State, belief: Belief, incumbent: Decision, begun: dict[int, int]) -> int | None:
+def _side_to_prove(state: State, belief: Belief, incumbent: Decision, begun: dict[int, int], most: int) -> int | None:
     number = incumbent.experiment
     if number == 0 or state.undecided():
         return None
@@ -282,14 +289,14 @@ def _side_to_prove(state: State, belief: Belief, incumbent: Decision, begun: dic
     if proof is not None and proof.is_shown:
         return None
     side = 0 if begun[0] < begun[number] else number
-    if begun[side] >= MOST_FRESH:
+    if begun[side] >= most:
         return None
-    if proof is not None and chance_of_a_proof(state, belief, incumbent, proof) < HOPELESS:
+    if proof is not None and chance_of_a_proof(state, belief, incumbent, proof, most) < HOPELESS:
         return None
     return side
 
 
-def chance_of_a_proof(state: State, belief: Belief, incumbent: Decision, proof: Proof) -> float:
+def chance_of_a_proof(state: State, belief: Belief, incumbent: Decision, proof: Proof, most: int) -> float:
     """The predictive probability that all the fresh seeds that are left will show it: of a gain drawn from what is
     believed and from what the fresh seeds say, and of the means that they would then have."""
     noise = noise_of(state)
@@ -297,7 +304,7 @@ def chance_of_a_proof(state: State, belief: Belief, incumbent: Decision, proof: 
     information = 1 / (noise**2 * (1 / proof.seeds + 1 / proof.baseline_seeds)) if proof.gain is not None else 0.0
     precision = lead.deviation**-2 + information
     mean = (lead.mean * lead.deviation**-2 + (proof.gain or 0.0) * information) / precision
-    whole = MOST_FRESH / (2 * noise**2)
+    whole = most / (2 * noise**2)
     added = max(whole - information, 1e-9)
     # The difference over all seeds: what is there, and what is to come, each weighted by its information.
     middle = (information * (proof.gain or 0.0) + added * mean) / whole

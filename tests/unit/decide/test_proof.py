@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from search.core.seeds import PROOF_SEEDS, VERIFICATION_SEEDS, next_seed, purpose_of
 from search.core.types import Purpose, Status, Work
 from search.decide.plan import Limit
-from search.decide.proof import ALPHA, half_width, in_words, log_evidence, proofs, recommended
+from search.decide.proof import ALPHA, half_width, in_words, log_evidence, most_fresh, proofs, recommended
 from tests.support.states import RACING, Search
 
 PROVING = replace(RACING, proof_share=0.1)
@@ -69,8 +69,8 @@ def test_the_interval_holds_at_every_look():
     assert missed / 300 <= ALPHA + 2 * math.sqrt(ALPHA / 300)
 
 
-def kept_search(score=0.97):
-    search = Search(PROVING)
+def kept_search(score=0.97, settings=PROVING):
+    search = Search(settings)
     search.first(1, score)
     search.again(1, 1, score)
     made = search.state
@@ -160,8 +160,9 @@ def asked(search, limit):
 
 
 def test_the_baseline_is_run_ahead_and_the_incumbent_when_the_search_is_nearly_over():
-    search = kept_search()
-    assert asked(search, Limit(4)) == [0]  # a quarter of the search
+    search = kept_search(settings=replace(PROVING, proof_share=0.5))
+    assert asked(search, Limit(8)) == [0]  # an eighth of the search
+    assert asked(search, Limit(80)) == []
     for number in range(2, 5):
         search.first(number, 0.95, parent="c1")
         search.decide(number, Status.DISCARD, "c1")
@@ -183,6 +184,11 @@ def test_a_search_without_an_end_proves_all_the_time_within_its_share():
         search.decide(search.state.next_experiment - 1, Status.DISCARD, "c1")
     runs = sum(len(seeds) for seeds in search.state.fresh.values())
     assert 0 < runs <= 0.1 * len(search.state.ended) + 1
+
+
+@pytest.mark.parametrize(("size", "most"), [(6, 4), (60, 9), (96, 14), (5000, 14), (0, 14)])
+def test_a_short_search_spends_few_seeds_on_its_proof(size, most):
+    assert most_fresh(0.1, size) == most
 
 
 def test_nothing_is_proven_under_the_bare_rule_or_without_a_share():
