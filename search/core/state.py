@@ -62,6 +62,7 @@ class State:
     unstarted: dict[int, Experiment] = field(default_factory=dict)  # planned, without a trial
     undecided_with_outcome: dict[int, None] = field(default_factory=dict)
     started_seeds: dict[int, set[int]] = field(default_factory=dict)
+    fresh_begun: int = 0  # trials of fresh seeds
     attempts: Counter[TrialKey] = field(default_factory=Counter)
     trained_seconds: float = 0.0  # of all trials, by their own word
     first_began: float | None = None
@@ -208,6 +209,7 @@ class State:
         work = Work(self.experiments[event.experiment], event.seed, event.attempt, event.commit, event.purpose)
         if work.key not in self.attempts:
             self.begun += event.purpose is Purpose.AGAIN
+            self.fresh_begun += event.purpose in (Purpose.PROOF, Purpose.VERIFY)
         self.attempts[work.key] = event.attempt
         self.unstarted.pop(event.experiment, None)
         self.to_rerun.pop(work.key, None)

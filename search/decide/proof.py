@@ -33,6 +33,7 @@ LATE = 0.9  # of a search: from here on fresh seeds of the incumbent are run
 MOST_FRESH, FEWEST_FRESH = 14, 4  # fresh seeds that one side may have, in a long search and in a short one
 PROMISING = 0.9  # belief that the incumbent is better than the baseline, from which it is worth a proof
 HOPELESS = 0.1  # chance that a proof comes of all the seeds that are left, below which no more are run
+MOST_KEPT = 64  # incumbents that the noise is taken from, the latest
 MOST_EXPONENT = 700.0
 METHOD = (
     "an anytime-valid test on fresh seeds that nothing was chosen by (e-process; Ramdas et al., 2023), at "
@@ -146,10 +147,10 @@ def best_kind(state: Tested, experiment: int) -> str:
 
 
 def noise_of(state: Tested) -> float:
-    """Standard deviation of one run: pooled over all seeds of whatever was the incumbent, and larger where they are
-    few, as the deviation of Student's distribution is."""
+    """Standard deviation of one run: pooled over all seeds of the baseline and of the latest incumbents, and larger
+    where they are few, as the deviation of Student's distribution is."""
     pooled = PooledNoise()
-    for number in dict.fromkeys(decision.experiment for decision in state.kept):
+    for number in dict.fromkeys([0, *(decision.experiment for decision in state.kept[-MOST_KEPT:])]):
         by_kind: dict[tuple[str, bool], list[float]] = {}
         for is_fresh, side in enumerate((state.trials, state.fresh)):
             for outcome in side.get(number, {}).values():
@@ -265,18 +266,12 @@ def proof_side(state: State, belief: Belief, progress: float | None, size: int) 
     assert incumbent is not None
     begun = {number: fresh_begun(state, number, Purpose.PROOF) for number in (0, incumbent.experiment)}
     if progress is None:
-        spent = sum(len([s for s in seeds if purpose_of(s, state.settings.seed)]) for seeds in _seeds_of_kept(state))
-        if spent >= state.settings.proof_share * len(state.attempts):
+        if state.fresh_begun >= state.settings.proof_share * len(state.attempts):
             return None
     elif progress < LATE:
         ahead = min(BASELINE_AHEAD, math.ceil(state.settings.proof_share * size))
         return 0 if begun[0] < ahead * min(progress / LATE, 1.0) - 0.5 else None
     return _side_to_prove(state, belief, incumbent, begun, most_fresh(state.settings.proof_share, size))
-
-
-def _seeds_of_kept(state: State) -> list[set[int]]:
-    numbers = dict.fromkeys([0, *(decision.experiment for decision in state.kept)])
-    return [state.started_seeds.get(number, set()) for number in numbers]
 
 
 def _side_to_prove(state: State, belief: Belief, incumbent: Decision, begun: dict[int, int], most: int) -> int | None:
