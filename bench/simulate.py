@@ -126,7 +126,7 @@ def counts(done: Simulated) -> dict[str, Any]:
     return {
         "trials": len(state.ended),
         "proof_trials": fresh,
-        "confirmations": len(state.ended) - fresh - experiments - state.settings.slots,
+        "confirmations": len(state.ended) - fresh - experiments - len(state.baseline_seeds),
         "fallen": sum(one.status is Status.DISCARD for one in (state.verdicts[k.experiment] for k in state.kept)),
         "hours": done.seconds / 3600,
     }

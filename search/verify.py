@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     except SearchError as error:
         print(f"search.verify: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
-    wanted = ["--resume", tag, "--verify", str(options.seeds), "--no-dashboard"]
+    wanted = ["--resume", tag, "--verify", str(options.seeds), "--agent", "none", "--no-dashboard"]
     for name in ("gpus", "dataset"):
         value = getattr(options, name)
         wanted += [f"--{name}", value] if value is not None else []

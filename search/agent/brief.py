@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from search.core.state import State
@@ -99,6 +100,7 @@ def written(facts: Facts, rules: str, notes: str, difference: Callable[[str, str
     rules: of program.md. notes: a person's. difference: of train.py between two commits. paths: what lies where, by
     what it is.
     """
+    difference = cache(difference)
     sections = [
         ("Rules", rules, 4_000),
         ("Notes from the person who runs this search", notes.strip(), LONGEST_NOTES),

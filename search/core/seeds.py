@@ -9,6 +9,7 @@ from search.core.types import Purpose
 
 PROOF_SEEDS = 1_000_000  # above the search's own seed: of runs that were never used for choosing
 VERIFICATION_SEEDS = 2_000_000  # likewise, of those that search.verify asked for
+MOST_BASELINE_SEEDS = 8  # that everything is compared with: a run in each slot, up to so many
 _FIRST = {Purpose.PROOF: PROOF_SEEDS, Purpose.VERIFY: VERIFICATION_SEEDS}
 
 

@@ -13,7 +13,7 @@ from functools import singledispatchmethod
 from typing import Any
 
 from search.core import events
-from search.core.seeds import next_seed, purpose_of
+from search.core.seeds import MOST_BASELINE_SEEDS, next_seed, purpose_of
 from search.core.types import (
     Decision,
     Experiment,
@@ -102,8 +102,8 @@ class State:
 
     @property
     def baseline_seeds(self) -> range:
-        """One seed for each slot that the search was set up with, in the slots' order."""
-        return range(self.settings.seed, self.settings.seed + self.settings.slots)
+        """One seed for each of the first slots that the search was set up with, in the slots' order."""
+        return range(self.settings.seed, self.settings.seed + min(self.settings.slots, MOST_BASELINE_SEEDS))
 
     @property
     def incumbent(self) -> Decision | None:

@@ -28,6 +28,7 @@ FIRST_FITS = 6  # outcomes at which the hyperparameters are first fitted; then a
 
 NEW_POINT = 0.5  # share of the smooth part's variance by which a new point may differ from the incumbent
 NO_KIND = -1
+NO_OWN = -1  # of a node whose own effect is on its line, or that has none
 UNRELATED = 1e3  # times the edits between two codes: neither says anything of the other's recipes
 NOT_BEGUN = 10**9  # added to a point that is no experiment yet, to tell it from all others
 
@@ -63,8 +64,8 @@ class Belief:
     """Follows a state; `followed` brings it up to date.
 
     noise: by metric, pooled over all experiments' seeds, each kind of slot apart. borrowing: whether a code is known by
-    those that it is an edit of. The hyperparameters are fitted to
-    what there was at checkpoints, so that a resumed search believes what it would have.
+    those that it is an edit of. The hyperparameters are fitted to what there was at checkpoints, so that a resumed
+    search believes what it would have.
     """
 
     def __init__(self, state: State, sources: Sources) -> None:
@@ -222,15 +223,10 @@ class Belief:
             found.append([PRIMARY.gain(one.score.primary, 0.0) for one in runs if one.score])
         return found
 
-    def places(self) -> dict[int, int]:
-        """Experiment -> a row of the posterior's nodes."""
-        self.surrogate()
-        return {number: at for at, (number, _) in reversed(list(enumerate(self.layout.keys)))}
-
     def _place(self, number: int) -> Nodes | None:
         """An experiment as a node, on no kind of slot in particular; None if it has no row that is known."""
         surrogate = self.surrogate()
-        at = self.places().get(number)
+        at = self.layout.places.get(number)
         return None if at is None else surrogate.nodes.at([at]).on_no_kind()
 
     def lead(self, one: int, other: int) -> Lead:
@@ -272,11 +268,12 @@ class Belief:
 class Layout:
     """How experiments become nodes beside those of some rows, in the space of a commit.
 
-    keys: of the rows. apart: edits between each two codes.
+    keys: of the rows. places: experiment -> its first row. apart: edits between each two codes.
     """
 
     def __init__(self, belief: Belief, keys: Sequence[RowKey], commit: str) -> None:
         self.belief, self.keys, self.commit = belief, keys, commit
+        self.places = {number: at for at, (number, _) in reversed(list(enumerate(keys)))}
         sources = belief.sources
         self.space, self.default = sources.space(commit), sources.recipe(commit)
         present = belief.state.incumbent
@@ -302,7 +299,7 @@ class Layout:
         units = encoded(self.space, points, self.default)
         lines = [self.belief.line(one.number) for one in experiments]
         codes = [self._codes.get(self._chain(one), 0) for one in experiments]
-        own = [NO_KIND if line[-1:] == () or line[-1] in self._columns else line[-1] for line in lines]
+        own = [NO_OWN if not line or line[-1] in self._columns else line[-1] for line in lines]
         return self._made(units, codes, lines, own)
 
     def of_points(self, units: np.ndarray, parent: int) -> Nodes:

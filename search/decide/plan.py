@@ -154,7 +154,7 @@ def incumbent_is_for_larger(state: State, slots: SlotContext) -> bool:
 def baseline_work(state: State, slot: int, present: Set[int]) -> Work | None:
     """The baseline's trial of this slot, if it has not begun; or that of a slot that is not there any more."""
     begun = state.started_seeds.get(0, ())
-    if len(begun) >= state.settings.slots:
+    if len(begun) >= len(state.baseline_seeds):
         return None
     baseline = state.experiments.get(0) or Experiment(0, Kind.BASELINE, state.settings.base)
     for of_slot, seed in enumerate(state.baseline_seeds):

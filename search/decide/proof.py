@@ -35,6 +35,7 @@ PROMISING = 0.9  # belief that the incumbent is better than the baseline, from w
 HOPELESS = 0.1  # chance that a proof comes of all the seeds that are left, below which no more are run
 MOST_KEPT = 64  # incumbents that the noise is taken from, the latest
 MOST_EXPONENT = 700.0
+LEAST_DOUBT = 0.1  # deviation of what is believed of a gain, in units of the noise, at the least
 METHOD = (
     "an anytime-valid test on fresh seeds that nothing was chosen by (e-process; Ramdas et al., 2023), at "
     f"{ALPHA:.0%} over all commits that a search tests"
@@ -105,6 +106,17 @@ def half_width(information: float, wide: float, alpha: float = ALPHA) -> float:
     return math.sqrt((information + wide**-2) * (2 * math.log(1 / alpha) + math.log(grown))) / information
 
 
+def information_of(ours: int, theirs: int, noise: float) -> float:
+    """1 over the variance of the difference of two means of so many runs each. noise: deviation of one."""
+    return 1 / (noise**2 * (1 / ours + 1 / theirs))
+
+
+def believed_gain(decision: Decision, noise: float) -> tuple[float, float]:
+    """Mean and deviation of what was believed of a commit's gain over the baseline when it was kept."""
+    mean, deviation = decision.gain or (0.0, WIDE * noise)
+    return mean, max(deviation, LEAST_DOUBT * noise)
+
+
 def proof_of(
     decision: Decision, ours: Sequence[Outcome], theirs: Sequence[Outcome], noise: float, share: float
 ) -> Proof:
@@ -114,9 +126,8 @@ def proof_of(
     if not sides[0] or not sides[1]:
         return proof
     difference = fmean(sides[0]) - fmean(sides[1])
-    information = 1 / (noise**2 * (1 / len(sides[0]) + 1 / len(sides[1])))
-    mean, deviation = decision.gain or (0.0, WIDE * noise)
-    exponent = log_evidence(difference, information, (mean, max(deviation, 0.1 * noise)), WIDE * noise)
+    information = information_of(len(sides[0]), len(sides[1]), noise)
+    exponent = log_evidence(difference, information, believed_gain(decision, noise), WIDE * noise)
     half = half_width(information, WIDE * noise)
     return Proof(
         decision.experiment,
@@ -236,13 +247,6 @@ def fresh_begun(state: State, experiment: int, purpose: Purpose) -> int:
     return sum(purpose_of(seed, base) is purpose for seed in state.started_seeds.get(experiment, ()))
 
 
-def fresh_in_flight(state: State, experiment: int) -> int:
-    """Fresh seeds of an experiment that have no outcome yet."""
-    ended, base = state.fresh.get(experiment, {}), state.settings.seed
-    begun = state.started_seeds.get(experiment, ())
-    return sum(purpose_of(seed, base) is not None and seed not in ended for seed in begun)
-
-
 def sides_to_verify(state: State) -> list[int]:
     """The experiments whose fresh seeds search.verify runs: the incumbent, or what is recommended if that is another
     one; and the baseline."""
@@ -296,7 +300,7 @@ def chance_of_a_proof(state: State, belief: Belief, incumbent: Decision, proof: 
     believed and from what the fresh seeds say, and of the means that they would then have."""
     noise = noise_of(state)
     lead = belief.lead(incumbent.experiment, 0)
-    information = 1 / (noise**2 * (1 / proof.seeds + 1 / proof.baseline_seeds)) if proof.gain is not None else 0.0
+    information = information_of(proof.seeds, proof.baseline_seeds, noise) if proof.gain is not None else 0.0
     precision = lead.deviation**-2 + information
     mean = (lead.mean * lead.deviation**-2 + (proof.gain or 0.0) * information) / precision
     whole = most / (2 * noise**2)
@@ -304,8 +308,7 @@ def chance_of_a_proof(state: State, belief: Belief, incumbent: Decision, proof: 
     # The difference over all seeds: what is there, and what is to come, each weighted by its information.
     middle = (information * (proof.gain or 0.0) + added * mean) / whole
     deviation = added / whole * math.sqrt(1 / precision + 1 / added)
-    gain = incumbent.gain or (0.0, WIDE * noise)
-    needed = _needed(whole, (gain[0], max(gain[1], 0.1 * noise)), WIDE * noise)
+    needed = _needed(whole, believed_gain(incumbent, noise), WIDE * noise)
     return 0.5 * math.erfc((needed - middle) / (deviation * math.sqrt(2)))
 
 

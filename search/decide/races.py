@@ -130,7 +130,6 @@ def race_of(state: State, experiment: int, belief: Belief) -> Race:
     if not held:
         # Seconds on another kind of slot are other seconds: first the incumbent is measured on this one.
         return Race(experiment, incumbent.experiment, machine, Next.INCUMBENT)
-    belief.followed()
     one, other = mean_of(challenger), mean_of(held)
     assert one is not None and other is not None
     gain = PRIMARY.gain(one.primary, other.primary)

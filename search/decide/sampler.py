@@ -128,7 +128,7 @@ class AroundBest(optuna.samplers.BaseSampler):
             else:
                 reach = axis.unit_step * widen if moved else 1.0
                 low, high = max(centre[column] - reach, 0.0), min(centre[column] + reach, 1.0)
-                drawn = rng.uniform(low if moved else 0.0, high if moved else 1.0, count)
+                drawn = rng.uniform(low, high, count)
             found[:, column] = np.where(moves[:, column], drawn, centre[column])
         return np.unique(on_grid(self.space, found), axis=0)
 

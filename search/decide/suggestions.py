@@ -56,7 +56,6 @@ class Suggestions:
         return self._samplers[code], code
 
     def _follow(self) -> None:
-        space = None
         for number in range(self._planned, len(self.state.experiments)):
             experiment = self.state.experiments[number]
             point = self.sources.point(experiment)
