@@ -57,6 +57,10 @@ class Limit:
         """In experiments or trials; 0: without end."""
         return min((n for n in (self.experiments, self.trials) if n), default=0)
 
+    def is_for_the_proof(self, state: State) -> bool:
+        """Whether of a limited number of trials only those are left that are kept for the proof."""
+        return self.trials is not None and len(state.attempts) >= self.trials * (1 - state.settings.proof_share)
+
     def is_spent(self, state: State) -> bool:
         """Whether there is no trial left at all."""
         return self.trials is not None and len(state.attempts) >= self.trials
@@ -99,12 +103,12 @@ def next_work(
         return Pause.BROKEN
     if limit.is_spent(state):
         return Pause.WAIT if in_work(state) else Pause.FINISHED
-    further = race_work(state, slots, belief)
-    if further is not None:
-        return further
-    fresh = proof_work(state, limit, belief)
-    if fresh is not None:
-        return fresh
+    proof_first = limit.is_for_the_proof(state)
+    more = proof_work(state, limit, belief) if proof_first else race_work(state, slots, belief)
+    if more is None:
+        more = race_work(state, slots, belief) if proof_first else proof_work(state, limit, belief)
+    if more is not None:
+        return more
     if limit.reached(state):
         return Pause.FINISHED if state.decisions and not in_work(state) and not state.undecided() else Pause.WAIT
     if state.crashes_in_a_row >= MOST_CRASHES_IN_A_ROW and state.decisions:
@@ -190,7 +194,9 @@ def proof_work(state: State, limit: Limit, belief: Belief) -> Work | None:
     """A fresh seed of the incumbent or of the baseline, if one is due."""
     if state.incumbent is None or state.settings.confirm_seeds == 0 or not state.settings.proof_share:
         return None
-    side = proof_side(state, belief, limit.progress(state) if limit.size else None, limit.size)
+    progress = limit.progress(state) if limit.size else None
+    waits = not limit.is_for_the_proof(state) and bool(state.undecided())
+    side = proof_side(state, belief, progress, limit.size, waits)
     return None if side is None else fresh_seed(state, side, Purpose.PROOF)
 
 

@@ -260,11 +260,12 @@ def most_fresh(share: float, size: int) -> int:
     return min(MOST_FRESH, max(FEWEST_FRESH, round(1.5 * share * size))) if size else MOST_FRESH
 
 
-def proof_side(state: State, belief: Belief, progress: float | None, size: int) -> int | None:
+def proof_side(state: State, belief: Belief, progress: float | None, size: int, waits: bool = False) -> int | None:
     """The experiment whose fresh seed is due now, for the proof; None if none is.
 
     progress: how much of the search is done; None: it has no end, and its share of the trials is spent all the time.
-    size: of the search, in experiments or trials; 0: without end.
+    size: of the search, in experiments or trials; 0: without end. waits: races come first, which may replace the
+    incumbent.
     """
     incumbent = state.incumbent
     assert incumbent is not None
@@ -275,12 +276,14 @@ def proof_side(state: State, belief: Belief, progress: float | None, size: int) 
     elif progress < LATE:
         ahead = min(BASELINE_AHEAD, math.ceil(state.settings.proof_share * size))
         return 0 if begun[0] < ahead * min(progress / LATE, 1.0) - 0.5 else None
+    if waits:
+        return None
     return _side_to_prove(state, belief, incumbent, begun, most_fresh(state.settings.proof_share, size))
 
 
 def _side_to_prove(state: State, belief: Belief, incumbent: Decision, begun: dict[int, int], most: int) -> int | None:
     number = incumbent.experiment
-    if number == 0 or state.undecided():
+    if number == 0:
         return None
     if belief.followed().lead(number, 0).probability < PROMISING:
         return None
