@@ -547,16 +547,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dataset", type=Path, default=Path("dataset"), help="data set folder (default ./dataset)")
     parser.add_argument("--demo", type=Path, metavar="DIR", help="draw a synthetic data set into DIR, then check it")
     parser.add_argument("--photos", type=int, default=600, help="photos of the synthetic set (default 600)")
+    parser.add_argument(
+        "--image-size", type=int, default=64, help="pixels that the synthetic set is decoded to (default 64)"
+    )
     options = parser.parse_args(arguments)
     if options.photos < 100:
         parser.error(f"--photos is {options.photos}; at least 100, so that every class has some")
+    if not SMALLEST_IMAGE <= options.image_size <= IMAGE_SIZE:
+        parser.error(f"--image-size is {options.image_size}; from {SMALLEST_IMAGE} to {IMAGE_SIZE}")
     dataset = Path(os.path.abspath(options.demo or options.dataset))
     try:
         if options.demo:
             from search.task.demo_images import draw
 
             try:
-                draw(dataset, options.photos)
+                draw(dataset, options.photos, image_size=options.image_size)
             except ValueError as error:
                 raise DataError(str(error)) from error
         report(dataset)

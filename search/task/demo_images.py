@@ -23,17 +23,17 @@ NOTE = (
 )
 
 
-def draw(folder: Path, photos: int, seed: int = 0) -> None:
+def draw(folder: Path, photos: int, seed: int = 0, image_size: int = SIZE) -> None:
     """Draws `photos` JPEG files of SIZE pixels into five class folders, a manifest and a README that say what it is.
 
-    Drawing again gives the same files. Raises ValueError if the folder holds something that was not drawn here.
+    image_size: pixels that they are to be decoded to, for the manifest. Drawing again gives the same files. Raises ValueError if the folder holds something that was not drawn here.
     """
     manifest = folder / "manifest.json"
     if folder.exists() and any(folder.iterdir()) and not _was_drawn(manifest):
         raise ValueError(f"{folder}: not empty and not a synthetic set; name another folder for --demo")
     folder.mkdir(parents=True, exist_ok=True)
     # The manifest comes first: a drawing that was cut off may be drawn again.
-    manifest.write_text(json.dumps({"image_size": SIZE, "synthetic": True, "note": NOTE}, indent=2) + "\n")
+    manifest.write_text(json.dumps({"image_size": image_size, "synthetic": True, "note": NOTE}, indent=2) + "\n")
     (folder / "README.md").write_text(f"# Synthetic demo photos\n\n{NOTE}\n")
     rng = np.random.default_rng(seed)
     counts = [round(share * photos) for share in SHARES]
