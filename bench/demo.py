@@ -38,7 +38,7 @@ def made(clone: Path, *arguments: str) -> float:
 
 def shown(folder: Path) -> dict[str, Any]:
     """What a search's files say that it showed."""
-    decisions = [json.loads(line)["decision"] for line in (folder / "decisions.jsonl").read_text().splitlines()]
+    decisions = [json.loads(line) for line in (folder / "decisions.jsonl").read_text().splitlines()]
     recommended = json.loads((folder / "analysis_summary.json").read_text())["recommended"]
     tried = [one for one in decisions if one["experiment"]]
     several = [one for one in tried if len(one["seeds"]) > 1]

@@ -26,7 +26,8 @@ NOTE = (
 def draw(folder: Path, photos: int, seed: int = 0, image_size: int = SIZE) -> None:
     """Draws `photos` JPEG files of SIZE pixels into five class folders, a manifest and a README that say what it is.
 
-    image_size: pixels that they are to be decoded to, for the manifest. Drawing again gives the same files. Raises ValueError if the folder holds something that was not drawn here.
+    image_size: pixels that they are to be decoded to, for the manifest. Drawing again gives the same files. Raises
+    ValueError if the folder holds something that was not drawn here.
     """
     manifest = folder / "manifest.json"
     if folder.exists() and any(folder.iterdir()) and not _was_drawn(manifest):
