@@ -31,6 +31,7 @@ def as_text(found: dict[str, Any]) -> str:
     for trial in found.get("trials", []):
         result = score_text(trial["score"]) if trial["score"] else f"crash: {trial['crash']}"
         lines.append(f"{trial['trial']} on gpu{trial['slot']}: {result}  {trial['log']}")
+        lines += [f"  why: {trial['why']}"] if trial["why"] else []
         lines += [f"  marked: {mark}" for mark in trial["violations"]]
     if found.get("diff"):
         lines += ["", found["diff"]]

@@ -58,7 +58,9 @@ def facts_of(state: State, noise: float | None, axes: Sequence[str], hints: Sequ
         proposals.append((proposal, verdicts.get(experiment.number) if experiment else None))
     lost = [one for one in verdicts.values() if one.status is Status.DISCARD and one.score]
     edits = [one for one in lost if state.experiments[one.experiment].kind is Kind.PROPOSAL]
-    sweeps = [one for one in lost if one not in edits]
+    sweeps = [one for one in lost if state.experiments[one.experiment].kind is not Kind.PROPOSAL]
+    near = [*sorted(edits, key=_rank), *sorted(sweeps, key=_rank)[:MOST_DIFFS]]
+    shown = {one.experiment for one in (incumbent, *near, *(decision for _, decision in proposals if decision))}
     crashes = [(one, _crash_of(state, one)) for one in verdicts.values() if one.status is Status.CRASH]
     return Facts(
         tag=state.settings.tag,
@@ -70,10 +72,10 @@ def facts_of(state: State, noise: float | None, axes: Sequence[str], hints: Sequ
         max_train_seconds=state.settings.max_train_seconds,
         axes=tuple(axes),
         proposals=tuple(proposals),
-        near=tuple([*sorted(edits, key=_rank), *sorted(sweeps, key=_rank)[:MOST_DIFFS]]),
+        near=tuple(near),
         crashes=tuple(reversed(crashes[-MOST_CRASHES:])),
-        parents={number: experiment.parent for number, experiment in state.experiments.items()},
-        losses={number: min(runs.values(), key=lambda one: one.seed).losses for number, runs in state.trials.items()},
+        parents={number: state.experiments[number].parent for number in shown},
+        losses={number: min(state.outcomes_of(number), key=lambda one: one.seed).losses for number in shown},
         since_kept=since_kept(verdicts),
         hints=tuple(hints),
     )

@@ -208,7 +208,9 @@ def show(what: str, tag: str | None = None) -> dict[str, Any]:
     if commit and commit != experiment.parent:
         shown["diff"] = repository.difference(experiment.parent, commit, "train.py")
     paths = SearchPaths.of(repository.root, tag)
-    shown["trials"] = [trial_shown(outcome, paths) for outcome in outcomes]
+    fresh = sorted(state.fresh.get(experiment.number, {}).values(), key=lambda outcome: outcome.seed)
+    reasons = state.reasons
+    shown["trials"] = [trial_shown(one, paths, reasons.get(one.key, "")) for one in (*outcomes, *fresh)]
     shown["log_tail"] = tail_of(Path(shown["trials"][0]["log"])) if outcomes else ""
     return shown
 
@@ -255,11 +257,12 @@ def experiment_shown(experiment: Experiment, decision: Decision | None, commit: 
     }
 
 
-def trial_shown(outcome: Outcome, paths: SearchPaths) -> dict[str, Any]:
+def trial_shown(outcome: Outcome, paths: SearchPaths, why: str) -> dict[str, Any]:
     return {
         "trial": outcome.trial,
         "seed": outcome.seed,
         "slot": outcome.slot,
+        "why": why,
         "score": named(outcome.score) if outcome.score else None,
         "crash": outcome.reason,
         "traceback": outcome.traceback,

@@ -39,7 +39,7 @@ class ExperimentPlanned:
 
 @dataclass(frozen=True)
 class TrialStarted:
-    """A trial is handed to a slot. commit: of the experiment, if it has one already."""
+    """A trial is handed to a slot. commit: of the experiment, if it has one already. why: of a further seed."""
 
     experiment: int
     seed: int
@@ -47,6 +47,7 @@ class TrialStarted:
     attempt: int = 1
     commit: str = ""
     purpose: Purpose = Purpose.FIRST
+    why: str = ""
     at: float = 0.0
     event: Literal["start"] = "start"
 

@@ -64,6 +64,7 @@ class State:
     started_seeds: dict[int, set[int]] = field(default_factory=dict)
     fresh_begun: int = 0  # trials of fresh seeds
     attempts: Counter[TrialKey] = field(default_factory=Counter)
+    reasons: dict[TrialKey, str] = field(default_factory=dict)  # why further seeds were run
     trained_seconds: float = 0.0  # of all trials, by their own word
     first_began: float | None = None
     last_ended: float = 0.0
@@ -206,11 +207,13 @@ class State:
 
     @_on.register
     def _(self, event: events.TrialStarted) -> None:
-        work = Work(self.experiments[event.experiment], event.seed, event.attempt, event.commit, event.purpose)
+        experiment = self.experiments[event.experiment]
+        work = Work(experiment, event.seed, event.attempt, event.commit, event.purpose, event.why)
         if work.key not in self.attempts:
             self.begun += event.purpose is Purpose.AGAIN
             self.fresh_begun += event.purpose in (Purpose.PROOF, Purpose.VERIFY)
         self.attempts[work.key] = event.attempt
+        self.reasons |= {work.key: event.why} if event.why else {}
         self.unstarted.pop(event.experiment, None)
         self.to_rerun.pop(work.key, None)
         self.started_seeds.setdefault(event.experiment, set()).add(event.seed)

@@ -119,6 +119,7 @@ class Work:
     attempt: int = 1
     commit: str = ""  # if the experiment has one: it is measured as it is
     purpose: Purpose = Purpose.FIRST
+    why: str = ""  # of a further seed, in one line; why an experiment was chosen is its own
 
     @property
     def key(self) -> TrialKey:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from search.core.recipe import identity
@@ -12,7 +12,7 @@ from search.core.state import State, TrialKey
 from search.core.types import Change, Decision, Experiment, Kind, Purpose, SearchError, Work
 from search.decide.belief import Belief
 from search.decide.proof import fresh_begun, proof_side, sides_to_verify
-from search.decide.races import Next, open_races
+from search.decide.races import Next, Race, open_races
 from search.decide.sampler import Suggestion
 
 MOST_CRASHES_IN_A_ROW = 8  # then the incumbent is measured again: does anything still run on this machine?
@@ -93,7 +93,7 @@ def next_work(
         return verification_work(state, limit.verify)
     for key, work in sorted(state.to_rerun.items()):
         if not is_for_larger(state, key, slots):
-            return Work(work.experiment, work.seed, work.attempt + 1, work.commit, work.purpose)
+            return replace(work, attempt=work.attempt + 1)
     first = baseline_work(state, slots.asking, slots.present)
     if first is not None:
         return first
@@ -117,8 +117,9 @@ def next_work(
         return Pause.WAIT
     number = state.next_experiment
     for proposal in state.waiting.values():
+        why = f"the longest waiting proposal, by {proposal.author}; proposals come before new points"
         edit = Experiment(
-            number, Kind.PROPOSAL, proposal.parent, (), proposal.idea, None, proposal.number, proposal.commit
+            number, Kind.PROPOSAL, proposal.parent, (), proposal.idea, None, proposal.number, proposal.commit, why
         )
         return Work(edit, state.settings.seed, commit=proposal.commit)
     again = rebase(state, number, sources)
@@ -130,7 +131,7 @@ def next_work(
         description = ", ".join(map(str, changes))
         point = Experiment(number, Kind.SWEEP, state.incumbent_commit, changes, description, why=found.why)
         return Work(point, state.settings.seed)
-    return measure_again(state, Purpose.AGAIN)
+    return measure_again(state, Purpose.AGAIN, "every point in reach was tried: the incumbent is measured again")
 
 
 def in_work(state: State) -> bool:
@@ -174,20 +175,21 @@ def race_work(state: State, slots: SlotContext, belief: Belief) -> Work | None:
         if is_other_kind and race.machine in slots.machines.values():
             continue  # a slot of its kind will ask
         if race.need is Next.INCUMBENT and not state.seeds_in_flight(race.incumbent):
-            return measure_again(state, Purpose.CONFIRM)
+            return measure_again(state, Purpose.CONFIRM, race.why)
         in_flight = len(state.seeds_in_flight(race.challenger))
         if race.need is Next.CHALLENGER and not in_flight:
-            return further_seed(state, race.challenger)
+            return further_seed(state, race)
         run = len(state.outcomes_of(race.challenger)) + in_flight
         if race.need is Next.CHALLENGER_ALL and run <= state.settings.confirm_seeds:
-            return further_seed(state, race.challenger)
+            return further_seed(state, race)
     return None
 
 
-def further_seed(state: State, experiment: int) -> Work:
+def further_seed(state: State, race: Race) -> Work:
+    experiment = race.challenger
     commit = state.outcomes_of(experiment)[0].commit
     seed = state.next_seed(experiment)
-    return Work(state.experiments[experiment], seed, commit=commit, purpose=Purpose.CONFIRM)
+    return Work(state.experiments[experiment], seed, commit=commit, purpose=Purpose.CONFIRM, why=race.why)
 
 
 def proof_work(state: State, limit: Limit, belief: Belief) -> Work | None:
@@ -197,7 +199,11 @@ def proof_work(state: State, limit: Limit, belief: Belief) -> Work | None:
     progress = limit.progress(state) if limit.size else None
     waits = not limit.is_for_the_proof(state) and bool(state.undecided())
     side = proof_side(state, belief, progress, limit.size, waits)
-    return None if side is None else fresh_seed(state, side, Purpose.PROOF)
+    if side is None:
+        return None
+    incumbent = state.incumbent.experiment
+    of = f"that e{incumbent:04d} is better than the baseline" if incumbent else "of whatever will be kept"
+    return fresh_seed(state, side, Purpose.PROOF, f"for the proof {of}: nothing is chosen by it")
 
 
 def verification_work(state: State, seeds: int) -> Work | Pause:
@@ -206,24 +212,24 @@ def verification_work(state: State, seeds: int) -> Work | Pause:
         raise SearchError("there is no baseline yet: nothing to verify")
     again = [work for work in state.to_rerun.values() if work.purpose is Purpose.VERIFY]
     if again:
-        return Work(again[0].experiment, again[0].seed, again[0].attempt + 1, again[0].commit, Purpose.VERIFY)
+        return replace(again[0], attempt=again[0].attempt + 1)
     for number in sides_to_verify(state):
         if fresh_begun(state, number, Purpose.VERIFY) < seeds:
-            return fresh_seed(state, number, Purpose.VERIFY)
+            return fresh_seed(state, number, Purpose.VERIFY, "search.verify asked for it: nothing is chosen by it")
     return Pause.WAIT if state.in_flight else Pause.FINISHED
 
 
-def fresh_seed(state: State, experiment: int, purpose: Purpose) -> Work:
+def fresh_seed(state: State, experiment: int, purpose: Purpose, why: str) -> Work:
     """A run of an experiment with a seed that nothing was chosen by."""
-    commit = state.verdicts[experiment].commit
-    return Work(state.experiments[experiment], state.next_seed(experiment, purpose), commit=commit, purpose=purpose)
+    commit, seed = state.verdicts[experiment].commit, state.next_seed(experiment, purpose)
+    return Work(state.experiments[experiment], seed, commit=commit, purpose=purpose, why=why)
 
 
-def measure_again(state: State, purpose: Purpose) -> Work:
+def measure_again(state: State, purpose: Purpose, why: str) -> Work:
     """Measures the incumbent with its next seed: for a race, or for want of anything else if a space is used up."""
     experiment = state.incumbent.experiment if state.incumbent else 0
     seed = state.next_seed(experiment)
-    return Work(state.experiments[experiment], seed, commit=state.incumbent_commit, purpose=purpose)
+    return Work(state.experiments[experiment], seed, commit=state.incumbent_commit, purpose=purpose, why=why)
 
 
 def rebase(state: State, number: int, sources: Sources) -> Experiment | None:
@@ -244,7 +250,8 @@ def rebase(state: State, number: int, sources: Sources) -> Experiment | None:
         together = below | {change.axis: change.new for change in changes}
         if changes and identity(sources.code(decision.incumbent), together) not in sources.tried(state):
             description = f"{', '.join(map(str, changes))} (as kept before, on top of what it beat)"
-            return Experiment(number, Kind.REBASE, decision.incumbent, changes, description, winner.number)
+            why = f"e{winner.number:04d} was kept, and had not begun from what it beat: both may be good together"
+            return Experiment(number, Kind.REBASE, decision.incumbent, changes, description, winner.number, why=why)
     return None
 
 
@@ -278,4 +285,5 @@ def after_many_crashes(state: State) -> Work | Pause:
     assert state.incumbent is not None
     if any(number == state.incumbent.experiment for number, _ in state.in_flight):
         return Pause.WAIT
-    return measure_again(state, Purpose.AGAIN)
+    why = f"{state.crashes_in_a_row} trials crashed in a row: does the incumbent still run?"
+    return measure_again(state, Purpose.AGAIN, why)

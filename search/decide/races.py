@@ -43,7 +43,7 @@ class Race:
 
     need: what it waits for. probability: that it is better. worth: of its next seed. estimate: of its true primary
     score. out: why it is out whatever its scores, or ''. is_equal: as good as the best that there ever was, as far as
-    that can be said, and simpler.
+    that can be said, and simpler. why: it needs that, in one line.
     """
 
     challenger: int
@@ -55,6 +55,7 @@ class Race:
     estimate: float | None = None
     out: str = ""
     is_equal: bool = False
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,8 @@ def race_of(state: State, experiment: int, belief: Belief) -> Race:
     challenger, held = scored(state, experiment, machine), scored(state, incumbent.experiment, machine)
     if not held:
         # Seconds on another kind of slot are other seconds: first the incumbent is measured on this one.
-        return Race(experiment, incumbent.experiment, machine, Next.INCUMBENT)
+        why = f"the incumbent has no run on {machine}, where e{experiment:04d} has one"
+        return Race(experiment, incumbent.experiment, machine, Next.INCUMBENT, why=why)
     one, other = mean_of(challenger), mean_of(held)
     assert one is not None and other is not None
     gain = PRIMARY.gain(one.primary, other.primary)
@@ -166,6 +168,9 @@ def race_of(state: State, experiment: int, belief: Belief) -> Race:
         sides.challenger_worth,
         None if estimate is None else round(estimate, 6),
         is_equal=is_equal,
+        why=f"e{experiment:04d} is {lead.probability:.0%} likely to be better than e{incumbent.experiment:04d}; "
+        f"expected gain in {PRIMARY.name} of one more seed of it {sides.challenger_worth:.5f}, of the incumbent "
+        f"{sides.incumbent_worth:.5f}, of a new point {sides.new_worth:.5f}",
     )
 
 

@@ -1,4 +1,4 @@
-"""What a search took, for sweep and agent apart. Pure, from a search's records."""
+"""What a search took: the baseline, the sweep, the agent and the proof, each apart. Pure, from a search's records."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from search.core.seeds import purpose_of
 from search.core.types import Decision, Outcome, Proposal, Status
 
+KINDS = ("baseline", "sweep", "agent", "proof")
 JOULES = 3.6e6  # of a kilowatt hour
 
 
 @dataclass(frozen=True)
 class Records:
-    """A search's records, as its ledgers hold them. price: dollars of one GPU's hour, if the user gave it."""
+    """A search's records, as its ledgers hold them. price: dollars of one GPU's hour, if the user gave it. seed: the
+    search's."""
 
     outcomes: Sequence[Outcome]
     decisions: Sequence[Decision]
     proposals: Sequence[Proposal]
     price: float | None = None
+    seed: int = 0
 
 
 def total_of(values: Iterable[float | None]) -> float | None:
@@ -28,7 +32,8 @@ def total_of(values: Iterable[float | None]) -> float | None:
 
 
 def costs_of(records: Records) -> dict[str, dict[str, Any]]:
-    """baseline, sweep and agent (which is every proposal, whoever made it): trials, GPU-hours, dollars, steps kept."""
+    """baseline, sweep, agent (which is every proposal, whoever made it) and proof (fresh seeds of whatever it is):
+    trials, GPU-hours, dollars, steps kept."""
     edits = {one.commit for one in records.proposals if one.commit}
     latest = {one.experiment: one for one in records.decisions}
 
@@ -39,10 +44,11 @@ def costs_of(records: Records) -> dict[str, dict[str, Any]]:
         is_edit = decided.proposal is not None if decided else commit in edits
         return "agent" if is_edit else "sweep"
 
-    trials: dict[str, list[Outcome]] = {name: [] for name in ("baseline", "sweep", "agent")}
+    trials: dict[str, list[Outcome]] = {name: [] for name in KINDS}
     decided: dict[str, list[Decision]] = {name: [] for name in trials}
     for outcome in records.outcomes:
-        trials[kind(outcome.experiment, outcome.commit)].append(outcome)
+        is_fresh = purpose_of(outcome.seed, records.seed) is not None
+        trials["proof" if is_fresh else kind(outcome.experiment, outcome.commit)].append(outcome)
     for decision in latest.values():
         decided[kind(decision.experiment, decision.commit)].append(decision)
     found: dict[str, dict[str, Any]] = {}
@@ -84,7 +90,7 @@ def thinking_of(proposals: Sequence[Proposal]) -> dict[str, Any]:
 def cost_lines(costs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The ledger of cost for people."""
     lines = []
-    for name in ("baseline", "sweep", "agent"):
+    for name in KINDS:
         one = costs[name]
         if not one["trials"] and not one.get("proposals"):
             continue
@@ -95,7 +101,7 @@ def cost_lines(costs: Mapping[str, Mapping[str, Any]]) -> list[str]:
             words.append(f"{one['proposals']} proposals ({one['refused']} refused), {one['seconds']:.0f} s of thinking")
             words += [f"{tokens[0] or 0:.0f} + {tokens[1] or 0:.0f} tokens"] if any(tokens) else []
         words += [f"${one['dollars']:.2f}"] if one.get("dollars") else []
-        if name != "baseline":
+        if name in ("sweep", "agent"):
             each = one["dollars_per_kept_step"]
             words.append(f"{one['kept']} kept" + (f", ${each:.2f} each" if each else ""))
         lines.append(f"- {name}: {', '.join(words)}")

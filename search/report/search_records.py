@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,11 +43,12 @@ class SearchRecords:
         self.settings: Settings | None = None
         self.audit: dict[str, Any] | None = None
         self._latest: dict[int, Decision] = {}
-        self._kept: set[int] = set()
+        self._kept: list[Decision] = []
+        self._were_kept: set[int] = set()
         self._number_of: dict[Key, int] = {}
         self._times: dict[int, float] = {}  # of the first decision on an experiment: its row keeps its place
-        self._scores: dict[int, dict[int, float]] = defaultdict(dict)
-        self._correct: dict[int, dict[int, str]] = defaultdict(dict)
+        self._trials: dict[int, dict[int, Outcome]] = defaultdict(dict)
+        self._fresh: dict[int, dict[int, Outcome]] = defaultdict(dict)
         self._files = [GrowingFile(path) for path in (self.paths.trials, self.paths.decisions, self.paths.proposals)]
         self._inodes = self._inodes_now()
 
@@ -92,17 +93,15 @@ class SearchRecords:
 
     def _add_outcome(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
-        base = self.settings.seed if self.settings else 0
-        if outcome.score is not None and purpose_of(outcome.seed, base) is None:
-            self._scores[outcome.experiment][outcome.seed] = outcome.score.primary
-            if outcome.correct:
-                self._correct[outcome.experiment][outcome.seed] = outcome.correct
+        is_fresh = purpose_of(outcome.seed, self.settings.seed if self.settings else 0) is not None
+        (self._fresh if is_fresh else self._trials)[outcome.experiment][outcome.seed] = outcome
 
     def _add_decision(self, decision: Decision) -> None:
         self.decisions.append(decision)
         self._latest[decision.experiment] = decision
         if decision.status is Status.KEEP:
-            self._kept.add(decision.experiment)
+            self._kept.append(decision)
+            self._were_kept.add(decision.experiment)
         self._times.setdefault(decision.experiment, decision.time)
         self._number_of[key_of(decision.commit, decision.description)] = decision.experiment
 
@@ -121,31 +120,26 @@ class SearchRecords:
     def fallen_of(self, experiment: int) -> str:
         """Why an experiment that was an incumbent is none any more; '' for all others."""
         latest = self._latest[experiment]
-        return latest.reason if experiment in self._kept and latest.status is not Status.KEEP else ""
+        return latest.reason if experiment in self._were_kept and latest.status is not Status.KEEP else ""
 
     def evidence_of(self, experiment: int) -> Evidence:
-        decision = self._latest[experiment]
-        return Evidence(
-            self._scores.get(experiment, {}), self._correct.get(experiment, {}), decision.estimate, decision.metrics
-        )
+        decision, runs = self._latest[experiment], self._trials.get(experiment, {})
+        scores = {seed: one.score.primary for seed, one in runs.items() if one.score}
+        correct = {seed: one.correct for seed, one in runs.items() if one.score and one.correct}
+        return Evidence(scores, correct, decision.estimate, decision.metrics)
 
     def scores_of(self, experiment: int) -> list[float]:
         """The primary metric, one for each seed that ran."""
-        return list(self._scores.get(experiment, {}).values())
+        return [one.score.primary for one in self._trials.get(experiment, {}).values() if one.score]
 
     @property
     def recommended(self) -> dict[str, Any] | None:
         """The commit to take home, as JSON; None if there is none yet, or the settings have gone."""
         if self.settings is None:
             return None
-        tested = _Tested(self.settings)
-        for outcome in self.outcomes:
-            is_fresh = purpose_of(outcome.seed, self.settings.seed) is not None
-            side = tested.fresh if is_fresh else tested.trials
-            side.setdefault(outcome.experiment, {})[outcome.seed] = outcome
-        tested.kept = [one for one in self.decisions if one.status is Status.KEEP]
-        tested.frontier = self.frontier
-        return recommendation_shown(recommended(tested), tested.frontier[-1] if tested.frontier else None)
+        frontier = self.frontier
+        tested = _Tested(self.settings, self._trials, self._fresh, self._kept, frontier)
+        return recommendation_shown(recommended(tested), frontier[-1] if frontier else None)
 
     @property
     def frontier(self) -> list[Decision]:
@@ -156,7 +150,8 @@ class SearchRecords:
     @property
     def costs(self) -> Records:
         price = self.settings.gpu_dollars_per_hour if self.settings else None
-        return Records(self.outcomes, self.decisions, self.proposals, price)
+        seed = self.settings.seed if self.settings else 0
+        return Records(self.outcomes, self.decisions, self.proposals, price, seed)
 
 
 @dataclass
@@ -164,10 +159,10 @@ class _Tested:
     """What proof.Tested asks for."""
 
     settings: Settings
-    trials: dict[int, dict[int, Outcome]] = field(default_factory=dict)
-    fresh: dict[int, dict[int, Outcome]] = field(default_factory=dict)
-    kept: list[Decision] = field(default_factory=list)
-    frontier: list[Decision] = field(default_factory=list)
+    trials: dict[int, dict[int, Outcome]]
+    fresh: dict[int, dict[int, Outcome]]
+    kept: list[Decision]
+    frontier: list[Decision]
 
 
 def records_of(results: Path, repository: Repository | None) -> SearchRecords | None:

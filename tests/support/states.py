@@ -65,7 +65,7 @@ def decide(state, number, status, score):
 
 
 def started(work, slot=0):
-    return TrialStarted(work.experiment.number, work.seed, slot, work.attempt, work.commit, work.purpose)
+    return TrialStarted(work.experiment.number, work.seed, slot, work.attempt, work.commit, work.purpose, work.why)
 
 
 def lost(state, experiment, seed):

@@ -173,6 +173,17 @@ def test_the_baseline_is_run_ahead_and_the_incumbent_when_the_search_is_nearly_o
     assert 1 in found and recommended(search.state).experiment == 1
 
 
+def test_trials_that_are_kept_for_the_proof_do_not_wait_for_a_race():
+    search = kept_search(settings=replace(PROVING, proof_share=0.5))
+    search.first(2, 0.99, parent="c1")  # races with the incumbent
+    begun = len(search.state.attempts)
+    limits = [Limit(experiments=2), Limit(trials=4 * begun), Limit(trials=begun + 1)]
+    race, early, late = [search.ask(limit=limit) for limit in limits]
+    assert [race.purpose, early.purpose, late.purpose] == [Purpose.CONFIRM, Purpose.CONFIRM, Purpose.PROOF]
+    assert "likely to be better than e0001; expected gain in bin_acc" in race.why
+    assert late.why == "for the proof that e0001 is better than the baseline: nothing is chosen by it"
+
+
 def test_a_search_without_an_end_proves_all_the_time_within_its_share():
     search = kept_search()
     for _ in range(40):

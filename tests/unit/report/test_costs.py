@@ -1,7 +1,8 @@
 """What a search costs."""
 
+from search.core.seeds import PROOF_SEEDS, VERIFICATION_SEEDS
 from search.core.types import Cost, Decision, Outcome, Score, Status
-from search.report.costs import Records, costs_of
+from search.report.costs import Records, cost_lines, costs_of
 from search.report.proposals import proposals_of
 from tests.support.states import proposal
 
@@ -32,5 +33,16 @@ def test_costs_are_told_for_sweep_and_agent_apart():
     assert (costs["agent"]["seconds"], costs["agent"]["turns"], costs["agent"]["refused"]) == (40.0, 4, 1)
     assert costs["agent"]["energy_kwh"] == 2.0
     assert [one["status"] for one in proposals_of(records)] == ["keep", "refused", "waiting"]
+    assert costs["proof"]["trials"] == 0
     free = costs_of(Records(records.outcomes, records.decisions, ()))
     assert free["sweep"]["dollars"] is None and free["sweep"]["dollars_per_kept_step"] is None
+
+
+def test_fresh_seeds_count_as_the_proofs_whatever_they_are_seeds_of():
+    def trial(experiment, seed):
+        return Outcome("t", experiment, seed, 0, f"c{experiment}", Score(0.9, 0.5), began=0.0, ended=3600.0)
+
+    runs = [trial(0, 7), trial(1, 7), trial(0, 7 + PROOF_SEEDS), trial(1, 7 + VERIFICATION_SEEDS)]
+    costs = costs_of(Records(runs, (), (), seed=7))
+    assert {name: one["trials"] for name, one in costs.items()} == {"baseline": 1, "sweep": 1, "agent": 0, "proof": 2}
+    assert "- proof: 2 trials, 2.00 GPU-hours" in cost_lines(costs)
