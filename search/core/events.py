@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from search.core.codec import adapter_of, checked
-from search.core.types import Decision, Experiment, Outcome, Proposal, Purpose, Settings, Slot, Turn
+from search.core.types import Decision, Experiment, Outcome, Proposal, Purpose, Settings, Slot, Turn, Work
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,10 @@ class TrialStarted:
     why: str = ""
     at: float = 0.0
     event: Literal["start"] = "start"
+
+    def work(self, experiment: Experiment) -> Work:
+        """What the slot was handed. experiment: this one."""
+        return Work(experiment, self.seed, self.attempt, self.commit, self.purpose, self.why)
 
 
 @dataclass(frozen=True)

@@ -207,8 +207,7 @@ class State:
 
     @_on.register
     def _(self, event: events.TrialStarted) -> None:
-        experiment = self.experiments[event.experiment]
-        work = Work(experiment, event.seed, event.attempt, event.commit, event.purpose, event.why)
+        work = event.work(self.experiments[event.experiment])
         if work.key not in self.attempts:
             self.begun += event.purpose is Purpose.AGAIN
             self.fresh_begun += event.purpose in (Purpose.PROOF, Purpose.VERIFY)
@@ -242,8 +241,7 @@ class State:
             self.longest_baseline_evaluation = max(self.longest_baseline_evaluation, seconds)
         if outcome.crashed:
             self.crashes_in_a_row += 1
-            is_incumbent = self.incumbent is not None and outcome.experiment == self.incumbent.experiment
-            self.incumbent_crashed = self.incumbent_crashed or is_incumbent
+            self.incumbent_crashed |= self.incumbent is not None and outcome.experiment == self.incumbent.experiment
         else:
             self.crashes_in_a_row, self.incumbent_crashed = 0, False
 

@@ -42,7 +42,9 @@ class SearchLoop:
             self.record(ExperimentPlanned(work.experiment))
             if work.experiment.commit:
                 self.sources.edited_from(work.experiment.commit, work.experiment.parent)
-        self.record(TrialStarted(work.experiment.number, work.seed, slot, work.attempt, work.commit, work.purpose, work.why))
+        self.record(
+            TrialStarted(work.experiment.number, work.seed, slot, work.attempt, work.commit, work.purpose, work.why)
+        )
         return work
 
     def take(self, outcome: Outcome) -> None:
