@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from search.core.recipe import identity
+from search.core.seeds import purpose_of
 from search.core.sources import Sources
 from search.core.state import State, TrialKey
 from search.core.types import Change, Decision, Experiment, Kind, Purpose, SearchError, Work
 from search.decide.belief import Belief
 from search.decide.proof import fresh_begun, proof_side, sides_to_verify
-from search.decide.races import Next, Race, open_races
+from search.decide.races import SURE, Next, Race, races_to_run
 from search.decide.sampler import Suggestion
 
 MOST_CRASHES_IN_A_ROW = 8  # then the incumbent is measured again: does anything still run on this machine?
@@ -103,10 +104,10 @@ def next_work(
         return Pause.BROKEN
     if limit.is_spent(state):
         return Pause.WAIT if in_work(state) else Pause.FINISHED
-    proof_first = limit.is_for_the_proof(state)
-    more = proof_work(state, limit, belief) if proof_first else race_work(state, slots, belief)
-    if more is None:
-        more = race_work(state, slots, belief) if proof_first else proof_work(state, limit, belief)
+    if limit.is_for_the_proof(state):
+        more = last_work(state, limit, slots, belief)
+    else:
+        more = race_work(state, slots, belief) or proof_work(state, limit, belief)
     if more is not None:
         return more
     if limit.reached(state):
@@ -168,9 +169,26 @@ def baseline_work(state: State, slot: int, present: Set[int]) -> Work | None:
     return None
 
 
-def race_work(state: State, slots: SlotContext, belief: Belief) -> Work | None:
-    """A further seed for a race, on the kind of slot that it is run on; None if no race needs this slot now."""
-    for race in open_races(state, belief):
+def last_work(state: State, limit: Limit, slots: SlotContext, belief: Belief) -> Work | Pause | None:
+    """What the trials go to that are kept for the proof: once few others are out, whose outcomes may replace the
+    incumbent, to a race that is nearly won, while half of them are left; then to the proof; then to other races."""
+    left = (limit.trials or 0) - len(state.attempts)
+    choosing = sum(purpose_of(seed, state.settings.seed) is None for _, seed in state.in_flight)
+    if choosing > left / 2:
+        return Pause.WAIT
+    kept = (limit.trials or 0) * state.settings.proof_share
+    nearly_won = race_work(state, slots, belief, SURE) if left > kept / 2 else None
+    return nearly_won or proof_work(state, limit, belief) or race_work(state, slots, belief)
+
+
+def race_work(state: State, slots: SlotContext, belief: Belief, likely: float = 0.0) -> Work | None:
+    """A further seed for a race, on the kind of slot that it is run on; None if no race needs this slot now.
+
+    likely: of races whose challenger is at least so likely to be better.
+    """
+    for race in races_to_run(state, belief):
+        if (race.probability or 0.0) < likely:
+            continue
         is_other_kind = race.machine != slots.machines.get(slots.asking, race.machine)
         if is_other_kind and race.machine in slots.machines.values():
             continue  # a slot of its kind will ask

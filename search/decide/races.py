@@ -16,10 +16,9 @@ from search.decide.belief import Belief
 from search.decide.rules import mean_of, mostly_degenerate, out_of_race, scored
 from search.task.metrics import PRIMARY, SECONDARY
 
-SECOND = 0.4  # probability of being better from which a challenger gets the seeds that keeping it takes
+SECOND = 0.33  # probability of being better from which a challenger gets the seeds that keeping it takes
 SURE = 0.65  # from which these are run at once, on as many slots as are free
 CONVINCING = 0.5  # probability of being better from which a lead is believed
-WORTH_A_SEED = 0.5  # a lead that is not believed gets a further seed if so many times its worth is that of a new point
 MOST_SEEDS = 8  # of one experiment, for races
 EQUAL_MARGIN = 0.5  # of the noise: what a simpler train.py may be worse by than the best that there ever was
 EQUAL_DOUBT = 0.1  # probability that it is worse by more
@@ -82,13 +81,16 @@ def next_of(sides: Sides, confirm_seeds: int) -> Next:
     wanted = 1 + confirm_seeds
     believed = sides.probability >= CONVINCING
     may_run, may_measure = sides.seeds < MOST_SEEDS, sides.incumbent_seeds < MOST_SEEDS
-    enough = sides.new_worth / WORTH_A_SEED
     if sides.seeds < wanted:
         may_win = sides.patient or sides.probability >= SECOND or (sides.tied and sides.seeds == 1)
         if not may_win:
             return Next.DROP
         return Next.CHALLENGER_ALL if sides.probability >= SURE else Next.CHALLENGER
-    if max(sides.challenger_worth, sides.incumbent_worth) > enough and not believed and (may_run or may_measure):
+    if (
+        max(sides.challenger_worth, sides.incumbent_worth) > sides.new_worth
+        and not believed
+        and (may_run or may_measure)
+    ):
         is_ours = may_run and (sides.challenger_worth >= sides.incumbent_worth or not may_measure)
         return Next.CHALLENGER if is_ours else Next.INCUMBENT
     if not believed and not (sides.patient and sides.leads):
@@ -219,6 +221,22 @@ def overtaken(state: State, belief: Belief) -> tuple[Decision, Decision] | None:
     if incumbent.simpler and doubt_of_equal(state, incumbent.experiment, belief) <= EQUAL_DOUBT:
         return None
     return (incumbent, before) if lead.mean < 0 or state.settings.confirm_seeds == 0 else None
+
+
+def races_to_run(state: State, belief: Belief) -> list[Race]:
+    """The open races whose seeds are due. Where several challengers may win, those that are unlikely to be better than
+    the one that is believed in most wait for the end of its race."""
+    found = open_races(state, belief)
+    hopeful = [one for one in found if one.probability is not None and one.need not in (Next.DROP, Next.DECIDE)]
+    if len(hopeful) < 2:
+        return found
+    first = max(hopeful, key=lambda one: belief.lead(one.challenger, one.incumbent).mean)
+    behind = {
+        one.challenger
+        for one in hopeful
+        if one is not first and belief.lead(one.challenger, first.challenger).probability < SECOND
+    }
+    return [one for one in found if one.challenger not in behind]
 
 
 def open_races(state: State, belief: Belief) -> list[Race]:

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.core.seeds import PROOF_SEEDS, VERIFICATION_SEEDS, next_seed, purpose_of
-from search.core.types import Purpose, Status, Work
-from search.decide.plan import Limit
+from search.core.types import Experiment, Kind, Purpose, Status, Work
+from search.decide.plan import Limit, Pause
 from search.decide.proof import ALPHA, half_width, in_words, log_evidence, most_fresh, proofs, recommended
-from tests.support.states import RACING, Search
+from tests.support.states import RACING, Search, begin
 
 PROVING = replace(RACING, proof_share=0.1)
 
@@ -182,6 +182,15 @@ def test_trials_that_are_kept_for_the_proof_do_not_wait_for_a_race():
     assert [race.purpose, early.purpose, late.purpose] == [Purpose.CONFIRM, Purpose.CONFIRM, Purpose.PROOF]
     assert "likely to be better than e0001; expected gain in bin_acc" in race.why
     assert late.why == "for the proof that e0001 is better than the baseline: nothing is chosen by it"
+
+
+def test_trials_that_are_kept_for_the_proof_wait_for_those_that_may_replace_the_incumbent():
+    search = kept_search(settings=replace(PROVING, proof_share=0.5))
+    for number in range(2, 6):
+        begin(search.state, Work(Experiment(number, Kind.SWEEP, "c1", (), f"idea {number}"), 0))
+    begun = len(search.state.attempts)
+    assert search.ask(limit=Limit(trials=begun + 7)) is Pause.WAIT
+    assert search.ask(limit=Limit(trials=begun + 8)).purpose is Purpose.PROOF
 
 
 def test_a_search_without_an_end_proves_all_the_time_within_its_share():

@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 
 from search.core.types import Purpose, Status
 from search.decide.decision import next_decision
-from search.decide.races import MOST_SEEDS, Next, Sides, doubt_of_equal, next_of, open_races, overtaken, race_of
+from search.decide.races import (
+    MOST_SEEDS,
+    Next,
+    Sides,
+    doubt_of_equal,
+    next_of,
+    open_races,
+    overtaken,
+    race_of,
+    races_to_run,
+)
 from tests.support.states import RACING, Search, started
 
 LEADS = Sides(1, 4, True, 0.6, 0.0, 0.0, 1.0)
@@ -205,3 +215,17 @@ def test_a_race_whose_kind_of_slot_is_gone_ends():
     assert race(search, 1).out == ""
     search.first(2, 0.97, machine="new")  # by slot 0, which ran all of the above
     assert race(search, 1).out == "no old slot is left to confirm it on"
+
+
+def test_of_several_that_may_win_the_one_that_is_believed_in_most_runs_first():
+    search = Search(RACING, base=(0.90, 0.91, 0.92))
+    search.first(1, 0.94)
+    assert [one.challenger for one in races_to_run(search.state, search.belief)] == [1]
+    search.first(2, 0.99)
+    need = {one.challenger: one.need for one in open_races(search.state, search.belief)}
+    assert need[1] not in (Next.DROP, Next.DECIDE)
+    assert [one.challenger for one in races_to_run(search.state, search.belief)] == [2]
+    search.again(2, 1, 0.9)
+    search.again(2, 2, 0.9)
+    search.decide(2, Status.DISCARD)
+    assert [one.challenger for one in races_to_run(search.state, search.belief)] == [1]
