@@ -35,7 +35,6 @@ from search.task.screening import wilson
 
 WORSE = 0.001  # truly worse than the baseline by more
 TRIALS = 60  # of a search on tables
-EDITS_AT = 24  # experiments of a round in the codes world
 
 
 def arguments() -> argparse.Namespace:
@@ -64,10 +63,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--edit-gain", type=float, default=3.0, help="codes: of an edit, in noises (default 3)")
     parser.add_argument("--quality", type=float, default=1.0, help="codes: share of edits that gain (default 1)")
     parser.add_argument("--most-edits", type=int, default=1, help="codes: edits proposed (default 1)")
+    parser.add_argument("--edits-every", type=int, default=24, help="codes: experiments of a round (default 24)")
     parser.add_argument("--beside", nargs="+", default=[], choices=RIVALS, help="tables: samplers to run beside TPE")
     parser.add_argument("--table", type=Path, default=Path("../shared/hpo/lcbench"), help="folder with lcbench.py")
     options = parser.parse_args()
-    for name in ("slots", "experiments", "trials", "repetitions", "kinds"):
+    for name in ("slots", "experiments", "trials", "repetitions", "kinds", "edits_every"):
         value = getattr(options, name)
         if value is not None and value < 1:
             parser.error(f"--{name.replace('_', '-')} {value}: at least 1")
@@ -157,11 +157,10 @@ def in_codes(options: argparse.Namespace, seed: int) -> dict[str, Any]:
         ("borrowing", True, options.most_edits), ("anew", False, options.most_edits), ("without_edits", True, 0)
     ):  # fmt: skip
         world = CodesWorld(table, options.noise, seed, options.edit_gain, edits, options.quality)
-        under = conditions_of(options, borrowing=borrowing, per_round=EDITS_AT)
+        under = conditions_of(options, borrowing=borrowing, per_round=options.edits_every)
         done = Simulation(world, under, seed).run()
         span = table.span(world.task)
-        highest = max(world.best_of(n) for n in range(edits + 1) if n in world._offsets)
-        found[f"regret_{name}"] = (highest - done.truths[done.incumbent]) / span
+        found[f"regret_{name}"] = (world.highest() - done.truths[done.incumbent]) / span
         found[f"gain_{name}"] = (done.truths[done.incumbent] - done.truths[0]) / span
         if name == "borrowing":
             found |= counts(done)

@@ -31,7 +31,7 @@ def regret_of_rival(name: str, world: TableWorld, trials: int, seed: int) -> flo
 
 
 def truth(world: TableWorld, point: Point) -> float:
-    return world.truth(Experiment(1, Kind.SWEEP, ""), 0.0, point, 0)
+    return world.truth(Experiment(1, Kind.SWEEP, ""), 0.0, point, ())
 
 
 def sampler_of(name: str, seed: int) -> optuna.samplers.BaseSampler:

@@ -170,7 +170,7 @@ class Simulation:
             parents = {decision.commit: decision.experiment for decision in self.state.kept}
             parent = self.truths.get(parents.get(experiment.parent, 0), 0.0)
             point = self.loop.sources.point(experiment)
-            self.truths[experiment.number] = world.truth(experiment, parent, point, len(edits))
+            self.truths[experiment.number] = world.truth(experiment, parent, point, edits)
         kind = slot % self.conditions.kinds
         machine = f"card{kind}" if self.conditions.kinds > 1 else ""
         number, seed = work.key

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -43,9 +44,9 @@ class World(Protocol):
     space: Space
     start: dict[str, Value]
 
-    def truth(self, experiment: Experiment, parent: float, point: Point, edits: int) -> float:
+    def truth(self, experiment: Experiment, parent: float, point: Point, edits: Sequence[str]) -> float:
         """The true score of an experiment, of this recipe, that began from one of this true score; edits: of the code,
-        down to this experiment's."""
+        in words, down to this experiment's."""
 
     def proposal(self, turn: int) -> tuple[str, bool] | None:
         """An edit for the agent's turn, in words, and whether it makes train.py simpler; None for none."""
@@ -79,7 +80,7 @@ class EffectsWorld:
         self.baseline = 0.9
         self._effects: dict[int, float] = {}  # of each experiment: a change has the same on top of another incumbent
 
-    def truth(self, experiment: Experiment, parent: float, point: Point, edits: int) -> float:
+    def truth(self, experiment: Experiment, parent: float, point: Point, edits: Sequence[str]) -> float:
         if experiment.number == 0:
             return self.baseline
         known = self._effects.get(-1 if experiment.origin is None else experiment.origin)
@@ -153,7 +154,7 @@ class TableWorld:
         self.space, self.start = LCBENCH, {axis.name: axis.value_at(rng.random()) for axis in LCBENCH.axes}
         self.noise, self.best = noise * table.span(self.task), table.best(self.task)
 
-    def truth(self, experiment: Experiment, parent: float, point: Point, edits: int) -> float:
+    def truth(self, experiment: Experiment, parent: float, point: Point, edits: Sequence[str]) -> float:
         return self.table.score(self.task, point)
 
     def proposal(self, turn: int) -> tuple[str, bool] | None:
@@ -173,19 +174,21 @@ class CodesWorld(TableWorld):
         self.edit_gain, self.most_edits, self.quality = edit_gain, most_edits, quality
         self._random = random.Random(f"codes {seed}")
         self.tasks = [self.task, *table.related(self.task)]
-        self._offsets = {0: 0.0}
+        self._codes: dict[tuple[str, ...], tuple[str, float]] = {(): (self.task, 0.0)}  # task, added to its scores
 
-    def truth(self, experiment: Experiment, parent: float, point: Point, edits: int) -> float:
-        task = self.tasks[min(edits, len(self.tasks) - 1)]
-        if edits not in self._offsets:
+    def truth(self, experiment: Experiment, parent: float, point: Point, edits: Sequence[str]) -> float:
+        code = tuple(edits)
+        if code not in self._codes:
+            task = self.tasks[min(len(self._codes), len(self.tasks) - 1)]
             sign = 1 if self._random.random() < self.quality else -1
             gain = sign * self.edit_gain * self.noise
-            self._offsets[edits] = parent + gain - self.table.score(task, point)
-        return self.table.score(task, point) + self._offsets[edits]
+            self._codes[code] = task, parent + gain - self.table.score(task, point)
+        task, offset = self._codes[code]
+        return self.table.score(task, point) + offset
 
-    def best_of(self, edits: int) -> float:
-        """The highest true score of a code."""
-        return self.table.best(self.tasks[edits]) + self._offsets.get(edits, 0.0)
+    def highest(self) -> float:
+        """The highest true score of all codes that were tried."""
+        return max(self.table.best(task) + offset for task, offset in self._codes.values())
 
     def proposal(self, turn: int) -> tuple[str, bool] | None:
         return (f"edit {turn}", False) if turn <= self.most_edits else None
