@@ -19,9 +19,9 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
 
 # Small photos and trials of seconds: sixty of them show more than sixteen longer ones.
 demo: $(VENV)/.runtime
-	$(BIN)/python prepare.py --demo $(DEMO) --photos 1500 --image-size 32
+	$(BIN)/python prepare.py --demo $(DEMO) --photos 2400 --image-size 32
 	$(BIN)/python -m search.launch --gpus auto --dataset $(DEMO) --tag demo-$$(date +%b%d-%H%M%S | tr A-Z a-z) \
-		--space spaces/quick.toml --trials 64 --experiments-per-round 16 --max-train-seconds 5 --seed $(SEED)
+		--space spaces/quick.toml --trials 64 --proof-share 0.2 --experiments-per-round 16 --max-train-seconds 5 --seed $(SEED)
 
 install: $(VENV)/.runtime
 
