@@ -21,7 +21,8 @@ from search.core.space import Axis, Point, Space
 from search.core.types import Score, Value
 from search.task.metrics import PRIMARY, SECONDARY, named
 
-MOVES = ((1, 0.2), (2, 0.25), (3, 0.25), (0, 0.3))  # axes moved (0: drawn anywhere), and the share of suggestions
+MOVES = ((1, 0.2), (2, 0.25), (3, 0.25))  # axes moved, and the share of suggestions; all others are drawn anywhere
+MANY = 32  # points in flight, from which on twice as many are drawn anywhere: so many steps at once know little
 CANDIDATES = 1200
 MOST_REFINED, REFINEMENTS = 5, 40  # the best of them, and how many points around each are looked at too
 REFINED = (0.1, 0.03)  # how far around, one after the other, in units of an axis's range
@@ -51,7 +52,7 @@ class AroundBest(optuna.samplers.BaseSampler):
     """Suggests a point near `centre`; set the fields below before each ask.
 
     centre: a point. seen: keys of points that are never suggested again. known: points that were measured or are in
-    flight. judge: None while nothing is known. suggestion: None after an ask for which every point in reach, however
+    flight. in_flight: how many of those. judge: None while nothing is known. suggestion: None after an ask for which every point in reach, however
     wide, was seen. The choice depends on all of these, the seed and the experiment's number.
     """
 
@@ -60,6 +61,7 @@ class AroundBest(optuna.samplers.BaseSampler):
         self.centre: Point = {}
         self.seen: set[tuple[Value, ...]] = set()
         self.known: list[Point] = []
+        self.in_flight = 0
         self.judge: Judge | None = None
         self.experiment: int | None = None
         self.suggestion: Suggestion | None = None
@@ -80,8 +82,7 @@ class AroundBest(optuna.samplers.BaseSampler):
         return self.centre[param_name]
 
     def _choose(self, rng: np.random.Generator) -> Suggestion | None:
-        shares = np.array([share for _, share in MOVES])
-        moved = MOVES[int(rng.choice(len(MOVES), p=shares / shares.sum()))][0]
+        moved = moved_axes(float(rng.random()), self.in_flight)
         known = encoded(self.space, self.known, self.centre)
         for axes, steps in ((moved, 1.0), *WIDER):
             found = self._best(axes, steps, known, rng)
@@ -146,6 +147,17 @@ class AroundBest(optuna.samplers.BaseSampler):
         twins."""
         reach = [twin_reach(axis, value) for axis, value in zip(self.space.axes, unit, strict=True)]
         return bool((np.abs(known - unit) <= np.array(reach) + 1e-9).all(axis=1).any())
+
+
+def moved_axes(drawn: float, in_flight: int) -> int:
+    """How many axes a suggestion moves; 0: it is drawn anywhere. drawn: a number in 0…1."""
+    near = sum(share for _, share in MOVES)
+    anywhere = (1 - near) * (1 + min(in_flight / MANY, 1.0))
+    for axes, share in MOVES:
+        drawn -= share * (1 - anywhere) / near
+        if drawn < 0:
+            return axes
+    return 0
 
 
 def twin_reach(axis: Axis, unit: float) -> float:

@@ -43,6 +43,7 @@ class Suggestions:
         sampler.seen = {sampler.space.key(point) for point in known} | {sampler.space.key(recipe)}
         sampler.known = [*known[-LATEST:], recipe]
         sampler.judge, sampler.experiment = judge, experiment
+        sampler.in_flight = len(waiting_points(self.state))
         asked = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)
         space = sampler.infer_relative_search_space(self._asked, asked)
         sampler.sample_relative(self._asked, asked, space)

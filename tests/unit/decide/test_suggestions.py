@@ -3,12 +3,13 @@
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from search.core.space import parse_space
 from search.core.types import Change, Status
-from search.decide.sampler import AroundBest, decoded, encoded, on_grid
+from search.decide.sampler import AroundBest, decoded, encoded, moved_axes, on_grid
 from search.decide.suggestions import Suggestions
 from tests.support.states import RECIPE, SPACE, Search
 
@@ -116,3 +117,10 @@ def test_what_could_not_be_kept_is_no_centre_however_high_it_scored():
     asked = Suggestions(search.state, belief.sources, belief)
     found = [asked.suggest(number).point["lr"] for number in range(100, 130)]
     assert sum(lr > 0.2 for lr in found) < len(found) / 4
+
+
+@pytest.mark.parametrize(("in_flight", "anywhere"), [(0, 0.3), (16, 0.45), (32, 0.6), (500, 0.6)])
+def test_the_more_is_in_flight_the_more_is_drawn_anywhere(in_flight, anywhere):
+    drawn = [moved_axes((n + 0.5) / 1000, in_flight) for n in range(1000)]
+    assert drawn.count(0) / 1000 == pytest.approx(anywhere, abs=0.002)
+    assert drawn.count(1) < drawn.count(2) == drawn.count(3)
