@@ -52,8 +52,9 @@ class AroundBest(optuna.samplers.BaseSampler):
     """Suggests a point near `centre`; set the fields below before each ask.
 
     centre: a point. seen: keys of points that are never suggested again. known: points that were measured or are in
-    flight. in_flight: how many of those. judge: None while nothing is known. suggestion: None after an ask for which every point in reach, however
-    wide, was seen. The choice depends on all of these, the seed and the experiment's number.
+    flight. in_flight: how many of those. judge: None while nothing is known. suggestion: None after an ask for which
+    every point in reach, however wide, was seen. The choice depends on all of these, the seed and the experiment's
+    number.
     """
 
     def __init__(self, space: Space, seed: int) -> None:

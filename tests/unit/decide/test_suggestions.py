@@ -123,4 +123,4 @@ def test_what_could_not_be_kept_is_no_centre_however_high_it_scored():
 def test_the_more_is_in_flight_the_more_is_drawn_anywhere(in_flight, anywhere):
     drawn = [moved_axes((n + 0.5) / 1000, in_flight) for n in range(1000)]
     assert drawn.count(0) / 1000 == pytest.approx(anywhere, abs=0.002)
-    assert drawn.count(1) < drawn.count(2) == drawn.count(3)
+    assert drawn.count(1) + 20 < drawn.count(2) == pytest.approx(drawn.count(3), abs=2)
