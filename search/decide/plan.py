@@ -50,7 +50,7 @@ class Limit:
         if self.experiments is not None:
             parts.append(state.begun / self.experiments if self.experiments else 1.0)
         if self.trials is not None:
-            parts.append(len(state.attempts) / (self.trials * (1 - state.settings.proof_share)))
+            parts.append(len(state.attempts) / (self.trials - self.kept_for_proof(state)))
         return max(parts)
 
     @property
@@ -58,9 +58,13 @@ class Limit:
         """In experiments or trials; 0: without end."""
         return min((n for n in (self.experiments, self.trials) if n), default=0)
 
+    def kept_for_proof(self, state: State) -> float:
+        """How many of a limited number of trials; 0 without that limit."""
+        return (self.trials or 0) * state.settings.proof_share
+
     def is_for_the_proof(self, state: State) -> bool:
         """Whether of a limited number of trials only those are left that are kept for the proof."""
-        return self.trials is not None and len(state.attempts) >= self.trials * (1 - state.settings.proof_share)
+        return self.trials is not None and len(state.attempts) >= self.trials - self.kept_for_proof(state)
 
     def is_spent(self, state: State) -> bool:
         """Whether there is no trial left at all."""
@@ -176,8 +180,7 @@ def last_work(state: State, limit: Limit, slots: SlotContext, belief: Belief) ->
     choosing = sum(purpose_of(seed, state.settings.seed) is None for _, seed in state.in_flight)
     if choosing > left / 2:
         return Pause.WAIT
-    kept = (limit.trials or 0) * state.settings.proof_share
-    nearly_won = race_work(state, slots, belief, SURE) if left > kept / 2 else None
+    nearly_won = race_work(state, slots, belief, SURE) if left > limit.kept_for_proof(state) / 2 else None
     return nearly_won or proof_work(state, limit, belief) or race_work(state, slots, belief)
 
 
