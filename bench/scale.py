@@ -69,8 +69,9 @@ def settings_of(base: str, slots: int) -> Settings:
     return Settings(
         tag="scale", base=base, dataset="", fingerprint="", image_size=64, majority_score=0.9, space=SPACE,
         space_name="scale.toml", seed=0, max_train_seconds=TRIAL_SECONDS, slots=slots, created=0.0,
-        validation_images=IMAGES, confirm_seeds=1, allow_degenerate=False, agent="none", gpu_dollars_per_hour=None,
-        most_slots=None, gpu_model="", proof_share=0.1,
+        validation_images=IMAGES, validation_groups=(),
+        confirm_seeds=1, allow_degenerate=False, agent="none", gpu_dollars_per_hour=None,
+        most_slots=None, gpu_model="", on_gpus=False, proof_share=0.1,
     )  # fmt: skip
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -15,17 +14,20 @@ import threadpoolctl
 from search.agent.agents import AgentPlan
 from search.cli.options import LaunchOptions, parsed, plan_of
 from search.cli.preflight import Ready, ready_to_begin, ready_to_go_on
-from search.core.paths import PROJECT
+from search.core.paths import PROJECT, SearchPaths
 from search.core.types import SearchError, UsageError
 from search.driver.coordinator import Coordinator
 from search.driver.proposals import ProposalManager
 from search.system.git import clean_environment, find_repository
+from search.system.gpus import use_gpus
 from search.system.process import end_guards, wait_for_guards, watch_over_this_process
 from search.system.sandbox import is_available
 from search.system.signals import Signals
+from search.system.terminal import hold_on_to_terminal, leave_terminal, lossy_output, start_in_background
 from search.trial.run import running_guards
 
 INTERRUPTED = 130
+DETACH = "--detach"
 Say = Callable[[str], None]
 
 
@@ -40,6 +42,8 @@ def search(options: LaunchOptions, signals: Signals, say: Say) -> tuple[int, dic
         signals.install()  # ray.init puts a handler of its own in place of SIGTERM's
     checked = ready_to_go_on if options.resume else ready_to_begin
     ready = checked(options, repository, cluster)
+    for note in ready.notes:
+        say(note)
     limit, plan = options.limit, plan_of(options, ready.settings.agent)
     if options.dry_run:
         say(ready.described(limit.experiments))
@@ -87,8 +91,7 @@ def run(
         if options.address:
             reporter.dashboard = dashboard
         else:
-            if ready.gpus:
-                os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(ready.gpus)
+            use_gpus(ready.gpus)
             reporter.dashboard = start_ray(ready.slots, not options.no_dashboard)
             signals.install()  # ray.init puts a handler of its own in place of SIGTERM's
         say(
@@ -96,6 +99,7 @@ def run(
             f"{ready.settings.max_train_seconds:g} s a trial; runs/{tag}; python -m search.status {tag}"
             + (f"; Ray dashboard {reporter.dashboard}" if reporter.dashboard else "")
         )
+        leave_terminal(coordinator.paths.output, tag)
         if options.unconfined:
             say("trials are not confined, as --unconfined asks; docs/trust.md says what is open then")
         elif not is_available():
@@ -148,12 +152,32 @@ def wind_up(coordinator: Coordinator, reporter: Any) -> dict[str, Any]:
         return {"tag": coordinator.names.tag}
 
 
+def in_background(given: list[str], as_json: bool) -> tuple[int, dict[str, Any]]:
+    """Starts the same search without --detach and without a terminal: (exit code, what --json says)."""
+    command = [sys.executable, "-m", "search.launch", *(word for word in given if word != DETACH)]
+    found, tag = start_in_background(command)
+    if not tag:
+        return found, {}
+    log = SearchPaths.of(find_repository(PROJECT).root, tag).output
+    if not as_json:
+        print(
+            f"{tag} runs in the background, as process {found}; its output: {log}\n"
+            f"python -m search.status {tag} shows it, python -m search.stop {tag} ends it"
+        )
+    return 0, {"tag": tag, "pid": found, "output": str(log)}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Parses the command line, runs the search, and turns every ending into an exit code."""
+    with lossy_output():
+        return _main(sys.argv[1:] if arguments is None else arguments)
+
+
+def _main(given: list[str]) -> int:
     clean_environment()
+    hold_on_to_terminal()
     signals = Signals()
     signals.install()
-    given = sys.argv[1:] if arguments is None else arguments
     as_json = any(len(word) > 3 and "--json".startswith(word) for word in given)
 
     def say(line: str) -> None:
@@ -161,7 +185,12 @@ def main(arguments: list[str] | None = None) -> int:
 
     summary: dict[str, Any] = {}
     try:
-        code, summary = search(parsed(given), signals, say)
+        options = parsed(given)
+        if options.detach and not options.dry_run:
+            code, summary = in_background(given, as_json)
+            as_json = as_json and bool(summary)  # else the search itself has said it
+        else:
+            code, summary = search(options, signals, say)
     except KeyboardInterrupt:
         code = INTERRUPTED
     except (SearchError, OSError) as error:

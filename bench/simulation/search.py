@@ -209,11 +209,13 @@ def settings_of(world: World, conditions: Conditions, seed: int) -> Settings:
         slots=conditions.slots,
         created=0.0,
         validation_images=max(round(0.25 / (GUESSED_NOISE * world.noise) ** 2), 1),
+        validation_groups=(),
         confirm_seeds=conditions.confirm_seeds,
         allow_degenerate=True,
         agent="made-up",
         gpu_dollars_per_hour=None,
         most_slots=None,
         gpu_model="",
+        on_gpus=False,
         proof_share=conditions.proof_share,
     )

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 
 import prepare
+from search.core.paths import temporary_folder
+from search.core.types import SearchError
 from search.system.git import Repository
 from search.system.process import Limits
 from search.trial.footer import traceback_of
@@ -32,9 +34,10 @@ REPORTED = 1500  # characters of a traceback that are handed back
 
 @dataclass(frozen=True)
 class Places:
-    """Where edits are checked. secret: what runs and agents must not read; None: they are not confined."""
+    """Where edits are checked. fingerprint: the data set's. secret: what runs and agents must not read; None: they are
+    not confined."""
 
-    dataset: Path
+    fingerprint: str
     threads: int
     secret: tuple[Path, ...] | None
 
@@ -45,7 +48,7 @@ class SmokeSetup:
 
     repository: Repository
     folder: Path
-    dataset: Path
+    fingerprint: str  # of the data set
     threads: int
     secret: tuple[Path, ...] | None
 
@@ -55,8 +58,11 @@ class SmokeSetup:
 
 
 def draw_photos(setup: SmokeSetup) -> Labels:
-    """Writes the smoke run's photos, once: training photos only, so that no other label is needed."""
-    data = prepare.load(setup.dataset)
+    """Writes the smoke run's photos, once: training photos only, so that no other label is needed. Raises SearchError
+    if the decoded data set is gone."""
+    data = prepare.cached(setup.fingerprint)
+    if data is None:
+        raise SearchError(f"the decoded data set {prepare.cache_root() / setup.fingerprint} has gone")
     of_class: dict[int, list[int]] = defaultdict(list)
     for index in data.indices("train"):
         of_class[int(data.labels[index])].append(int(index))
@@ -94,6 +100,7 @@ def fault(setup: SmokeSetup, commit: str, name: str, started: Callable[[int], No
         seed=0,
         max_train_seconds=SECONDS,
         scratch=setup.folder / name / "scratch",
+        temporary=temporary_folder(setup.folder / name),
         log=setup.folder / name / "smoke.log",
         gpu="",  # a running trial has it
         threads=setup.threads,

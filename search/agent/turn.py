@@ -8,7 +8,7 @@ import random
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,13 +16,15 @@ from search.agent.agents import Agent, Said, idea_of, whole
 from search.agent.builtin.choose import Tried, choose
 from search.agent.smoke import SmokeSetup, fault
 from search.agent.validate import LARGEST_FILE, EditBase, Refusal, validate
+from search.core.paths import temporary_folder
 from search.core.recipe import values_of
 from search.core.types import Cost, Proposal
 from search.report.costs import total_of
-from search.system.files import end_of
+from search.system.files import end_of, private_folder
 from search.system.git import LEAKING_VARIABLES, Repository
 from search.system.process import Limits, run_limited
 from search.system.sandbox import confined_agent, is_available
+from search.system.worktrees import remove_tree
 from search.trial import integrity
 from search.trial.integrity import EDITED
 
@@ -86,6 +88,7 @@ def ask(agent: Agent, task: Assignment, context: ProposalContext) -> Proposal:
 
 
 def _asked(agent: Agent, task: Assignment, context: ProposalContext, tree: Path) -> Proposal:
+    given = integrity.as_written(tree, integrity.files_of(context.repository, task.edit_base.commit))
     (tree / "analysis_summary.json").write_text(task.summary)
     made = Proposal(0, agent.name, "", task.edit_base.commit, turn=task.turn)
     said: list[Said] = []
@@ -102,7 +105,7 @@ def _asked(agent: Agent, task: Assignment, context: ProposalContext, tree: Path)
         made = replace(made, idea=idea_of(answered.answer) or made.idea, cost=cost_of(said, thinking))
         if failed:
             return replace(made, refused=failed)
-        source = edited_source(agent, task, context.repository, tree)
+        source = edited_source(agent, task, context.repository, tree, given)
         if isinstance(source, Refusal):
             made = replace(made, refused=source.reason)
             if attempt == 1 and source.final:
@@ -170,8 +173,10 @@ def call(
     if agent.on_stdin:
         command = ["/bin/sh", "-c", 'exec "$@" < "$0"', str(given), *command]
     log.touch()
-    temporary = folder / "tmp"
-    temporary.mkdir(exist_ok=True)
+    temporary = temporary_folder(folder)
+    remove_tree(temporary)
+    private_folder(temporary.parent)
+    temporary.mkdir()
     if is_confined:
         for home in agent.homes:
             (Path.home() / home).mkdir(parents=True, exist_ok=True)
@@ -183,7 +188,7 @@ def call(
     environment |= agent.variables(environment, str(own))
     limits = Limits(max(seconds, 1.0), None, LARGEST_OUTPUT)
     ended = run_limited(command, tree, environment, log, limits, context.started)
-    shutil.rmtree(temporary, ignore_errors=True)
+    remove_tree(temporary)
     output = end_of(log, LARGEST_OUTPUT)
     said = agent.said(output, own)
     if ended.ended_for:
@@ -199,14 +204,19 @@ def is_file_of(path: Path, most: int) -> bool:
     return path.is_file() and not path.is_symlink() and path.stat().st_size <= most
 
 
-def edited_source(agent: Agent, task: Assignment, repository: Repository, tree: Path) -> str | Refusal:
-    """The train.py that the agent left; a refusal if it changed other files, which are put back."""
+def edited_source(
+    agent: Agent, task: Assignment, repository: Repository, tree: Path, given: Mapping[str, tuple[str, str]]
+) -> str | Refusal:
+    """The train.py that the agent left; a refusal if it changed other files, which are put back.
+
+    given: the files that it was given, by integrity.as_written.
+    """
     path, base = tree / EDITED, task.edit_base
     if path.is_file() and not is_file_of(path, LARGEST_FILE):
         path.unlink()
         return Refusal(f"train.py is a link, or has more than {LARGEST_FILE} bytes, and is taken away")
     source = path.read_text(errors="replace") if path.is_file() else ""
-    wanted = {name: file for name, file in integrity.files_of(repository, base.commit).items() if name != EDITED}
+    wanted = {name: file for name, file in given.items() if name != EDITED}
     patterns = (*OWN, *agent.leaves)
     others = integrity.changed(tree, wanted)
     others += [
@@ -219,7 +229,8 @@ def edited_source(agent: Agent, task: Assignment, repository: Repository, tree: 
         path.write_text(source)
         (tree / "analysis_summary.json").write_text(task.summary)
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-        return Refusal(f"files other than train.py were changed, and are put back: {', '.join(others[:5])}{more}")
+        named = integrity.printable(", ".join(others[:5]))
+        return Refusal(f"files other than train.py were changed, and are put back: {named}{more}")
     if not source:
         return Refusal("train.py is gone")
     if source == base.source:

@@ -66,6 +66,7 @@ class LaunchOptions:
     experiments_per_round: int
     logs: bool
     dry_run: bool
+    detach: bool
     json: bool
 
     @property
@@ -207,6 +208,12 @@ def parser() -> argparse.ArgumentParser:
 
     shown = made.add_argument_group("what it shows")
     shown.add_argument("--logs", action="store_true", help="print the trials' own output too")
+    shown.add_argument(
+        "--detach",
+        action="store_true",
+        help="once it runs, go on in the background: it outlives this terminal, and prints to runs/TAG/launch.log; "
+        "search.status shows it, search.stop ends it",
+    )
     shown.add_argument("--dry-run", action="store_true", help="check everything, say what would run, and stop")
     shown.add_argument(
         "--json",

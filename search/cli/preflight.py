@@ -11,15 +11,17 @@ from pathlib import Path
 import prepare
 from search.agent.smoke import Places
 from search.cli.options import LaunchOptions, cluster_slots, slot_count
-from search.core.paths import SearchPaths
+from search.core.paths import SearchPaths, temporary_root
 from search.core.recipe import read_recipe
 from search.core.space import check_space, load_space, parse_space
 from search.core.types import SearchError, Settings, UsageError
 from search.records.journal import check_tag, load_settings
 from search.system.git import Repository
 from search.system.gpus import card_of, is_model, visible_gpus
-from search.task.metrics import ITEMS
+from search.system.process import usable_cores
+from search.task.metrics import ITEMS, POSITIVE
 from search.task.scoring import majority_share
+from search.task.screening import positives
 from search.trial import sealed
 from search.trial.run import SlotSetup
 
@@ -44,6 +46,7 @@ class Ready:
     decided: int | None = None
     joined: bool = False  # a cluster
     gpu_model: str = ""  # part of the name of the cards that it uses now
+    notes: tuple[str, ...] = ()  # what a person should know, and what holds nothing up
 
     def slot_setup(self, unconfined: bool) -> SlotSetup:
         """A slot's on this machine; its number, GPU and threads are filled in by the slot."""
@@ -61,18 +64,12 @@ class Ready:
 
     def places(self, unconfined: bool) -> Places:
         """Where proposals are checked, and what they are not shown."""
-        root, cache = self.repository, prepare.cache_root() / self.settings.fingerprint
+        root = self.repository
         ray = (Path.home() / ".ray", Path(tempfile.gettempdir(), "ray"))  # a way out: it runs what it is told
-        secret = (
-            Path(self.dataset),
-            cache,
-            sealed.folder_of(self.settings),
-            self.git_folder,
-            root / ".git",
-            root / "runs",
-        )
-        threads = max((os.cpu_count() or 1) // 2, 1)
-        return Places(Path(self.dataset), threads, None if unconfined else (*secret, *ray))
+        photos = sealed.withheld(self.dataset, str(sealed.folder_of(self.settings)))
+        secret = (*photos, self.git_folder, root / ".git", root / "runs", temporary_root(), *ray)
+        threads = max(usable_cores() // 2, 1)
+        return Places(self.settings.fingerprint, threads, None if unconfined else secret)
 
     @property
     def slots_in_words(self) -> str:
@@ -135,6 +132,14 @@ def ready_to_begin(options: LaunchOptions, repository: Repository, cluster: int 
     check_space(space, recipe)
     dataset = Path(os.path.abspath(asked.dataset))
     data = load_data(dataset)
+    validation = data.indices("validation")
+    together = data.groups[validation]
+    if not asked.allow_degenerate and not positives(data.labels[validation]).any():
+        raise SearchError(
+            f"{dataset}: none of the {len(validation)} validation {ITEMS} is {POSITIVE}, so no score there says "
+            f"whether a model finds what it shall: add {POSITIVE} {ITEMS}, or begin all the same with "
+            "--allow-degenerate"
+        )
     settings = Settings(
         tag=tag,
         base=base,
@@ -148,13 +153,15 @@ def ready_to_begin(options: LaunchOptions, repository: Repository, cluster: int 
         max_train_seconds=asked.max_train_seconds,
         slots=slots,
         created=time.time(),
-        validation_images=len(data.indices("validation")),
+        validation_images=len(validation),
+        validation_groups=tuple(together.tolist()) if len(set(together)) < len(together) else (),
         confirm_seeds=asked.confirm_seeds,
         allow_degenerate=asked.allow_degenerate,
         agent=asked.agent,
         gpu_dollars_per_hour=asked.gpu_dollars_per_hour,
         most_slots=most if cluster is not None else None,
         gpu_model=options.gpu_model,
+        on_gpus=bool(gpus),
         proof_share=asked.proof_share,
     )
     settings = replace(settings, seal=str(sealed.folder_of(settings)))
@@ -172,13 +179,13 @@ def ready_to_go_on(options: LaunchOptions, repository: Repository, cluster: int 
     gpu_model = options.gpu_model or settings.gpu_model
     before = str(settings.most_slots or "auto") if cluster is not None else str(settings.slots)
     most, slots, gpus = slots_here(gpu_model, options.gpus or before, cluster)
-    dataset = Path(os.path.abspath(options.search.dataset if "dataset" in options.named else settings.dataset))
-    data = load_data(dataset)
-    if data.fingerprint != settings.fingerprint:
+    if settings.on_gpus and cluster is None and not gpus and options.gpus is None:
         raise SearchError(
-            f"the data set {dataset} is not the one that search {settings.tag} began with; bring that one back, name "
-            "the folder that has it with --dataset, or start a fresh search"
+            f"search {settings.tag} ran on GPUs, and this machine shows none now: mend that (nvidia-smi), or name "
+            f"--gpus {slots} to go on without, on logical slots, whose trials do not compare"
         )
+    dataset = Path(os.path.abspath(options.search.dataset if "dataset" in options.named else settings.dataset))
+    data, notes = data_of_search(settings, dataset, "dataset" in options.named)
     return Ready(
         settings,
         slots,
@@ -191,7 +198,29 @@ def ready_to_go_on(options: LaunchOptions, repository: Repository, cluster: int 
         decided,
         cluster is not None,
         gpu_model,
+        notes,
     )
+
+
+def data_of_search(settings: Settings, dataset: Path, was_named: bool) -> tuple[prepare.Data, tuple[str, ...]]:
+    """The data set that a search began with, and what is to be said of it: its photos may have changed since, and then
+    it goes on with what it decoded. was_named: somebody says that this folder has it. Raises SearchError."""
+    try:
+        data = load_data(dataset)
+        problem = "" if data.fingerprint == settings.fingerprint else "its photos are others now"
+    except SearchError as error:
+        if was_named:
+            raise
+        problem = str(error).splitlines()[0]
+    if not problem:
+        return data, ()
+    kept = None if was_named else prepare.cached(settings.fingerprint)
+    if kept is None:
+        raise SearchError(
+            f"the data set {dataset} is not the one that search {settings.tag} began with; bring that one back, name "
+            "the folder that has it with --dataset, or start a fresh search"
+        )
+    return kept, (f"the data set {dataset} has changed ({problem}); {settings.tag} goes on with what it began with",)
 
 
 def load_data(dataset: Path) -> prepare.Data:

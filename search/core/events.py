@@ -99,6 +99,30 @@ class CardTooSmall:
 
 
 @dataclass(frozen=True)
+class CrashRechecked:
+    """A crash, one of several in a row on its slot, is withdrawn: another slot runs the same, and says whose fault it
+    was."""
+
+    trial: str
+    experiment: int
+    seed: int
+    slot: int
+    at: float = 0.0
+    event: Literal["recheck"] = "recheck"
+
+
+@dataclass(frozen=True)
+class SlotPutAside:
+    """A slot that is at fault itself gets no work for a while; what crashed on it is withdrawn and run again."""
+
+    number: int
+    reason: str
+    trials: list[str]
+    at: float = 0.0
+    event: Literal["slot_aside"] = "slot_aside"
+
+
+@dataclass(frozen=True)
 class Decided:
     decision: Decision
     at: float = 0.0
@@ -163,6 +187,8 @@ Event = (
     | TrialLost
     | SlowTrial
     | CardTooSmall
+    | CrashRechecked
+    | SlotPutAside
     | Decided
     | AuditRecorded
     | TurnBegun
@@ -197,12 +223,12 @@ def title_of(event: Event) -> str:
             return f"experiment {experiment.number}"
         case ProposalRecorded(proposal):
             return f"proposal {proposal.number} {'refused' if proposal.refused else 'passed'}"
-        case TrialStarted(experiment, seed) | TrialLost(_, experiment, seed):
+        case TrialStarted(experiment, seed) | TrialLost(_, experiment, seed) | CrashRechecked(_, experiment, seed):
             return f"{event.event} {experiment} seed {seed}"
         case SlotJoined(slot):
             return f"slot {slot.number}"
-        case SlotLeft(number):
-            return f"slot_left {number}"
+        case SlotLeft(number) | SlotPutAside(number):
+            return f"{event.event} {number}"
         case _:
             return event.event
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-BESIDE_A_TAG = r"-(?:gpu\d+|inbox)"  # what the names of a search's further branches end with
+BESIDE_A_TAG = r"-(?:gpu\d+|inbox|yours-[0-9a-f]{7})"  # what the names of a search's further branches end with
 PROJECT = Path(__file__).resolve().parents[2]  # the folder that has train.py and prepare.py
 
 
@@ -16,6 +18,23 @@ def state_root() -> Path:
     named = os.environ.get("AUTORESEARCH_STATE")
     base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     return Path(named).absolute() if named else base.absolute() / "autoresearch"
+
+
+LONGEST_TEMPORARY = 48  # characters of a folder for temporary files; the path of a socket in it may have 107
+
+
+def temporary_root() -> Path:
+    """Where the temporary files of trials and agents lie, each in a folder of its own; this user's alone.
+
+    A path of the repository's would be too long for the sockets that a data loader's workers meet at.
+    """
+    base = tempfile.gettempdir()
+    return Path(base if len(base) <= LONGEST_TEMPORARY else "/tmp", f"autoresearch-{os.getuid()}")
+
+
+def temporary_folder(owner: Path) -> Path:
+    """The one that belongs to a folder: the same at every call, so that what a kill left is found again."""
+    return temporary_root() / hashlib.sha256(str(owner).encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -38,6 +57,10 @@ class Names:
     @property
     def inbox_ref(self) -> str:
         return f"refs/heads/{self.branch}-inbox"
+
+    def user_ref(self, commit: str) -> str:
+        """Where a commit is kept that somebody else put on the incumbent's branch."""
+        return f"refs/heads/{self.branch}-yours-{commit[:7]}"
 
     @property
     def requests(self) -> str:
@@ -81,6 +104,11 @@ class SearchPaths:
     @property
     def lock(self) -> Path:
         return self.root / ".lock"
+
+    @property
+    def output(self) -> Path:
+        """What a search in the background prints."""
+        return self.root / "launch.log"
 
     @property
     def results(self) -> Path:
@@ -169,6 +197,11 @@ class SlotPaths:
     def trials(self) -> Path:
         return self.root / "trials"
 
+    @property
+    def temporary(self) -> Path:
+        """The temporary files of the trial that runs there."""
+        return temporary_folder(self.root)
+
     def trial(self, trial: str) -> TrialPaths:
         return TrialPaths(self.trials / trial)
 
@@ -197,5 +230,5 @@ class TrialPaths:
 
     @property
     def scratch(self) -> Path:
-        """Its temporary files; gone with it."""
+        """What compilers keep for it; gone with it."""
         return self.root / "scratch"

@@ -13,6 +13,7 @@ from functools import singledispatchmethod
 from typing import Any
 
 from search.core import events
+from search.core.health import SlotHealth, withdraw
 from search.core.seeds import MOST_BASELINE_SEEDS, next_seed, purpose_of
 from search.core.types import (
     Decision,
@@ -39,8 +40,7 @@ class State:
 
     ended: the outcomes, in the order in which they came. trials: an experiment's, by seed, that it is judged by; fresh:
     those of its fresh seeds, which prove and never choose. in_flight: what slots run now; the one home of that fact.
-    to_rerun: begun, without an outcome, and run by nobody. changed: experiments whose outcomes or decision changed, in
-    order, for whoever keeps an index of its own.
+    to_rerun: begun, without an outcome, and run by nobody.
     """
 
     settings: Settings
@@ -55,7 +55,6 @@ class State:
     kept: list[Decision] = field(default_factory=list)  # every decision that made an incumbent
     kept_apart: list[Decision] = field(default_factory=list)  # those whose winner had not begun from what it beat
     counts: Counter[Status] = field(default_factory=Counter)  # of the verdicts
-    changed: list[int] = field(default_factory=list)
 
     in_flight: dict[TrialKey, InFlight] = field(default_factory=dict)
     to_rerun: dict[TrialKey, Work] = field(default_factory=dict)
@@ -94,6 +93,7 @@ class State:
     left_at: dict[int, float] = field(default_factory=dict)  # when those went that are not
     machines: dict[int, str] = field(default_factory=dict)  # slot -> its kind, by its card or by its latest trial
     probes: dict[int, deque[float]] = field(default_factory=dict)  # slot -> its latest speeds
+    health: SlotHealth = field(default_factory=SlotHealth)
 
     paused: bool = False
     audit: dict[str, Any] | None = None  # what the test images said, once they were opened
@@ -190,6 +190,7 @@ class State:
         self.in_flight.clear()
         self.losses.clear()
         self.crashes_in_a_row, self.incumbent_crashed, self.paused = 0, False, False
+        self.health = SlotHealth()  # whoever goes on may have mended what was at fault
         if self.open_turn is not None:
             self.cut_short.add(self.open_turn.number)
 
@@ -223,14 +224,13 @@ class State:
         outcome = event.outcome
         if outcome.key in self.outcomes:
             return
-        self._end(outcome)
+        self.health.take(outcome, self._end(outcome))
         self.outcomes[outcome.key] = outcome
         self.ended.append(outcome)
         is_fresh = purpose_of(outcome.seed, self.settings.seed) is not None
         (self.fresh if is_fresh else self.trials).setdefault(outcome.experiment, {})[outcome.seed] = outcome
         if outcome.experiment not in self.verdicts and not is_fresh:
             self.undecided_with_outcome.setdefault(outcome.experiment)
-        self.changed.append(outcome.experiment)
         self._count_time(outcome)
         if outcome.machine:
             self.machines[outcome.slot] = outcome.machine
@@ -245,11 +245,12 @@ class State:
         else:
             self.crashes_in_a_row, self.incumbent_crashed = 0, False
 
-    def _end(self, outcome: Outcome) -> None:
+    def _end(self, outcome: Outcome) -> Work | None:
         running = self.in_flight.pop(outcome.key, None)
         work = running.work if running else self.to_rerun.pop(outcome.key, None)
         if work is not None:
             self.ended_again += work.purpose is Purpose.AGAIN
+        return work
 
     def _count_time(self, outcome: Outcome) -> None:
         with suppress(ValueError):
@@ -258,7 +259,8 @@ class State:
         self.last_ended = max(self.last_ended, outcome.ended)
         self.slots_used.add(outcome.slot)
 
-    def _run_again(self, key: TrialKey) -> None:
+    def run_again(self, key: TrialKey) -> None:
+        """Of a trial in flight that says nothing."""
         running = self.in_flight.pop(key, None)
         if running is not None:
             self.to_rerun[key] = running.work
@@ -267,18 +269,29 @@ class State:
     def _(self, event: events.TrialLost) -> None:
         key = (event.experiment, event.seed)
         self.losses[key] += 1
-        self._run_again(key)
+        self.run_again(key)
 
     @_on.register
     def _(self, event: events.SlowTrial) -> None:
         self.set_aside.add(event.trial)
-        self._run_again((event.experiment, event.seed))
+        self.run_again((event.experiment, event.seed))
 
     @_on.register
     def _(self, event: events.CardTooSmall) -> None:
         self.set_aside.add(event.trial)
         self.too_small[(event.experiment, event.seed)] = event.memory_mb
-        self._run_again((event.experiment, event.seed))
+        self.run_again((event.experiment, event.seed))
+
+    @_on.register
+    def _(self, event: events.CrashRechecked) -> None:
+        self.health.rechecked[(event.experiment, event.seed)] = event.slot
+        withdraw(self, event.trial)
+
+    @_on.register
+    def _(self, event: events.SlotPutAside) -> None:
+        for trial in event.trials:
+            withdraw(self, trial)
+        self.health.put_aside(event.number, event.at, event.reason)
 
     @_on.register
     def _(self, event: events.Decided) -> None:
@@ -294,7 +307,6 @@ class State:
         if decision.note:
             self.noted[number] = decision
         self.undecided_with_outcome.pop(number, None)
-        self.changed.append(number)
         if decision.status is Status.KEEP:
             self.kept.append(decision)
             if number and self.experiments[number].parent != decision.incumbent:
@@ -336,15 +348,3 @@ class State:
     def _(self, event: events.SlotLeft) -> None:
         self.present.discard(event.number)
         self.left_at[event.number] = event.at
-
-
-def rebuild(recorded: Iterable[events.Event]) -> State:
-    """The state after all events. Raises ValueError if there are none, or they do not begin a search."""
-    rest = iter(recorded)
-    first = next(rest, None)
-    if not isinstance(first, events.SearchBegun):
-        raise ValueError("the journal is empty" if first is None else f"the journal begins with {first.event!r}")
-    state = State(first.settings, now=first.at)
-    for event in rest:
-        state.apply(event)
-    return state

@@ -260,11 +260,13 @@ class Settings:
     slots: int
     created: float
     validation_images: int
+    validation_groups: tuple[int, ...]  # of each, the same for those that belong together; none if none do
     confirm_seeds: int
     allow_degenerate: bool
     agent: str
     gpu_dollars_per_hour: float | None  # if the user gave it
     most_slots: int | None  # on a cluster; None: all that come
     gpu_model: str  # part of the name of the cards that it uses
+    on_gpus: bool  # whether it began on GPUs of this machine, not on logical ones
     proof_share: float  # of the trials, to prove that the incumbent is better than the baseline
     seal: str = ""  # folder of the sealed results; '' for the usual one of whoever runs it

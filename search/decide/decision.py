@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import replace
 
 from search.core.state import State
@@ -128,3 +129,11 @@ def _made(
         metrics=mean_metrics([outcome.metrics for outcome in ours]),
         proposal=experiment.proposal,
     )
+
+
+def baseline_has_failed(state: State, slots: Set[int]) -> bool:
+    """Whether there is nothing to search around: all of the baseline's trials crashed, on two slots, or there is no
+    other slot to ask. slots: those that there are, and that are coming up."""
+    outcomes = state.outcomes_of(0)
+    crashed_on = {outcome.slot for outcome in outcomes}
+    return bool(outcomes) and all(one.crashed for one in outcomes) and (len(crashed_on) > 1 or slots <= crashed_on)

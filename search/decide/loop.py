@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Set
 
-from search.core.events import Decided, Event, ExperimentPlanned, TrialEnded, TrialStarted
+from search.core.events import (
+    CrashRechecked,
+    Decided,
+    Event,
+    ExperimentPlanned,
+    SlotPutAside,
+    TrialEnded,
+    TrialStarted,
+)
 from search.core.sources import Sources
 from search.core.state import State
 from search.core.types import Decision, Outcome, Work
@@ -16,6 +24,8 @@ from search.decide.decision import next_decision
 from search.decide.plan import Limit, Pause, SlotContext, next_work
 from search.decide.races import kinds_present
 from search.decide.suggestions import Suggestions
+
+CRASHES_IN_A_ROW = 3  # on one slot; then another slot tries the last of them
 
 
 class SearchLoop:
@@ -47,9 +57,13 @@ class SearchLoop:
         )
         return work
 
-    def take(self, outcome: Outcome) -> None:
-        """Records how a trial ended."""
+    def take(self, outcome: Outcome) -> list[CrashRechecked | SlotPutAside]:
+        """Records how a trial ended, and what follows for the slots, which it returns."""
         self.record(TrialEnded(outcome))
+        found = slot_faults(self.state)
+        for event in found:
+            self.record(event)
+        return found
 
     def decide(self, clock: Callable[[], float]) -> Iterator[Decision]:
         """Every decision that can be made now, each once it is recorded. clock: seconds since the epoch."""
@@ -57,3 +71,21 @@ class SearchLoop:
             self.record(Decided(decision))
             self.sources.edited_from(decision.commit, self.state.experiments[decision.experiment].parent)
             yield decision
+
+
+def slot_faults(state: State) -> list[CrashRechecked | SlotPutAside]:
+    """What follows from crashes in a row on one slot: another one tries the last of them again, and if it does not
+    crash there, the slot is put aside."""
+    health = state.health
+    found: list[CrashRechecked | SlotPutAside] = []
+    for slot in sorted(health.at_fault):
+        trials = [outcome.trial for outcome, _ in health.streaks.get(slot, ())]
+        reason = f"{len(trials) + 1} trials crashed there in a row, and the last of them not on another slot"
+        found.append(SlotPutAside(slot, reason, trials))
+    suspects = {slot for slot, streak in health.streaks.items() if len(streak) >= CRASHES_IN_A_ROW}
+    others = state.present - suspects - set(health.aside)
+    for slot in sorted(suspects - health.at_fault):
+        if others and not health.is_rechecked(slot) and slot not in health.aside:
+            last, _ = health.streaks[slot][-1]
+            found.append(CrashRechecked(last.trial, *last.key, slot))
+    return found

@@ -24,7 +24,7 @@ class Pause(Enum):
 
     WAIT = auto()  # something in flight, or another slot's baseline, must come first
     FINISHED = auto()  # the limit is reached and nothing is in flight
-    BROKEN = auto()  # one trial after another crashed, the incumbent's too: the machine is at fault, not the ideas
+    BROKEN = auto()  # the machine is at fault, not the ideas: one trial after another crashed, the incumbent's too
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,9 @@ def next_work(
     """
     if state.paused:
         return Pause.WAIT
+    trusted = {slot for slot in slots.present if is_trusted(state, slot)}
+    if slots.asking not in trusted and (trusted or all(state.health.is_aside(one, state.now) for one in slots.present)):
+        return Pause.WAIT if trusted else Pause.BROKEN
     if limit.verify is not None:
         return verification_work(state, limit.verify)
     for key, work in sorted(state.to_rerun.items()):
@@ -137,6 +140,11 @@ def next_work(
         point = Experiment(number, Kind.SWEEP, state.incumbent_commit, changes, description, why=found.why)
         return Work(point, state.settings.seed)
     return measure_again(state, Purpose.AGAIN, "every point in reach was tried: the incumbent is measured again")
+
+
+def is_trusted(state: State, slot: int) -> bool:
+    """Whether a slot may have work: it is not put aside, and none of its crashes is being tried again elsewhere."""
+    return not state.health.is_aside(slot, state.now) and not state.health.is_rechecked(slot)
 
 
 def in_work(state: State) -> bool:

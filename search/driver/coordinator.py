@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import IO, Any
@@ -12,6 +12,7 @@ from typing import IO, Any
 from search.core.events import (
     AuditRecorded,
     CardTooSmall,
+    CrashRechecked,
     Event,
     PauseSet,
     ProposalRecorded,
@@ -19,13 +20,14 @@ from search.core.events import (
     SessionBegun,
     SlotJoined,
     SlotLeft,
+    SlotPutAside,
     SlowTrial,
     TrialLost,
     TurnBegun,
 )
 from search.core.paths import Names, SearchPaths
 from search.core.sources import Sources
-from search.core.state import State, rebuild
+from search.core.state import State
 from search.core.types import (
     Outcome,
     Proposal,
@@ -36,12 +38,13 @@ from search.core.types import (
     UsageError,
     Work,
 )
+from search.decide.decision import baseline_has_failed
 from search.decide.loop import SearchLoop
 from search.decide.plan import Limit, Pause
 from search.decide.sampler import frozen_trial, holds
 from search.decide.speed import note_on_speed
 from search.driver.branches import Branches
-from search.driver.messages import decision_line, machine_is_broken, proposal_line
+from search.driver.messages import decision_line, machine_is_broken, proposal_line, slot_line
 from search.records import journal
 from search.records.ledgers import Ledgers
 from search.records.optuna_mirror import OptunaMirror
@@ -49,7 +52,7 @@ from search.report.snapshot import view_of
 from search.system.files import write_json
 from search.system.git import Repository
 from search.trial.footer import WAS_OUT_OF_MEMORY
-from search.trial.run import read_outcome
+from search.trial.run import AT_FAULT, read_outcome
 
 LOCK_SECONDS = 2.0  # whoever looks whether a search runs has its lock for a moment
 
@@ -73,7 +76,7 @@ class Coordinator:
         self.repository, self.names, self.announce = repository, Names(tag), announce
         self.paths = SearchPaths.of(repository.root, tag)
         self.ledgers = Ledgers(self.paths)
-        self.branches = Branches(repository, self.names)
+        self.branches = Branches(repository, self.names, announce)
         self.expected: set[int] = set()  # slots that are coming up
         self.limit = Limit()
         self.rerun_slow = False  # run a trial again, once, whose slot was slow
@@ -132,7 +135,7 @@ class Coordinator:
     def restore(self, mirrored: bool = True) -> None:
         """Rebuilds the state from the journal, and all that follows; mirrored: for Optuna's dashboard too."""
         events = journal.read(self.repository, self.names)
-        self.state: State = rebuild(events)
+        self.state: State = journal.rebuild(events)
         self.records = len(events)
         self.tip = self.repository.commit_of(self.names.journal) or ""
         self.settings = self.state.settings
@@ -187,6 +190,7 @@ class Coordinator:
         if self.stopping:
             return Pause.WAIT if self.state.in_flight else Pause.FINISHED
         self.loop.limit = self.limit
+        self.state.now = time.time()
         work = self.loop.hand_out(slot, self.state.present | self.expected | {slot})
         if work is Pause.BROKEN:
             raise machine_is_broken(self.state, self.paths.root)
@@ -222,7 +226,7 @@ class Coordinator:
     def record(self, outcome: Outcome) -> None:
         """Takes in one trial's outcome, once, and decides what can be decided.
 
-        Raises BaselineFailed if the baseline crashed before any of its trials succeeded.
+        Raises BaselineFailed if all that the baseline ran crashed, on two slots if there are two.
         """
         state, key = self.state, outcome.key
         if key in state.outcomes:
@@ -239,15 +243,31 @@ class Coordinator:
             )
             self._append(CardTooSmall(outcome.trial, *key, here))
             return
+        if outcome.reason.startswith(AT_FAULT):
+            self._put_aside(outcome)
+            return
         outcome = replace(outcome, speed=outcome.speed | ({"slow": note} if note else {}))
-        self.loop.take(outcome)
+        of_slots = self.loop.take(outcome)
         self.ledgers.add_outcome(state, outcome)
         self._mirror(outcome)
-        if outcome.experiment == 0 and all(other.crashed for other in state.outcomes_of(0)):
+        self._say_of_slots(of_slots)
+        if baseline_has_failed(state, state.present | self.expected):
             raise BaselineFailed(outcome)
         self._decide()
         if outcome.crashed and outcome.experiment not in {d.experiment for d in state.decisions[-1:]}:
             self.announce(f"crash   {outcome.trial} on gpu{outcome.slot}: {outcome.reason}")  # no row says it
+
+    def _put_aside(self, outcome: Outcome) -> None:
+        """Its slot cannot run trials; this one runs again elsewhere."""
+        event = SlotPutAside(outcome.slot, outcome.reason.removeprefix(AT_FAULT), [outcome.trial])
+        self._append(event)
+        self._say_of_slots([event])
+
+    def _say_of_slots(self, found: Sequence[CrashRechecked | SlotPutAside]) -> None:
+        for event in found:
+            self.announce(slot_line(event))
+        if found:
+            self.ledgers.write_all(self.state, replaced=True)
 
     def _mirror(self, outcome: Outcome) -> None:
         if self.mirror is None:

@@ -14,12 +14,11 @@ import ray
 
 from search.cluster.compatibility import differences
 from search.cluster.exchange import ArtifactExchange, Shared
-from search.cluster.node import cards
 from search.cluster.node_manager import NodeManager, Report, report
 from search.core.types import SearchError, Work
 from search.driver.coordinator import Coordinator
 from search.driver.lost_trials import LostTrials
-from search.driver.nodes import Member, Phase, RemoteExchange, pinned_to
+from search.driver.nodes import SEES_GPUS, Member, Phase, RemoteExchange, cards_at, pinned_to, why_none_runs
 from search.system.gpus import is_model
 from search.trial.run import SlotSetup
 from search.trial.sealed import id_of
@@ -34,7 +33,6 @@ MOST_TRIES = 3
 MOST_FAILURES = 2
 RECONSIDER_SECONDS = 30.0
 DRIVER_NODE = "home"  # the driver's machine, whatever its name is today: it is where the repository is
-SEES_GPUS = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}}  # an actor without GPUs of its own
 
 
 class Fleet:
@@ -82,6 +80,13 @@ class Fleet:
         """Whether the search has a use for this GPU, as far as its node has reported."""
         member = self.members.get(ray_id)
         return member is None or member.report is None or is_model(member.card(gpu), self.model)
+
+    def waits_aside(self, ray_id: str, gpu: str, fault: str) -> bool:
+        """Whether the placeholder trial of a GPU with this fault shall hold it, so that no other one gets it."""
+        member = self.members.get(ray_id)
+        if member and fault and gpu not in member.broken:
+            self.coordinator.announce(f"aside   GPU {gpu} of {member.host}: {fault}")
+        return member is not None and member.is_broken(gpu, fault)
 
     def slot_of(self, ray_id: str, gpu: str) -> int | None:
         """The number of the slot that has come up there; None: it must wait until its node has reported what it is."""
@@ -136,9 +141,9 @@ class Fleet:
         self.lost_trials.settle()
         self._number()
         self._expect()
-        refused = sorted((m.host, m.reason) for m in self.members.values() if m.phase is Phase.REFUSED)
-        if self.settled and not self._enrolled and len(refused) == len(self.members) > 0:
-            raise SearchError(f"no node can take part: {'; '.join(f'{host}: {reason}' for host, reason in refused)}")
+        none_runs = why_none_runs(self.members.values()) if self.settled and not self._enrolled else ""
+        if none_runs:
+            raise SearchError(none_runs)
         if time.monotonic() - self._reconsidered > RECONSIDER_SECONDS:
             self._reconsidered = time.monotonic()
             self.coordinator.reconsider()
@@ -150,10 +155,7 @@ class Fleet:
             member.dataset, member.phase = self.setup.dataset, Phase.READY
             member.report = replace(report(member.logical), name=DRIVER_NODE)
             if self.joined:  # Ray may have been started with other GPUs than this shell shows
-                seen = ray.remote(num_cpus=0)(cards).options(
-                    scheduling_strategy=pinned_to(ray_id), runtime_env=SEES_GPUS
-                )
-                member.report = replace(member.report, cards=ray.get(seen.remote(member.logical)))
+                member.report = replace(member.report, cards=cards_at(ray_id, member.logical))
             self._check_model(member, member.report)
             return
         self._start_node_manager(member)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from search.core.events import CrashRechecked, SlotPutAside
+from search.core.health import ASIDE_SECONDS
 from search.core.state import State
 from search.core.types import SHORT_HASH, Decision, Proposal, SearchError, short
 from search.report.proposals import fate_of
@@ -21,6 +23,14 @@ def decision_line(decision: Decision) -> str:
     )
 
 
+def slot_line(event: CrashRechecked | SlotPutAside) -> str:
+    """What became of a slot on which trials crashed."""
+    if isinstance(event, CrashRechecked):
+        return f"recheck {event.trial}: several trials crashed on gpu{event.slot} in a row; another slot tries this one"
+    again = f"; {', '.join(event.trials)} are run again" if event.trials else ""
+    return f"aside   gpu{event.number}: {event.reason}; it is tried again in {ASIDE_SECONDS / 60:.0f} minutes{again}"
+
+
 def proposal_line(proposal: Proposal) -> str:
     """A proposal, when its checks are over."""
     fate = f"refused: {proposal.refused}" if proposal.refused else f"{fate_of(proposal, None).line} for a slot"
@@ -29,7 +39,12 @@ def proposal_line(proposal: Proposal) -> str:
 
 
 def machine_is_broken(state: State, folder: Path) -> SearchError:
-    """Nothing runs any more, not even the incumbent."""
+    """Nothing runs any more, not even the incumbent; or no slot can be trusted."""
+    aside = [f"gpu{slot}: {why}" for slot, (_, why) in sorted(state.health.aside.items()) if slot in state.present]
+    if len(aside) == len(state.present) > 0:
+        return SearchError(
+            f"every slot was put aside ({'; '.join(aside)}): mend them, then --resume {state.settings.tag}"
+        )
     last = state.ended[-1]
     return SearchError(
         f"the last {state.crashes_in_a_row} trials crashed, the incumbent's too, which had run before: "

@@ -71,7 +71,7 @@ class ProposalManager:
         self._told: set[str] = set()
         folder = coordinator.paths.agent
         own = Repository(self.repository.root)
-        smoke = SmokeSetup(own, folder / "smoke", places.dataset, places.threads, places.secret)
+        smoke = SmokeSetup(own, folder / "smoke", places.fingerprint, places.threads, places.secret)
         self.context = ProposalContext(own, smoke, folder, self._guards.add, self._ended.is_set)
 
     # --- in the driver's thread ---

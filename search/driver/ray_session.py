@@ -11,6 +11,7 @@ import ray
 
 from search.core.paths import PROJECT
 from search.core.types import SearchError, UsageError
+from search.system.process import usable_cores
 
 MOST_PENDING = 32  # tickets that wait for a GPU: what a cluster that grows is asked for at once
 REACH_SECONDS = 10.0
@@ -35,7 +36,7 @@ def start_ray(slots: int, dashboard: bool) -> str:
         **set_up_ray(slots),
         address="local",  # whatever RAY_ADDRESS says
         num_gpus=slots,
-        num_cpus=max(os.cpu_count() or 1, slots),
+        num_cpus=max(usable_cores(), slots),
         include_dashboard=dashboard,
         runtime_env={"env_vars": {"PYTHONPATH": root}},
     )

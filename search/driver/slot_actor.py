@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -13,10 +13,15 @@ from ray import tune
 from search.cluster.node import SearchFolder, node_folder
 from search.cluster.remote_trial import run_remotely, setup_at
 from search.core.codec import decode
+from search.core.paths import temporary_folder
 from search.core.types import SearchError, Work
 from search.driver.nodes import RemoteExchange
 from search.system.git import clean_environment
+from search.system.gpus import uuid_of
+from search.system.process import usable_cores
 from search.trial.run import run_trial
+from search.trial.sealed import withheld
+from search.trial.training import cuda_fault
 
 CPUS_PER_TRIAL = 0.01  # a slot is a GPU; whole CPUs would leave slots idle on a small machine, silently
 NEW = "slot "  # before what a slot is called at the dispatcher until it has a number
@@ -37,9 +42,10 @@ class Dispatcher:
         self.waiting[who] = (about, answer)
         return await answer
 
-    async def number(self, placeholder: str, ray_id: str, gpu: str) -> int:
-        """The number of the slot of this GPU, NOT_USED if it is none; waits until the driver knows."""
-        return int(await self._wait(NEW + placeholder, (ray_id, gpu)))
+    async def number(self, placeholder: str, ray_id: str, gpu: str, fault: str) -> int:
+        """The number of the slot of this GPU, NOT_USED if it is none; waits until the driver knows. fault: why the GPU
+        cannot be used; '' if it can."""
+        return int(await self._wait(NEW + placeholder, (ray_id, gpu, fault)))
 
     async def ask(self, placeholder: str, slot: int, ray_id: str) -> dict[str, Any]:
         """The work of a placeholder, NO_WORK if there is none for this slot; waits until the driver answers."""
@@ -71,12 +77,20 @@ class SlotActor(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         clean_environment()
         ids = [str(gpu) for gpu in ray.get_gpu_ids()]
-        self.gpu = ids[0] if ids else "0"
+        self.device = uuid_of(ids[0]) if ids else ""
+        self.gpu = self.device or (ids[0] if ids else "0")
         self.ray_id = ray.get_runtime_context().get_node_id()
         self.tag, self.dispatcher = config["setup"].settings.tag, config["dispatcher"]
         self.exchange: Any = RemoteExchange(config["exchange"])  # the handle alone can be copied, as Tune does
         self.search, self.of_driver = config["search"], config["setup"]
-        self.number: int = ray.get(self.dispatcher.number.remote(self.trial_id, self.ray_id, self.gpu))
+        fault = self._fault() if self.device else ""
+        self.number: int = ray.get(self.dispatcher.number.remote(self.trial_id, self.ray_id, self.gpu, fault))
+
+    def _fault(self) -> str:
+        """Why the GPU cannot be used, as a trial here would find it; '' if it can."""
+        setup = self.of_driver
+        secret = withheld("", setup.seal) if setup.confine else None
+        return cuda_fault(self.device, temporary_folder(Path(setup.run, self.device)), secret)
 
     def step(self) -> dict[str, Any]:
         """One trial: `ended` if its outcome is on the driver's machine, `failed` if it did not begin or arrive."""
@@ -87,8 +101,8 @@ class SlotActor(tune.Trainable):
             return {"done": True}
         work = decode(Work, answer["work"])
         place = answer["place"]
-        threads = max((os.cpu_count() or 1) // place["shares"], 1)
-        setup = replace(self.of_driver, slot=self.number, gpu=self.gpu, threads=threads)
+        threads = max(usable_cores() // place["shares"], 1)
+        setup = replace(self.of_driver, slot=self.number, gpu=self.device, threads=threads)
         if place["is_driver_node"]:
             run_trial(setup, work)
             return {"done": False, "ended": True}

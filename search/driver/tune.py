@@ -95,9 +95,9 @@ class PlaceholderTrials(Searcher):
     def answer_all(self) -> None:
         """Answers every slot that waits, if there is something for it."""
         asking: dict[str, Any] = ray.get(self.dispatcher.asking.remote())
-        for who, (ray_id, gpu) in asking.items():
+        for who, about in asking.items():
             if who.startswith(NEW):
-                number = self._number_for(who.removeprefix(NEW), ray_id, gpu)
+                number = self._number_for(who.removeprefix(NEW), *about)
                 if number is not None:
                     ray.get(self.dispatcher.answer.remote(who, number))
         waiting = {who: about for who, about in asking.items() if not who.startswith(NEW)}
@@ -106,10 +106,13 @@ class PlaceholderTrials(Searcher):
             if answer is not None:
                 ray.get(self.dispatcher.answer.remote(placeholder, answer))
 
-    def _number_for(self, placeholder: str, ray_id: str, gpu: str) -> int | None:
+    def _number_for(self, placeholder: str, ray_id: str, gpu: str, fault: str) -> int | None:
         """None: it must wait."""
         if placeholder not in self.open or self.fleet.is_excluded(ray_id):
             return NOT_USED
+        if fault:
+            self.unwanted.add(placeholder)
+            return None if self.fleet.waits_aside(ray_id, gpu, fault) else NOT_USED
         if not self.fleet.is_wanted(ray_id, gpu):
             self.unwanted.add(placeholder)
             return None

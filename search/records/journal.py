@@ -6,11 +6,12 @@ A journal is a chain of commits without files; each message ends with one event 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from search.core.codec import DecodeError
 from search.core.events import Event, SearchBegun, from_line, is_title_of_decision, title_of, to_line
 from search.core.paths import BESIDE_A_TAG, Names
-from search.core.state import State, rebuild
+from search.core.state import State
 from search.core.types import SearchError, Settings, UsageError
 from search.system.git import Repository
 
@@ -93,3 +94,15 @@ def load_settings(repository: Repository, tag: str, flag: str = "") -> tuple[Set
 def no_such_search(repository: Repository, tag: str, flag: str) -> UsageError:
     there = ", ".join(searches(repository)) or "none yet; begin one: python -m search.launch --gpus 4"
     return UsageError(f"{flag}{tag}: no such search; there are {there}")
+
+
+def rebuild(recorded: Iterable[Event]) -> State:
+    """The state after all events. Raises ValueError if there are none, or they do not begin a search."""
+    rest = iter(recorded)
+    first = next(rest, None)
+    if not isinstance(first, SearchBegun):
+        raise ValueError("the journal is empty" if first is None else f"the journal begins with {first.event!r}")
+    state = State(first.settings, now=first.at)
+    for event in rest:
+        state.apply(event)
+    return state

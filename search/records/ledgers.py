@@ -64,11 +64,12 @@ class Ledgers:
     def write_audit(self, found: dict[str, Any]) -> None:
         write_text(self.paths.audit, json.dumps(found, indent=2) + "\n")
 
-    def write_all(self, state: State) -> None:
-        """Writes every ledger anew; one that holds what would be lost is kept beside, under another name."""
+    def write_all(self, state: State, replaced: bool = False) -> None:
+        """Writes every ledger anew; one that holds what would be lost is kept beside, under another name, unless it is
+        to be replaced."""
         self._rows = {number: row_line(state, number) for number in state.verdicts}
         for path, text in self._texts(state).items():
-            if path.exists() and not is_torn_copy(path.read_text(errors="replace"), text):
+            if not replaced and path.exists() and not is_torn_copy(path.read_text(errors="replace"), text):
                 os.replace(path, path.with_name(f"{path.name}.before-resume-{int(time.time())}"))
             write_text(path, text)
 

@@ -43,6 +43,14 @@ def write_json(path: Path, record: Any, synced: bool = True) -> None:
     write_aside(path, lambda stream: stream.write(json.dumps(record).encode()), synced)
 
 
+def private_folder(path: Path) -> Path:
+    """A folder that its owner alone may look into, made if it is not there. Raises OSError if somebody else owns it."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if path.is_symlink() or path.stat().st_uid != os.getuid():
+        raise PermissionError(f"{path} belongs to somebody else: name another folder for temporary files with TMPDIR")
+    return path
+
+
 def append_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as stream:

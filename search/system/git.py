@@ -8,11 +8,10 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 import git
 
 from search.core.types import GitError
+from search.system.worktrees import remove_special_files, remove_tree, write_pointer
 
 if TYPE_CHECKING:
     from search.system.objects import Objects
@@ -51,6 +51,7 @@ LEAKING_VARIABLES = (
     "GIT_CEILING_DIRECTORIES",
 )
 FULL_HASH = 40
+NOWHERE = "0" * FULL_HASH
 OLD_LOCK_SECONDS = 60.0  # packing takes a second or two
 LOCK_SECONDS = 3.0  # git holds a ref's lock for milliseconds
 
@@ -69,13 +70,20 @@ class Repository:
         self._git = git.Git(str(root))
         self._local = threading.local()  # libgit2's handles are for one thread each
 
-    def run(self, *arguments: str, author: str = "search", stdin: str | None = None) -> str:
+    def run(
+        self,
+        *arguments: str,
+        author: str = "search",
+        stdin: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> str:
         """One git command's output, without the last newline. Raises GitError with git's own words."""
         if stdin is not None:
-            return self.pipe(stdin.encode(), *arguments, author=author).decode().rstrip("\n")
+            return os.fsdecode(self.pipe(os.fsencode(stdin), *arguments, author=author)).rstrip("\n")
         with self._errors(arguments):
             command = ["git", *self._settings, *arguments]
-            return str(self._git.execute(command, env=self._environment(author), strip_newline_in_stdout=True))
+            variables = self._environment(author) | dict(environment or {})
+            return str(self._git.execute(command, env=variables, strip_newline_in_stdout=True))
 
     def pipe(self, data: bytes, *arguments: str, author: str = "search") -> bytes:
         """What one git command makes of data. Raises as run does."""
@@ -180,9 +188,11 @@ class Repository:
 
     # --- refs and the journal ---
 
-    def set_ref(self, name: str, commit: str) -> None:
-        """Points a ref, by its full name, to a commit."""
-        self.run("update-ref", "-m", "autoresearch", name, commit)
+    def set_ref(self, name: str, commit: str, before: str | None = None) -> None:
+        """Points a ref, by its full name, to a commit. Raises GitError if it does not point to `before`, '' for
+        nowhere, if that is given."""
+        expected = [] if before is None else [before or NOWHERE]
+        self.run("update-ref", "-m", "autoresearch", name, commit, *expected)
 
     def delete_ref(self, name: str) -> None:
         self.run("update-ref", "-d", name)
@@ -242,10 +252,10 @@ class Repository:
         """A folder with a commit's files, as a repository of its own with one commit; made anew."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        with tempfile.NamedTemporaryFile(suffix=".tar") as archive:
-            self.run("archive", "--format=tar", "-o", archive.name, commit)
-            with tarfile.open(archive.name) as files:
-                files.extractall(folder, filter="tar")
+        with tempfile.TemporaryDirectory() as aside:
+            own_index = {"GIT_INDEX_FILE": str(Path(aside, "index"))}
+            self.run("read-tree", commit, environment=own_index)
+            self.run("checkout-index", "--all", f"--prefix={folder}/", environment=own_index)
         own = Repository(folder)
         own.run("init", "--quiet", "--initial-branch", "main")
         own.run("add", "--all", "--force")
@@ -259,36 +269,51 @@ class Repository:
             yield
 
     def slot_worktree(self, path: Path, branch: str, commit: str) -> Repository:
-        """The worktree at path, on the branch, at the commit, clean of all else; made anew if it is missing."""
+        """The worktree at path, on the branch, at the commit, clean of all else; made anew if it is missing or broken.
+
+        What stands in its `.git` is never believed: a trial may have written there, and git would follow it to the
+        user's own checkout.
+        """
         tree = Repository(path)
-        if not self._is_worktree(path):
-            with self.lock():
-                shutil.rmtree(path, ignore_errors=True)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self.run("worktree", "prune")
-                self.run("worktree", "add", "--force", "--detach", str(path), commit)
-        tree.reset(branch, commit)
+        folder = self._git_folder_of(path)
+        if folder is not None and write_pointer(path, folder):
+            try:
+                tree.reset(folder, branch, commit)
+                return tree
+            except GitError:  # a trial can leave more than git can clean
+                pass
+        with self.lock():
+            remove_tree(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.run("worktree", "prune")
+            self.run("worktree", "add", "--force", "--force", "--detach", str(path), commit)
+        folder = self._git_folder_of(path)
+        if folder is None:
+            raise GitError(f"git made no worktree at {path}")
+        tree.reset(folder, branch, commit)
         return tree
 
-    def _is_worktree(self, path: Path) -> bool:
-        if not (path / ".git").is_file():
-            return False
-        try:
-            found = Repository(path).run("rev-parse", "--path-format=absolute", "--show-toplevel", "--git-common-dir")
-            mine = self.run("rev-parse", "--path-format=absolute", "--git-common-dir")
-        except GitError:
-            return False
-        top, common = found.splitlines()
-        return Path(top).resolve() == path.resolve() and Path(common).resolve() == Path(mine).resolve()
+    def _git_folder_of(self, path: Path) -> Path | None:
+        """Where git keeps what belongs to the worktree at path, by the repository's own record; None if it has none."""
+        wanted = os.path.realpath(path)
+        for record in (self.common_folder() / "worktrees").glob("*/gitdir"):
+            with suppress(OSError):
+                if os.path.realpath(Path(record.read_text().rstrip("\n")).parent) == wanted:
+                    return record.parent
+        return None
 
-    def reset(self, branch: str, commit: str) -> None:
+    def reset(self, git_folder: Path, branch: str, commit: str) -> None:
         """Puts this worktree on the branch at the commit and removes everything else, ignored files too."""
-        git_folder = Path(self.run("rev-parse", "--path-format=absolute", "--git-dir"))
         for leftover in ("index.lock", "HEAD.lock"):
             (git_folder / leftover).unlink(missing_ok=True)
         self.run("symbolic-ref", "HEAD", f"refs/heads/{branch}")
         self.run("reset", "--hard", "--quiet", commit)
         self.run("clean", "-ffdxq")
+        remove_special_files(self.root)
+
+    def hashes_of_files(self, paths: Sequence[str]) -> list[str]:
+        """The blobs that these files of this worktree would be committed as, by its attributes (eol, filters)."""
+        return self.run("hash-object", "--stdin-paths", stdin="".join(f"{path}\n" for path in paths)).splitlines()
 
     def commit_file(self, path: str, text: str, message: str, author: str) -> str:
         """Writes and commits one file in this worktree; the new commit's hash."""
@@ -305,6 +330,11 @@ def find_repository(folder: Path) -> Repository:
     try:
         repository = Repository(Path(Repository(folder).run("rev-parse", "--show-toplevel")))
     except GitError as error:
+        if "dubious ownership" in str(error):
+            raise GitError(
+                f"{folder} belongs to another user, so git does not work in it: run "
+                f"git config --global --add safe.directory {folder}, or clone the project as yourself"
+            ) from error
         raise GitError(f"{folder} is not in a git repository: clone the project, or run git init and commit") from error
     if repository.commit_of("HEAD") is None:
         raise GitError(f"{repository.root} has no commit yet: commit train.py and prepare.py first")

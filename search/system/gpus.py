@@ -10,6 +10,7 @@ from statistics import fmean
 from types import TracebackType
 from typing import Any
 
+LOGICAL = "AUTORESEARCH_LOGICAL_GPUS"  # set where GPUs that are there are not to be used
 LOGICAL_SLOTS = 4  # of --gpus auto on a machine without GPUs
 SAMPLE_SECONDS = 2.0
 MIB = 2**20
@@ -17,28 +18,57 @@ THROTTLED = 0x8 | 0x20 | 0x40 | 0x80  # NVML's reasons: hardware slowdown, softw
 
 
 def visible_gpus() -> list[str]:
-    """The ids of the GPUs that this process may use, in CUDA_VISIBLE_DEVICES' order if that is set."""
+    """The UUIDs of the GPUs that this process may use, in CUDA_VISIBLE_DEVICES' order if that is set.
+
+    UUIDs alone say which card is meant: a number counts in the order of the PCI bus for nvidia-smi, NVML and Ray, and
+    by speed for CUDA. A number in CUDA_VISIBLE_DEVICES is taken as nvidia-smi's.
+    """
+    cards = _cards()
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if listed is not None:
-        return [part.strip() for part in listed.split(",") if part.strip() and part.strip() != "-1"] if _smi() else []
-    return _smi()
+    if listed is None or not cards:
+        return list(cards.values())
+    found: list[str] = []
+    for part in (part.strip() for part in listed.split(",")):
+        uuid = cards.get(part) or next((one for one in cards.values() if part and one.startswith(part)), "")
+        uuid = uuid or (part if part.startswith("MIG-") else "")
+        if not uuid or uuid in found:
+            break  # CUDA ignores what it does not know, and all behind it
+        found.append(uuid)
+    return found
 
 
-def _smi() -> list[str]:
-    command = shutil.which("nvidia-smi")
+def uuid_of(gpu: str) -> str:
+    """The UUID of the GPU that Ray calls this; '' if it is a logical one."""
+    cards = _cards()
+    return cards.get(gpu, "") if gpu.isdecimal() else gpu if cards else ""
+
+
+def use_gpus(uuids: list[str]) -> None:
+    """From here on this process, and what it starts, uses these GPUs; or logical ones only, if there are none."""
+    if uuids:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(uuids)
+    else:
+        os.environ[LOGICAL] = "1"
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # hidden GPUs would have Ray refuse the logical ones
+
+
+def _cards() -> dict[str, str]:
+    """index -> UUID of this machine's GPUs, by nvidia-smi."""
+    command = None if os.environ.get(LOGICAL) else shutil.which("nvidia-smi")
     if command is None:
-        return []
+        return {}
     try:
         found = subprocess.run(
-            [command, "--query-gpu=index", "--format=csv,noheader"],
+            [command, "--query-gpu=index,uuid", "--format=csv,noheader"],
             capture_output=True,
             text=True,
             timeout=30,
             check=True,
         )
     except (OSError, subprocess.SubprocessError):
-        return []
-    return found.stdout.split()
+        return {}
+    pairs = (line.split(",") for line in found.stdout.splitlines())
+    return {index.strip(): uuid.strip() for index, uuid in (pair for pair in pairs if len(pair) == 2)}
 
 
 def is_model(card: dict[str, Any], asked: str) -> bool:
@@ -47,13 +77,12 @@ def is_model(card: dict[str, Any], asked: str) -> bool:
 
 
 def card_of(gpu: str) -> dict[str, Any]:
-    """model and memory_mb of a GPU; '' and None if nothing gives them."""
+    """model and memory_mb of a GPU, by its UUID; '' and None if nothing gives them."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
-        by_index = gpu.isdecimal()
-        handle = pynvml.nvmlDeviceGetHandleByIndex(int(gpu)) if by_index else pynvml.nvmlDeviceGetHandleByUUID(gpu)
+        handle = pynvml.nvmlDeviceGetHandleByUUID(gpu)
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle).total / 2**20
         return {"model": str(pynvml.nvmlDeviceGetName(handle)), "memory_mb": round(memory, 1)}
     except Exception:  # no package, or a card that says less
@@ -63,8 +92,9 @@ def card_of(gpu: str) -> dict[str, Any]:
 class GpuWatch:
     """Samples one GPU while a trial runs, if there is NVML; use as a context, then read `seen`.
 
-    name: the card's, or ''. seen: memory_before_mb, other_processes (on the card, before the trial), clock_mhz (mean),
-    power_w (mean), energy_j, throttled_share (of the samples); empty if there is no NVIDIA GPU or no NVML.
+    gpu: its UUID. name: the card's, or ''. seen: memory_before_mb, other_processes (on the card, before the trial),
+    clock_mhz (mean), power_w (mean), energy_j, throttled_share (of the samples); empty if there is no NVIDIA GPU or no
+    NVML.
     """
 
     def __init__(self, gpu: str, nvml: Any = None) -> None:
@@ -110,8 +140,6 @@ class GpuWatch:
             self.seen["energy_j"] = round((after - self._energy) / 1000, 1)
 
     def _handle(self) -> Any:
-        if self.gpu.isdecimal():
-            return self.nvml.nvmlDeviceGetHandleByIndex(int(self.gpu))
         return self.nvml.nvmlDeviceGetHandleByUUID(self.gpu)
 
     def _energy_of(self, handle: Any) -> float | None:

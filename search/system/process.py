@@ -22,6 +22,36 @@ POLL_SECONDS = 0.05
 LARGEST_LOG = 256 * 2**20  # bytes; a trial that prints more is ended
 
 
+def usable_cores(groups: Path = Path("/sys/fs/cgroup"), mine: Path = Path("/proc/self/cgroup")) -> int:
+    """How many cores this process may use: those that it is bound to, and at most what its control groups grant it.
+
+    groups, mine: where Linux tells of control groups (cgroups(7)), of version 2 and 1.
+    """
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    granted = []
+    try:
+        lines = [line.split(":", 2) for line in mine.read_text().splitlines()]
+    except OSError:
+        return bound
+    for _, controllers, path in (line for line in lines if len(line) == 3):
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = groups if not controllers else groups / "cpu"
+        own = root / path.lstrip("/")
+        for folder in (own, *own.parents):  # every group above it limits it too
+            with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
+                if controllers:
+                    quota = float((folder / "cpu.cfs_quota_us").read_text())
+                    period = float((folder / "cpu.cfs_period_us").read_text())
+                else:
+                    quota, period = map(float, (folder / "cpu.max").read_text().split())  # "max": no limit
+                if quota > 0:
+                    granted.append(quota / period)
+            if folder == root:
+                break
+    return max(min([bound, *map(int, granted)]), 1)
+
+
 @dataclass(frozen=True)
 class Limits:
     """Seconds until the first training line, and from there to the end; rest None: start_up is for all, whatever is

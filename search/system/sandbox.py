@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 from search.system.landlock import version
@@ -80,12 +80,18 @@ def system_paths(environment: Mapping[str, str]) -> list[Path]:
 
 def without(path: Path, hidden: Sequence[Path]) -> list[Path]:
     """The path, or where something hidden lies within it, those of its entries that hold nothing hidden."""
+    above = {parent for one in hidden for parent in one.parents}
+    return _without(path, set(hidden), above)
+
+
+def _without(path: Path, hidden: Set[Path], above: Set[Path]) -> list[Path]:
+    """above: every folder that holds something hidden, at any depth."""
     real = Path(os.path.realpath(path))
-    if any(real == one or one in real.parents for one in hidden):
+    if real in hidden or not hidden.isdisjoint(real.parents):
         return []
-    if not any(real in one.parents for one in hidden):
+    if real not in above:
         return [path]
     try:
-        return [granted for entry in sorted(real.iterdir()) for granted in without(entry, hidden)]
+        return [granted for entry in sorted(real.iterdir()) for granted in _without(entry, hidden, above)]
     except OSError:
         return []

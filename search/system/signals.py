@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a search, but never between the lines that record something."""
+"""Ctrl-C and SIGTERM end a search, but never between the lines that record something; a lost terminal does not."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class Signals:
     def install(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it starts ignores it too
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.asked:

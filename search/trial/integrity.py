@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def expected(base: Mapping[str, tuple[str, str]], commit: Mapping[str, tuple[str
 
 def other_changes(base: Mapping[str, tuple[str, str]], commit: Mapping[str, tuple[str, str]]) -> list[str]:
     """Files other than train.py in which a commit differs from the base."""
-    return sorted(path for path in {*base, *commit} - {EDITED} if base.get(path) != commit.get(path))
+    return sorted(map(printable, (p for p in {*base, *commit} - {EDITED} if base.get(p) != commit.get(p))))
 
 
 def strays(tree: Path, wanted: Mapping[str, tuple[str, str]]) -> list[str]:
@@ -53,12 +54,39 @@ def changed(tree: Path, wanted: Mapping[str, tuple[str, str]]) -> list[str]:
     )
 
 
+def as_checked_out(tree: Repository, wanted: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """What a worktree must hold where git writes some files otherwise than it stores them (eol, LFS, other filters).
+
+    To be called right after the worktree was reset, when nothing but git has written there.
+    """
+    otherwise = [path for path in changed(tree.root, wanted) if wanted[path][0] != SYMLINK and "\n" not in path]
+    otherwise = [path for path in otherwise if _blob(tree.root / path, wanted[path][0])]
+    found = dict(wanted)
+    if otherwise:
+        for path, blob in zip(otherwise, tree.hashes_of_files(otherwise), strict=True):
+            mode = wanted[path][0]
+            if blob == wanted[path][1]:
+                found[path] = (mode, _blob(tree.root / path, mode))
+    return found
+
+
+def as_written(tree: Path, files: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """These files of a folder that was just made from a commit, with the hashes of what lies there now."""
+    return {path: (mode, _blob(tree / path, mode)) for path, (mode, _) in files.items() if mode != SUBMODULE}
+
+
+def printable(path: str) -> str:
+    """A file's name as text that can be written anywhere; a name need not be text."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
 def _blob(path: Path, mode: str) -> str:
     """git's hash of a file as it lies on the disk; empty if it is not there, or no such file."""
     try:
-        if (mode == SYMLINK) != path.is_symlink():
+        kind = os.lstat(path).st_mode
+        if not (stat.S_ISLNK(kind) if mode == SYMLINK else stat.S_ISREG(kind)):  # to read a pipe would never end
             return ""
-        content = os.readlink(path).encode() if mode == SYMLINK else path.read_bytes()
+        content = os.fsencode(os.readlink(path)) if mode == SYMLINK else path.read_bytes()
     except OSError:
         return ""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

@@ -16,7 +16,6 @@ import prepare
 from search.core.codec import decode, encode
 from search.core.paths import Names, SearchPaths, SlotPaths, TrialPaths
 from search.core.recipe import code_size
-from search.core.rewrite import rewrite_recipe
 from search.core.types import Outcome, SearchError, Settings, Work, short
 from search.decide.speed import from_footer
 from search.system.files import write_json
@@ -27,11 +26,15 @@ from search.task.scoring import agrees
 from search.task.screening import rightly_told, screen
 from search.trial import integrity, sealed
 from search.trial.footer import losses_of, traceback_of
+from search.trial.integrity import printable
+from search.trial.rewrite import rewrite_recipe
 from search.trial.scorer import Labels
+from search.trial.sealed import withheld
 from search.trial.training import TrainingJob, run_training
 
 START_UP_SECONDS = 300.0  # to the first training line
 SHORTEST_REST = 20.0  # seconds; a budget of seconds is not lost to a busy machine
+AT_FAULT = "the slot is at fault: "  # begins the reason of a trial that says nothing of its experiment
 OVER_BUDGET = 1.1  # times the budget, and OVER_BUDGET_SECONDS: training for longer, by the worker's clock, is marked
 OVER_BUDGET_SECONDS = 5.0
 
@@ -44,7 +47,7 @@ class SlotSetup:
     repository: str
     run: str
     slot: int
-    gpu: str  # the id that CUDA_VISIBLE_DEVICES gets
+    gpu: str  # its UUID, which CUDA_VISIBLE_DEVICES gets; '' for a logical one
     dataset: str  # its folder; '' on a node that has its decoded cache alone
     seal: str  # folder for what nobody sees while the search runs
     threads: int
@@ -109,7 +112,7 @@ def _commit(setup: SlotSetup, slot: SlotPaths, work: Work) -> str:
 def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, commit: str, began: float) -> Outcome:
     repository = Repository(Path(setup.repository))
     base, files = integrity.files_of(repository, setup.settings.base), integrity.files_of(repository, commit)
-    wanted = integrity.expected(base, files)
+    wanted = integrity.as_checked_out(Repository(slot.tree), integrity.expected(base, files))
     wrong = (
         integrity.other_changes(base, files)
         or integrity.changed(slot.tree, wanted)
@@ -119,8 +122,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         return _crash(setup, work, commit, began, f"not the search's own files before it ran: {', '.join(wrong[:5])}")
     data = load_scored(setup)
     view = prepare.view_of(data)
-    secret = [view.parent, Path(setup.seal), repository.common_folder(), Path(setup.run)]
-    secret += [Path(setup.dataset)] if setup.dataset else []
+    secret = [*withheld(setup.dataset, setup.seal), repository.common_folder(), Path(setup.run)]
     running: dict[str, object] = {
         "began": began,
         "training_since": None,
@@ -145,6 +147,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         seed=work.seed,
         max_train_seconds=setup.settings.max_train_seconds,
         scratch=paths.scratch,
+        temporary=slot.temporary,
         log=paths.log,
         gpu=setup.gpu,
         threads=setup.threads,
@@ -156,6 +159,9 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         crash = _crash(setup, work, commit, began, ran.reason, traceback_of(ran.text), ran.footer)
         return replace(crash, losses=losses_of(ran.text))
     submission, footer = ran.scorer.submission, ran.footer
+    if setup.gpu and footer.get("device") == "cpu":
+        reason = f"{AT_FAULT}it has GPU {setup.gpu}, and the trial trained on the CPU"
+        return _crash(setup, work, commit, began, reason, footer=footer)
     assert submission is not None
     if not agrees(submission.score, footer):
         claimed = ", ".join(f"{metric.name} {footer.get(metric.name)}" for metric in METRICS)
@@ -174,7 +180,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
             ran.trained_seconds,
             setup.settings.max_train_seconds,
         ),
-        metrics=screen(submission.validation, run.labels.validation),
+        metrics=screen(submission.validation, run.labels.validation, run.labels.validation_groups),
         correct=np.packbits(right).tobytes().hex(),
         speed={
             "start_up_seconds": round((ran.training or ran.began) - ran.began, 2),
@@ -205,7 +211,7 @@ def violations_of(
     if times > 1:
         found.append(f"asked to be scored {times} times")
     if changed:
-        found.append(f"changed {', '.join(changed[:5])} while it ran")
+        found.append(printable(f"changed {', '.join(changed[:5])} while it ran"))
     if trained is None:
         found.append("did not say when its training ended")
     elif trained > max_train_seconds * OVER_BUDGET + OVER_BUDGET_SECONDS:
@@ -214,8 +220,11 @@ def violations_of(
 
 
 def load_scored(setup: SlotSetup) -> prepare.Data:
-    """The data set that the search began with. Raises SearchError if it has changed since."""
-    data = prepare.load(setup.dataset) if setup.dataset else prepare.cached(setup.settings.fingerprint)
+    """The data set that the search began with: as it was decoded then, whatever has become of the photos since. Raises
+    SearchError if that is gone, and the photos have changed."""
+    data = prepare.cached(setup.settings.fingerprint)
+    if data is None and setup.dataset:
+        data = prepare.load(setup.dataset)
     if data is None:
         raise SearchError(f"the decoded data set {prepare.cache_root() / setup.settings.fingerprint} has gone")
     if data.fingerprint != setup.settings.fingerprint:
@@ -253,7 +262,7 @@ def _crash(
     footer: dict[str, str] | None = None,
 ) -> Outcome:
     outcome = _outcome(setup, work, commit, began, footer or {})
-    return replace(outcome, reason=" ".join(reason.split()), traceback=traceback)
+    return replace(outcome, reason=printable(" ".join(reason.split())), traceback=printable(traceback))
 
 
 def running_guards(run: SearchPaths) -> list[int]:

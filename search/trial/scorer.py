@@ -25,14 +25,18 @@ LONGEST_LINE = 10_000  # bytes
 
 @dataclass(frozen=True)
 class Labels:
-    """What only the scorer knows: the classes, (n,) each, of the validation and of the test photos."""
+    """What only the scorer knows: the classes, (n,) each, of the validation and of the test photos, and which of them
+    belong together, as Data.groups; None: each photo is by itself."""
 
     validation: np.ndarray
     test: np.ndarray
+    validation_groups: np.ndarray | None = None
+    test_groups: np.ndarray | None = None
 
     @classmethod
     def of(cls, data: prepare.Data) -> Labels:
-        return cls(data.labels[data.indices("validation")], data.labels[data.indices("test")])
+        both = [data.indices("validation"), data.indices("test")]
+        return cls(*(data.labels[part] for part in both), *(data.groups[part] for part in both))
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@ With the labels of the test photos, which the scorer alone has, they make the te
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
 
+import prepare
 from search.core.paths import state_root
 from search.core.types import Settings
 from search.system.files import write_aside
@@ -23,6 +25,25 @@ def folder_of(settings: Settings) -> Path:
 def id_of(settings: Settings) -> str:
     """A search's name among all searches of all repositories."""
     return hashlib.sha256(f"{settings.tag} {settings.base} {settings.created!r}".encode()).hexdigest()[:24]
+
+
+def withheld(dataset: str, seal: str) -> list[Path]:
+    """What no trial and no agent may read: the photos wherever they are, every decoded cache of photos, and the sealed
+    results of every search.
+
+    dataset: its folder; '' if it is not on this machine. seal: the folder that this search's results lie in.
+    """
+    return [*(places_of(Path(dataset)) if dataset else ()), prepare.cache_root(), Path(seal), state_root() / "sealed"]
+
+
+def places_of(dataset: Path) -> list[Path]:
+    """A data set's folder, and all that its links lead to."""
+    found = [dataset]
+    for name in prepare.CLASSES:
+        for folder, folders, names in os.walk(dataset / name, followlinks=True):
+            links = [Path(folder, one) for one in [*folders, *names] if os.path.islink(os.path.join(folder, one))]
+            found += [Path(os.path.realpath(one)) for one in (dataset / name, *links)]
+    return list(dict.fromkeys(found))
 
 
 def store(folder: Path, trial: str, validation: np.ndarray, test: np.ndarray) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import prepare
-from search.system.files import end_of
+from search.system.files import end_of, private_folder
 from search.system.gpus import GpuWatch
 from search.system.process import Limits, run_limited
 from search.system.sandbox import confined, is_available
+from search.system.worktrees import remove_tree
 from search.trial.footer import crash_reason, parse_footer
 from search.trial.scorer import Labels, Scorer
 
 READ_OF_LOG = 8 * 2**20  # bytes, the last: footer and traceback stand there
+CUDA_PROBE = "import torch; torch.zeros(8, device='cuda').sum().item()"
+CUDA_PROBE_SECONDS = 180.0  # to import torch on a busy machine takes its time
 PASSED_ON = (
     "PATH",
     "HOME",
@@ -42,9 +44,10 @@ PASSED_ON = (
 class TrainingJob:
     """What a run needs.
 
-    tree: the worktree. view: the data set that it is given. labels: those that it is scored by. scratch: its temporary
-    files; made here, and gone afterwards. gpu: the id that CUDA_VISIBLE_DEVICES gets; '' for none. secret: what it must
-    not read even if it could; None: it is not confined.
+    tree: the worktree. view: the data set that it is given. labels: those that it is scored by. scratch: what compilers
+    keep for it. temporary: its temporary files, at a short path. Both are made here, and gone afterwards. gpu: its
+    UUID, which CUDA_VISIBLE_DEVICES gets; '' for none. secret: what it must not read even if it could; None: it is not
+    confined.
     """
 
     tree: Path
@@ -53,6 +56,7 @@ class TrainingJob:
     seed: int
     max_train_seconds: float
     scratch: Path
+    temporary: Path
     log: Path
     gpu: str
     threads: int
@@ -94,10 +98,13 @@ def run_training(
     """
     command = [sys.executable, "train.py", "--dataset", str(run.view), "--seed", str(run.seed)]
     command += ["--max-train-seconds", f"{run.max_train_seconds:g}"]
-    shutil.rmtree(run.scratch, ignore_errors=True)
+    remove_own(run)
     run.scratch.mkdir(parents=True)
+    private_folder(run.temporary.parent)
+    run.temporary.mkdir()
     if run.secret is not None and is_available():
-        command = confined(command, [run.view], [run.tree, run.scratch], run.secret, run.scratch / "rules.json")
+        writable = [run.tree, run.scratch, run.temporary]
+        command = confined(command, [run.view], writable, run.secret, run.scratch / "rules.json")
     if run.nice:
         command = ["nice", "-n", str(run.nice), *command]
     clock = {"began": time.monotonic()}
@@ -107,11 +114,12 @@ def run_training(
         on_training()
 
     with Scorer(run.labels) as scorer, GpuWatch(run.gpu) as watch:
-        environment = child_environment(run, scorer.descriptor)
+        environment = environment_of(run.gpu, run.threads, run.scratch, run.temporary)
+        environment[prepare.SCORER_VARIABLE] = str(scorer.descriptor)
         ended = run_limited(
             command, run.tree, environment, run.log, run.limits, on_started, training, (scorer.descriptor,)
         )
-    shutil.rmtree(run.scratch, ignore_errors=True)
+    remove_own(run)
     text = end_of(run.log, READ_OF_LOG)
     footer = parse_footer(text)
     reason = crash_reason(ended, text, footer)
@@ -120,21 +128,45 @@ def run_training(
     return TrainingResult(reason, text, footer, scorer, clock["began"], clock.get("training"), watch.name, watch.seen)
 
 
-def child_environment(run: TrainingJob, scorer: int) -> dict[str, str]:
+def remove_own(run: TrainingJob) -> None:
+    for folder in (run.scratch, run.temporary):
+        remove_tree(folder)
+
+
+def environment_of(gpu: str, threads: int, scratch: Path, temporary: Path) -> dict[str, str]:
     """The whole environment of a run: a short list of the user's variables, its GPU, and its own files."""
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     return environment | {
-        "CUDA_VISIBLE_DEVICES": run.gpu,
-        "OMP_NUM_THREADS": str(run.threads),
-        "MKL_NUM_THREADS": str(run.threads),
+        "CUDA_VISIBLE_DEVICES": gpu,
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONNOUSERSITE": "1",
-        "TMPDIR": str(run.scratch),
+        "TMPDIR": str(temporary),
         # What compilers keep goes with the run: a file that the next one reads would be a way to hand it something.
-        "TORCHINDUCTOR_CACHE_DIR": str(run.scratch / "inductor"),
-        "TRITON_CACHE_DIR": str(run.scratch / "triton"),
-        "CUDA_CACHE_PATH": str(run.scratch / "cuda"),
-        "MPLCONFIGDIR": str(run.scratch),
-        prepare.SCORER_VARIABLE: str(scorer),
+        "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"),
+        "TRITON_CACHE_DIR": str(scratch / "triton"),
+        "CUDA_CACHE_PATH": str(scratch / "cuda"),
+        "MPLCONFIGDIR": str(scratch),
     }
+
+
+def cuda_fault(gpu: str, folder: Path, secret: Sequence[Path] | None) -> str:
+    """Why CUDA does not work on a GPU, for runs like those of run_training; '' if it does.
+
+    gpu, secret: as in TrainingJob. folder: made here, and gone afterwards.
+    """
+    remove_tree(folder)
+    private_folder(folder.parent)
+    folder.mkdir()
+    command = [sys.executable, "-c", CUDA_PROBE]
+    if secret is not None and is_available():
+        command = confined(command, [], [folder], secret, folder / "rules.json")
+    log = folder / "probe.log"
+    ended = run_limited(command, folder, environment_of(gpu, 1, folder, folder), log, Limits(CUDA_PROBE_SECONDS, None))
+    lines = [line.strip() for line in end_of(log, READ_OF_LOG).splitlines() if line.strip()]
+    remove_tree(folder)
+    if ended.ended_for or ended.code:
+        return f"CUDA does not work there: {ended.ended_for or (lines or ['no word'])[-1]}"
+    return ""

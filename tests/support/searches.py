@@ -22,7 +22,7 @@ def setup_of(repository, demo, slot=0, seconds=5.0):
         run=str(repository / "runs/t"),
         seal=str(repository.parent / "sealed"),
         slot=slot,
-        gpu=str(slot),
+        gpu="",
         dataset=str(demo),
         threads=1,
     )

@@ -35,12 +35,14 @@ SETTINGS = Settings(
     slots=2,
     created=0.0,
     validation_images=0,
+    validation_groups=(),
     confirm_seeds=0,
     allow_degenerate=False,
     agent="none",
     gpu_dollars_per_hour=None,
     most_slots=None,
     gpu_model="",
+    on_gpus=False,
     proof_share=0.0,
 )
 

@@ -30,7 +30,7 @@ class Bench:
         run = self.root / "runs/t"
         secret = (demo, prepare.cache_root() / prepare.load(demo).fingerprint, self.root / ".git", self.root / "runs")
         self.secret = secret
-        smoke = SmokeSetup(self.repository, run / "agent/smoke", demo, 1, secret)
+        smoke = SmokeSetup(self.repository, run / "agent/smoke", prepare.load(demo).fingerprint, 1, secret)
         self.context = ProposalContext(self.repository, smoke, run / "agent", self.guards.append)
         draw_photos(smoke)
 

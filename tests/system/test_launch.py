@@ -1,15 +1,24 @@
 """The whole product with Ray: python -m search.launch, from its options to its summary."""
 
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
+import prepare
+from search.core.events import SearchBegun
+from search.core.paths import Names
 from search.core.seeds import PROOF_SEEDS
+from search.records import journal
+from search.system.git import Repository
 from tests.support.launching import check_agreement, command, launch, rows
 from tests.support.repositories import FAST_TRAIN, git, make_repository
+from tests.support.searches import settings_of
 
 
 def test_a_search_from_start_to_summary(fast_repository, demo):
@@ -121,3 +130,57 @@ def test_uncommitted_changes_are_told_and_a_dry_run_begins_nothing(fast_reposito
     assert not (fast_repository / "runs").exists()
     (fast_repository / "train.py").write_text("changed")
     assert "train.py: changed and not committed" in launch(fast_repository, demo, code=2).stderr
+
+
+def begun(repository, demo, **more):
+    """A search that has begun and did nothing yet."""
+    settings = replace(settings_of(repository, demo), **more)
+    journal.append(Repository(repository), Names("t"), SearchBegun(settings, 1.0))
+
+
+def test_a_search_on_gpus_does_not_go_on_without_any_unless_somebody_asks(fast_repository, demo, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    begun(fast_repository, demo, on_gpus=True)
+    refused = launch(fast_repository, demo, "--resume", "t", "--dry-run", code=1)
+    assert "ran on GPUs, and this machine shows none now" in refused.stderr
+    asked = launch(fast_repository, demo, "--resume", "t", "--gpus", "2", "--dry-run")
+    assert "would go on, after 0 experiments, with t: 2 slots (logical: no GPU here)" in asked.stdout
+
+
+def test_a_resume_goes_on_with_the_photos_that_it_began_with(fast_repository, demo, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(demo, copy)
+    begun(fast_repository, copy)
+    (copy / "class_0/new.png").write_bytes(next((copy / "class_1").iterdir()).read_bytes()[:99])
+    done = launch(fast_repository, demo, "--resume", "t", "--dry-run")
+    assert f"the data set {copy} has changed ({copy}/class_0/new.png: unreadable image" in done.stdout
+    assert "t goes on with what it began with" in done.stdout and "(300 photos, 64 px)" in done.stdout
+    named = launch(fast_repository, demo, "--resume", "t", "--dataset", str(copy), "--dry-run", code=1)
+    assert "new.png: unreadable image" in named.stderr
+
+
+@pytest.mark.full
+def test_a_validation_part_without_infection_is_refused(fast_repository, demo, tmp_path):
+    copy, data = tmp_path / "copy", prepare.load(demo)
+    shutil.copytree(demo, copy)
+    shas = {data.shas[index] for index in data.indices("validation") if data.labels[index] == 4}
+    for photo in (copy / "class_4").iterdir():
+        if hashlib.sha256(photo.read_bytes()).hexdigest() in shas:
+            photo.unlink()
+    refused = launch(fast_repository, copy, "--tag", "t", "--dry-run", code=1)
+    assert "validation photos is infected" in refused.stderr and "--allow-degenerate" in refused.stderr
+    launch(fast_repository, copy, "--tag", "t", "--dry-run", "--allow-degenerate")
+
+
+@pytest.mark.full
+def test_a_card_on_which_cuda_does_not_work_takes_no_trial(fast_repository, demo, tmp_path, monkeypatch):
+    """The driver knows a card, torch finds none: as after a reboot without /dev/nvidia-uvm."""
+    command = tmp_path / "bin/nvidia-smi"
+    command.parent.mkdir()
+    command.write_text("#!/bin/sh\necho '0, GPU-12345678-9abc'\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(command.parent), prepend=":")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    done = launch(fast_repository, demo, "--tag", "t", "--gpus", "auto", code=1)
+    assert "no GPU can be used: GPU-12345678-9abc: CUDA does not work there: " in done.stderr
+    assert "Traceback" not in done.stderr and rows(fast_repository) == []

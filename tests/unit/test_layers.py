@@ -13,7 +13,7 @@ LAYERS = ("core", "system", "task", "decide", "trial", "records", "report", "age
 # A library that is not here, or in another package, is a decision: it is made in this table. prepare is the project's.
 LIBRARIES = {
     "git": {"system"},
-    "libcst": {"core", "agent"},
+    "libcst": {"agent", "trial"},
     "matplotlib": {"report"},
     "mcp": {"top"},
     "numpy": {"task", "decide", "trial", "report", "agent", "cluster"},

@@ -1,6 +1,7 @@
 """One proposal at a time, by real commands in real folders: what agents do wrong costs nothing and ends as one line."""
 
 import os
+import shutil
 import sys
 import textwrap
 import threading
@@ -15,6 +16,7 @@ from search.agent.turn import ask, choose_and_check
 from search.core.recipe import identity_of
 from search.system.process import is_alive
 from search.system.sandbox import is_available
+from search.trial.sealed import withheld
 from tests.support.repositories import git
 from tests.support.turns import GOOD
 
@@ -198,3 +200,44 @@ def test_the_catalogue_says_so_where_nothing_applies(bench):
     made = choose_and_check(bench.task(), bench.context, [], "0")
     assert "no edit of the catalogue applies" in made.refused
     assert made.commit == "" and git(bench.root, "status", "--porcelain") == ""
+
+
+def test_an_agent_is_asked_where_git_writes_files_otherwise_than_it_stores_them(bench):
+    (bench.root / ".gitattributes").write_text("* text=auto eol=crlf\nspaces export-ignore\n")
+    git(bench.root, "add", "-A")
+    git(bench.root, "commit", "-qm", "attributes")
+    bench.base = bench.repository.commit_of("HEAD")
+    made = bench.ask(f"import os\nassert os.path.exists('spaces/fast.toml')\n{GOOD}")
+    assert (made.refused, made.idea) == ("", "sharper logits")
+    assert git(bench.root, "diff", "--stat", bench.base, made.commit).count("train.py") == 1
+    other = bench.ask("open(b'\\xff.txt', 'w')\nopen('prepare.py', 'a').write('x = 1')\nprint('IDEA: x')")
+    assert "put back: prepare.py, \\xff.txt" in other.refused
+
+
+def test_a_pipe_in_place_of_a_file_holds_no_turn_up(bench):
+    made = bench.ask("import os\nos.remove('prepare.py'); os.mkfifo('prepare.py')\nprint('IDEA: x')")
+    assert "files other than train.py were changed" in made.refused
+
+
+@pytest.mark.skipif(not is_available(), reason="this kernel has no Landlock (Linux 5.13 or newer)")
+@pytest.mark.parametrize("linked", ["folders", "photos"])
+def test_photos_that_are_elsewhere_are_withheld_too(bench, demo, tmp_path, linked):
+    elsewhere, dataset = tmp_path / "elsewhere", tmp_path / "linked"
+    shutil.copytree(demo, elsewhere / "photos")
+    for folder in sorted((elsewhere / "photos").glob("class_*")):
+        if linked == "folders":
+            dataset.mkdir(exist_ok=True)
+            (dataset / folder.name).symlink_to(folder)
+        else:
+            (dataset / folder.name).mkdir(parents=True)
+            for photo in folder.iterdir():
+                (dataset / folder.name / photo.name).symlink_to(photo)
+    photo = next((elsewhere / "photos/class_4").iterdir())
+    secret = (*bench.secret, *withheld(str(dataset), str(tmp_path / "sealed")))
+    attempt = f"open({str(photo)!r}, 'rb').read()\n{GOOD}"
+    assert "PermissionError" in bench.ask(attempt, secret=secret).refused
+    assert bench.ask(attempt).refused == ""  # it was the links that led there
+    other = prepare.cache_root() / "another" / "labels.json"
+    other.parent.mkdir(exist_ok=True)
+    other.write_text("{}")
+    assert "PermissionError" in bench.ask(f"open({str(other)!r})\n{GOOD}", secret=secret).refused

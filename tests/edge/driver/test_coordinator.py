@@ -6,7 +6,7 @@ import pytest
 
 from search.cli.control import last_view
 from search.core.recipe import values_of
-from search.core.types import Purpose, Score, SearchError, Status, Work
+from search.core.types import Outcome, Purpose, Score, SearchError, Status, Work
 from search.decide.plan import Pause
 from search.driver.coordinator import BaselineFailed, Coordinator
 from search.records.results_tsv import read_rows, render
@@ -139,3 +139,69 @@ def test_a_view_never_goes_with_a_later_tip(fast_repository, demo):
         assert last_view(coordinator.paths, coordinator.tip, False, 0.0)["paused"] is True
     with coordinator_of(fast_repository, limit=1) as coordinator:
         assert coordinator.view["paused"] is False and coordinator.view["tip"] != ""
+
+
+def test_a_users_own_commit_on_the_incumbents_branch_is_kept_under_a_name(fast_repository, demo):
+    with coordinator_of(fast_repository, demo, limit=1) as coordinator:
+        run_all(coordinator, setup_of(fast_repository, demo))
+        best = coordinator.state.incumbent_commit
+    git(fast_repository, "checkout", "-q", "autoresearch/t")
+    (fast_repository / "mine.txt").write_text("mine")
+    git(fast_repository, "add", "mine.txt")
+    git(fast_repository, "commit", "-qm", "mine")
+    git(fast_repository, "checkout", "-q", "--detach")
+    mine = git(fast_repository, "rev-parse", "HEAD").strip()
+    said = []
+    coordinator = Coordinator(Repository(fast_repository), "t", said.append)
+    try:
+        coordinator.resume()
+    finally:
+        coordinator.close()
+    assert git(fast_repository, "rev-parse", "autoresearch/t").strip() == best
+    assert git(fast_repository, "rev-parse", f"autoresearch/t-yours-{mine[:7]}").strip() == mine
+    assert [line for line in said if mine[:7] in line and "yours" in line]
+
+
+def test_a_bad_card_is_found_out_and_its_rows_are_taken_back(fast_repository, demo):
+    """Slot 1 crashes whatever it runs; slot 0 does not."""
+    with coordinator_of(fast_repository, demo, slots=2, limit=9) as coordinator:
+        setups = [setup_of(fast_repository, demo, slot) for slot in (0, 1)]
+        said = []
+        coordinator.announce = said.append
+        for slot in (0, 1):
+            coordinator.record(run_trial(setups[slot], coordinator.next_work(slot)))
+        crashed = []
+        for _ in range(3):
+            work = coordinator.next_work(1)
+            crashed.append(work.experiment.number)
+            coordinator.record(Outcome(work.trial_id, *work.key, 1, work.experiment.parent, None, "no CUDA"))
+        assert coordinator.next_work(1) is Pause.WAIT
+        rows = (fast_repository / "runs/t/results.tsv").read_text().splitlines()[1:]
+        assert len(rows) == 3 and [row.split("\t")[4] for row in rows[1:]] == ["crash", "crash"]
+        for number in (crashed[2], *crashed[:2]):
+            work = coordinator.next_work(0)
+            assert (work.experiment.number, work.attempt) == (number, 2)
+            coordinator.record(run_trial(setups[0], work))
+        assert "crash" not in (fast_repository / "runs/t/results.tsv").read_text()
+        assert coordinator.next_work(1) is Pause.WAIT
+        words = "\n".join(said)
+        assert f"recheck e{crashed[2]:04d}-s0" in words and "aside   gpu1: 3 trials crashed there in a row" in words
+        agree(fast_repository, coordinator)
+    before = ledgers(fast_repository)
+    with coordinator_of(fast_repository, slots=2, limit=9) as coordinator:
+        assert ledgers(fast_repository) == before
+
+
+def test_a_trial_that_trained_on_the_cpu_of_a_gpu_slot_is_its_slots_fault(tmp_path, demo):
+    train = FAST_TRAIN.replace('print("arch: none")', 'print("arch: none"); print("device: cpu")')
+    repository = make_repository(tmp_path / "project", train)
+    with coordinator_of(repository, demo, slots=2, limit=1) as coordinator:
+        said = []
+        coordinator.announce = said.append
+        setup = replace(setup_of(repository, demo), gpu="GPU-1")
+        coordinator.record(run_trial(setup, coordinator.next_work(0)))
+        assert coordinator.state.outcomes == {} and coordinator.next_work(0) is Pause.WAIT
+        assert "aside   gpu0: it has GPU GPU-1, and the trial trained on the CPU" in said[0]
+        again = coordinator.next_work(1)
+        assert (again.key, again.attempt) == ((0, 0), 2)
+        assert run_trial(setup_of(repository, demo, 1), again).score is not None  # a logical slot is none

@@ -2,6 +2,7 @@
 
 import pytest
 
+import prepare
 from search.agent.smoke import Places
 from search.core.types import Kind, Proposal, Status
 from search.decide.plan import Limit, turn_is_due
@@ -147,7 +148,7 @@ def test_a_request_that_was_taken_before_its_driver_died_is_only_forgotten(fast_
         run_all(coordinator, setup_of(fast_repository, demo))
         sent = send(here, coordinator.names, Operation.PROPOSE, (here.commit_of("HEAD"), BETTER_TRAIN, "better"))
         coordinator.take(proposal(fast_repository, BETTER_TRAIN, origin=sent.commit))
-        places = Places(demo, 1, None)
+        places = Places(prepare.load(demo).fingerprint, 1, None)
         proposals = ProposalManager(coordinator, None, places, lambda: None)
         proposals.poll()
         assert pending(here, coordinator.names) == [] and not coordinator.stopping
@@ -159,13 +160,15 @@ def test_pauses_and_stops_are_heeded_and_old_ones_are_void(fast_repository, demo
     here = Repository(fast_repository)
     with coordinator_of(fast_repository, demo, limit=0) as coordinator:
         send(here, coordinator.names, Operation.PAUSE)
-        proposals = ProposalManager(coordinator, None, Places(demo, 1, None), lambda: None)
+        proposals = ProposalManager(coordinator, None, Places(prepare.load(demo).fingerprint, 1, None), lambda: None)
         proposals.poll()
         assert coordinator.state.paused and not coordinator.stopping
         send(here, coordinator.names, Operation.STOP)
     with coordinator_of(fast_repository, limit=0) as again:
         stopped = []
-        proposals = ProposalManager(again, None, Places(demo, 1, None), lambda: stopped.append(True))
+        proposals = ProposalManager(
+            again, None, Places(prepare.load(demo).fingerprint, 1, None), lambda: stopped.append(True)
+        )
         proposals.poll()
         assert not again.stopping and not again.state.paused
         send(here, again.names, Operation.STOP_NOW)

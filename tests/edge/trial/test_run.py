@@ -1,14 +1,20 @@
 """Real trials: every way to fail is a crash with its reason."""
 
+import json
+import os
 import shutil
+from dataclasses import replace
 
 import pytest
 
+import prepare
+from search.core.codec import encode
+from search.core.paths import SlotPaths
 from search.core.types import Change, Experiment, Kind, Work
 from search.system.git import Repository
 from search.trial.run import run_trial
-from tests.support.repositories import FAST_TRAIN, make_repository
-from tests.support.searches import setup_of
+from tests.support.repositories import FAST_TRAIN, git, make_repository
+from tests.support.searches import coordinator_of, run_all, setup_of
 
 BREAKS = {
     "exit": ("raise SystemExit('no way')", "exit code 1: no way"),
@@ -52,10 +58,82 @@ def test_a_footer_that_differs_from_the_predictions_is_a_crash(tmp_path, demo):
     assert "the footer says bin_acc 0.999" in run_trial(setup_of(repository, demo), work).reason
 
 
-def test_a_changed_data_set_is_no_score(fast_repository, demo, tmp_path):
+def baseline_of(repository):
+    return Work(Experiment(0, Kind.BASELINE, Repository(repository).commit_of("HEAD")), 0)
+
+
+def test_a_search_runs_on_the_photos_that_it_began_with(fast_repository, demo, tmp_path, monkeypatch):
     copy = tmp_path / "copy"
     shutil.copytree(demo, copy)
     setup = setup_of(fast_repository, copy)
     next((copy / "class_0").iterdir()).unlink()
-    work = Work(Experiment(0, Kind.BASELINE, Repository(fast_repository).commit_of("HEAD")), 0)
-    assert "has changed since the search began" in run_trial(setup, work).reason
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "build", lambda dataset: pytest.fail("the photos are decoded again"))
+        assert run_trial(setup, baseline_of(fast_repository)).score is not None
+    monkeypatch.setenv("AUTORESEARCH_CACHE", str(tmp_path / "another"))  # and what it decoded is gone too
+    again = replace(baseline_of(fast_repository), attempt=2)
+    assert "has changed since the search began" in run_trial(setup, again).reason
+
+
+ATTRIBUTES = {
+    "line ends": "* text=auto eol=crlf\n",
+    "a filter": "train.py -text\ndata.txt filter=shout\n",
+}
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_files_that_git_writes_otherwise_than_it_stores_them_are_no_ones_change(fast_repository, demo, name):
+    git(fast_repository, "config", "filter.shout.smudge", "tr a-z A-Z")
+    git(fast_repository, "config", "filter.shout.clean", "tr A-Z a-z")
+    (fast_repository / ".gitattributes").write_text(ATTRIBUTES[name])
+    (fast_repository / "data.txt").write_text("stored\n")
+    git(fast_repository, "add", "-A")
+    git(fast_repository, "commit", "-qm", "attributes")
+    setup = setup_of(fast_repository, demo)
+    outcome = run_trial(setup, baseline_of(fast_repository))
+    assert outcome.score is not None and outcome.violations == (), outcome.reason
+    tree = fast_repository / "runs/t/gpu0/tree"
+    assert (tree / "data.txt").read_bytes() == (b"STORED\n" if name == "a filter" else b"stored\r\n")
+    change = Work(Experiment(1, Kind.SWEEP, setup.settings.base, (Change("lr", 0.01, 0.05),), "lr"), 0)
+    changed = run_trial(setup, change)
+    assert changed.score is not None and changed.violations == (), changed.reason
+    files = git(fast_repository, "diff", "--name-only", setup.settings.base, changed.commit).split()
+    assert files == ["train.py"]
+
+
+def test_a_file_whose_name_is_no_text_does_not_end_a_search(fast_repository, demo):
+    path = os.fsencode(fast_repository) + b"/caf\xe9.txt"
+    with open(path, "w") as stream:
+        stream.write("committed")
+    git(fast_repository, "add", "-A")
+    git(fast_repository, "commit", "-qm", "a name in latin 1")
+    with coordinator_of(fast_repository, demo, limit=1) as coordinator:
+        run_all(coordinator, setup_of(fast_repository, demo))
+        assert len(coordinator.state.decisions) == 2
+    marker = 'print("---")\n'
+    text = FAST_TRAIN.replace(marker, f"open(b'caf\\xe9.txt', 'w').write('changed')\n{marker}")
+    (fast_repository / "train.py").write_text(text)
+    git(fast_repository, "commit", "-qam", "changes it")
+    with coordinator_of(fast_repository, limit=1):
+        outcome = run_trial(setup_of(fast_repository, demo, slot=1), baseline_of(fast_repository))
+        assert outcome.violations == ("changed caf\\xe9.txt while it ran",)
+        json.dumps(encode(outcome), ensure_ascii=False).encode()
+
+
+LOADER = """
+import torch
+class Photos(torch.utils.data.Dataset):
+    def __len__(self): return 8
+    def __getitem__(self, index): return torch.zeros(3)
+loader = torch.utils.data.DataLoader(Photos(), num_workers=2)
+assert len(list(loader)) == 8
+"""
+
+
+@pytest.mark.full
+def test_the_workers_of_a_data_loader_meet_where_the_path_of_the_repository_is_long(tmp_path, demo):
+    train = FAST_TRAIN.replace("recipe = Recipe()\n", f"recipe = Recipe()\n{LOADER}")
+    repository = make_repository(tmp_path / ("a-rather-long-name/" * 6) / "and spaces in it", train)
+    outcome = run_trial(setup_of(repository, demo, seconds=30.0), baseline_of(repository))
+    assert outcome.score is not None, outcome.reason + outcome.traceback
+    assert not SlotPaths(repository / "runs/t/gpu0", 0).temporary.exists()

@@ -15,8 +15,8 @@ from search.agent.builtin.choose import EDITS, Tried, choose
 from search.agent.builtin.surgery import DoesNotApply
 from search.core.axes import adapted
 from search.core.recipe import code_size, identity_of, read_recipe, values_of
-from search.core.rewrite import rewrite_recipe
 from search.core.space import load_space
+from search.trial.rewrite import rewrite_recipe
 from tests.support.repositories import ROOT
 
 SOURCE = (ROOT / "train.py").read_text()

@@ -1,7 +1,7 @@
 """When two train.py are the same, and when a field means the same in both."""
 
 from search.core.recipe import code_id, identity_of, usages
-from search.core.rewrite import rewrite_recipe
+from search.trial.rewrite import rewrite_recipe
 from tests.support.states import BODY, train_of
 
 

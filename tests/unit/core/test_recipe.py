@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.core.recipe import RecipeError, code_id, code_size, read_recipe, values_of
-from search.core.rewrite import rewrite_recipe
+from search.trial.rewrite import rewrite_recipe
 from tests.support.repositories import ROOT
 
 SOURCE = '''"""Doc."""

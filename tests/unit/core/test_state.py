@@ -19,8 +19,9 @@ from search.core.events import (
     from_line,
     to_line,
 )
-from search.core.state import State, rebuild
+from search.core.state import State
 from search.core.types import Experiment, Kind, Purpose, Score, Slot, Status, Work
+from search.records.journal import rebuild
 from tests.support.states import RACING, SETTINGS, Search, outcome, started, started_baseline
 
 

@@ -1,6 +1,10 @@
-"""A card, watched through NVML."""
+"""Which cards there are, and one that is watched through NVML."""
 
-from search.system.gpus import GpuWatch
+import stat
+
+import pytest
+
+from search.system.gpus import LOGICAL, GpuWatch, use_gpus, uuid_of, visible_gpus
 
 
 class Nvml:
@@ -13,10 +17,8 @@ class Nvml:
 
     def nvmlInit(self): ...
 
-    def nvmlDeviceGetHandleByIndex(self, index):
-        return index
-
-    nvmlDeviceGetHandleByUUID = nvmlDeviceGetHandleByIndex
+    def nvmlDeviceGetHandleByUUID(self, uuid):
+        return uuid
 
     def nvmlDeviceGetName(self, handle):
         return "card"
@@ -64,3 +66,43 @@ def test_without_a_card_there_is_nothing_to_tell():
     with GpuWatch("0", NoDriver()) as watch:
         pass
     assert watch.seen == {}
+
+
+@pytest.fixture
+def two_cards(tmp_path, monkeypatch):
+    """An nvidia-smi that knows two cards."""
+    command = tmp_path / "bin/nvidia-smi"
+    command.parent.mkdir()
+    command.write_text("#!/bin/sh\necho '0, GPU-display'; echo '1, GPU-a100'\n")
+    command.chmod(command.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(command.parent), prepend=":")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv(LOGICAL, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("listed", "found"),
+    [
+        (None, ["GPU-display", "GPU-a100"]),
+        ("1", ["GPU-a100"]),
+        ("1,0", ["GPU-a100", "GPU-display"]),
+        ("GPU-a", ["GPU-a100"]),
+        ("MIG-7f", ["MIG-7f"]),
+        ("1,9,0", ["GPU-a100"]),
+        ("1,1", ["GPU-a100"]),
+        ("", []),
+        ("-1", []),
+    ],
+)
+def test_cards_are_named_by_their_uuid(two_cards, monkeypatch, listed, found):
+    if listed is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    assert visible_gpus() == found
+
+
+def test_what_ray_calls_a_gpu_leads_to_its_uuid_and_a_logical_one_to_none(two_cards, monkeypatch):
+    assert (uuid_of("1"), uuid_of("GPU-display"), uuid_of("7")) == ("GPU-a100", "GPU-display", "")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv(LOGICAL, "")  # put back afterwards
+    use_gpus(visible_gpus())  # the user hides them: trials must not find them all the same
+    assert (uuid_of("1"), visible_gpus()) == ("", [])
