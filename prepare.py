@@ -41,7 +41,7 @@ BINARY_INFECTION_CLASS = 4  # class_4 is infected, every other class is not
 CLASSES = tuple(f"class_{i}" for i in range(5))
 PARTS = ("train", "validation", "test")
 PART_ENDS = (0.6, 0.8, 1.0)  # upper ends of the parts' shares of the hash range
-CACHE_FORMAT = 2  # part of the cache's key: raise it when decoding or the layout changes
+CACHE_FORMAT = 3  # part of the cache's key: raise it when decoding or the layout changes
 SMALLEST_IMAGE = 16
 LITTER = {"Thumbs.db", "desktop.ini"}  # what operating systems leave in folders
 EVALUATE_BATCH = 64
@@ -49,6 +49,8 @@ VIEW = "view"  # folder within a cache: what a trial of a search is given
 WITHHELD = -1  # the label of a photo whose label a trial is not given
 SCORER_VARIABLE = "AUTORESEARCH_SCORER"  # file descriptor of the socket to the search's scorer, in a trial of a search
 PROBE_SECONDS = 0.1
+MOST_OF_16_BITS = 2**16 - 1
+HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1"}
 
 
 class DataError(Exception):
@@ -70,7 +72,8 @@ class Data:
 
     images: uint8, (photos, size, size, 3), memory-mapped, RGB. labels: int64, (photos,); in a trial of a search those
     of validation and test are WITHHELD. part: int8, (photos,), an index into PARTS. shas: SHA-256 of each photo's
-    bytes; none in a trial of a search. fingerprint: the cache's key, 64 hex digits.
+    bytes; none in a trial of a search. fingerprint: the cache's key, 64 hex digits. groups: int64, (photos,), the same
+    for photos that belong together, as one patient's do; none in a trial of a search.
     """
 
     images: np.ndarray
@@ -79,6 +82,7 @@ class Data:
     shas: list[str]
     image_size: int
     fingerprint: str
+    groups: np.ndarray
 
     def indices(self, part: str) -> np.ndarray:
         """Positions, (n,), of the photos of one of PARTS."""
@@ -189,9 +193,35 @@ def _decode(path: Path, size: int) -> tuple[np.ndarray, str]:
     """One photo as uint8 (size, size, 3), and its file format: turned upright, the whole of it resized, so that no
     edge is cropped away."""
     with Image.open(path) as image:
-        upright = ImageOps.exif_transpose(image).convert("RGB")
+        upright = ImageOps.exif_transpose(_of_eight_bits(image)).convert("RGB")
         pixels = np.asarray(upright.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0))
         return pixels, image.format or "unknown"
+
+
+def _of_eight_bits(image: Image.Image) -> Image.Image:
+    """A photo of more than eight bits a channel with the whole of its range in eight; Pillow would cut it off at 255.
+
+    Raises ValueError for a photo of numbers without a range.
+    """
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+        return image
+    if image.mode == "F":
+        raise ValueError("its pixels are fractions, and nothing says of what; save it with 8 or 16 bits")
+    pixels = np.asarray(image).astype(np.int64)
+    if pixels.min() < 0 or pixels.max() > MOST_OF_16_BITS:
+        raise ValueError("its pixels have more than 16 bits; save it with 8 or 16")
+    scaled = Image.fromarray((pixels // 257).astype(np.uint8))
+    scaled.info |= {"exif": image.info["exif"]} if "exif" in image.info else {}
+    return scaled
+
+
+def _problem_with(path: Path, error: Exception) -> str:
+    """Why a file is no photo that can be read, in one line."""
+    with path.open("rb") as stream:
+        head = stream.read(12)
+    if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:
+        return f"{path}: a HEIC photo, which is not read here; save it as JPEG or PNG"
+    return f"{path}: unreadable image: {type(error).__name__}: {error}"
 
 
 # --- the split --------------------------------------------------------------------------------------------------
@@ -204,6 +234,11 @@ def split(photos: list[Photo], groups: dict[str, str]) -> list[str]:
     where its alphabetically first group goes. So the split depends on neither order, file name nor seed, and added
     photos move no others (save by joining two groups, which `check` reports).
     """
+    return [part_of_key(key) for key in keys_of(photos, groups)]
+
+
+def keys_of(photos: list[Photo], groups: dict[str, str]) -> list[str]:
+    """What names the set of photos that each photo stays together with."""
     leader: dict[str, str] = {}
 
     def find(key: str) -> str:
@@ -216,7 +251,7 @@ def split(photos: list[Photo], groups: dict[str, str]) -> list[str]:
             # "group:" sorts before "photo:", and the smaller key leads: a set with a group is named by a group.
             first, second = sorted((find(f"group:{groups[photo.path]}"), find(f"photo:{photo.sha}")))
             leader[second] = first
-    return [part_of_key(find(f"photo:{photo.sha}")) for photo in photos]
+    return [find(f"photo:{photo.sha}") for photo in photos]
 
 
 def part_of_key(key: str) -> str:
@@ -315,7 +350,12 @@ def view_of(data: Data) -> Path:
 
 def _open_cache(folder: Path) -> Data:
     sealed = json.loads((folder / "labels.json").read_text())
-    return replace(_open_view(folder / VIEW), labels=np.array(sealed["labels"], np.int64), shas=sealed["shas"])
+    return replace(
+        _open_view(folder / VIEW),
+        labels=np.array(sealed["labels"], np.int64),
+        shas=sealed["shas"],
+        groups=np.array(sealed["groups"], np.int64),
+    )
 
 
 def _open_view(folder: Path) -> Data:
@@ -328,15 +368,17 @@ def _open_view(folder: Path) -> Data:
             shas=[],
             image_size=view["image_size"],
             fingerprint=folder.parent.name,
+            groups=np.zeros(0, np.int64),
         )
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{folder}: not the view of a cache: {error}; python prepare.py builds it anew") from error
 
 
-def _write_labels(folder: Path, photos: list[Photo], parts: list[str], size: int) -> None:
+def _write_labels(folder: Path, photos: list[Photo], parts: list[str], together: list[int], size: int) -> None:
     """labels.json for the scorer; view.json, without the labels that are for the scorer only, for trials."""
     labels = [photo.label for photo in photos]
-    (folder / "labels.json").write_text(json.dumps({"labels": labels, "shas": [photo.sha for photo in photos]}))
+    sealed = {"labels": labels, "shas": [photo.sha for photo in photos], "groups": together}
+    (folder / "labels.json").write_text(json.dumps(sealed))
     view = {
         "labels": [label if part == "train" else WITHHELD for label, part in zip(labels, parts, strict=True)],
         "part": [PARTS.index(part) for part in parts],
@@ -371,20 +413,23 @@ def build(dataset: Path) -> tuple[Data, list[Photo], list[str], Counter[str]]:
                     images[index], format_name = _decode(dataset / photos[index].path, size)
                     return format_name, ""
                 except Exception as error:  # Pillow raises many kinds for a broken file; each means the same here
-                    return "", f"{dataset / photos[index].path}: unreadable image: {type(error).__name__}: {error}"
+                    return "", _problem_with(dataset / photos[index].path, error)
 
             decoded = list(pool.map(decode, range(len(photos))))
         problems += sorted(problem for _, problem in decoded if problem)
         if problems:
             raise DataError("\n".join(problems))
-        parts = split(photos, groups)
-        content = [f"{photo.sha} {photo.label} {part}" for photo, part in zip(photos, parts, strict=True)]
+        keys = keys_of(photos, groups)
+        parts, numbers = [part_of_key(key) for key in keys], {key: n for n, key in enumerate(dict.fromkeys(keys))}
+        together = [numbers[key] for key in keys]
+        rows = zip(photos, parts, together, strict=True)
+        content = [f"{photo.sha} {photo.label} {part} {group}" for photo, part, group in rows]
         head = f"{CACHE_FORMAT} {size}\n"
         fingerprint = hashlib.sha256((head + "\n".join(content)).encode()).hexdigest()
         final = root / fingerprint
         if not (final / "labels.json").exists():
             images.flush()
-            _write_labels(aside, photos, parts, size)
+            _write_labels(aside, photos, parts, together, size)
             os.chmod(aside, 0o755)
             try:
                 os.rename(aside, final)

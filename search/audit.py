@@ -9,8 +9,7 @@ from typing import Any
 
 from search.cli import command
 from search.cli.control import repository_here, tag_of
-from search.cli.preflight import load_data
-from search.core.types import SearchError
+from search.cli.preflight import data_of_search
 from search.driver.coordinator import Coordinator
 from search.records.journal import load_state
 from search.report.test_set import as_text, opened
@@ -30,9 +29,10 @@ def audit(tag: str | None, dataset: Path | None, announce: Callable[[str], None]
     try:
         coordinator.restore(mirrored=False)
         settings = coordinator.settings
-        data = load_data(Path(dataset or settings.dataset).absolute())
-        if data.fingerprint != settings.fingerprint:
-            raise SearchError(f"{dataset or settings.dataset} is not the data set that search {tag} began with")
+        place = Path(dataset or settings.dataset).absolute()
+        data, notes = data_of_search(settings, place, was_named=dataset is not None)
+        for note in notes:
+            announce(note)
         found = opened(coordinator.state, sealed.folder_of(settings), Labels.of(data))
         coordinator.record_audit(found)
         coordinator.refresh_view()

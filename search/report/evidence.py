@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import stdev
 from typing import Any
@@ -13,11 +13,12 @@ from search.core.types import Decision, short
 from search.decide import proof
 from search.decide.proof import Recommendation
 from search.task.metrics import PRIMARY, RATES, SHOWN_RATES, rates_text
+from search.task.screening import drawn_with_groups
 
 RESAMPLES = 2000
 METHOD = (
-    "share of 2000 resamples of the photos and of the seeds, both at once, in which it is better, ties half "
-    "(Owen, 'The pigeonhole bootstrap', 2007)"
+    "share of 2000 resamples of the photos, by groups, and of the seeds, both at once, in which it is better, ties "
+    "half (Owen, 'The pigeonhole bootstrap', 2007)"
 )
 
 
@@ -52,22 +53,29 @@ def paired(one: Mapping[int, np.ndarray], other: Mapping[int, np.ndarray]) -> np
     return (means[0] - means[1])[None]
 
 
-def resampled_means(values: np.ndarray, resamples: int = RESAMPLES) -> np.ndarray:
+def resampled_means(values: np.ndarray, groups: np.ndarray, resamples: int = RESAMPLES) -> np.ndarray:
     """The mean of (seeds, images) values, (resamples,), with rows and columns drawn anew, each with replacement; the
-    same every time. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics (2007).
+    same every time. groups: (images,), the same for images that belong together, and are drawn together. Owen, "The
+    pigeonhole bootstrap", Annals of Applied Statistics (2007).
     """
     rng = np.random.default_rng(0)
-    of_seeds, of_images = (rng.multinomial(n, np.full(n, 1 / n), resamples) for n in values.shape)
-    return np.asarray(np.einsum("rs,sp,rp->r", of_seeds, values, of_images) / values.size)
+    of_seeds = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), resamples)
+    of_images = drawn_with_groups(rng, groups, resamples)
+    return np.asarray(np.einsum("rs,sp,rp->r", of_seeds, values, of_images) / (len(values) * of_images.sum(1)))
 
 
-def probability_better(one: Mapping[int, str], other: Mapping[int, str], images: int) -> float | None:
-    """That one has the better primary metric on images and seeds like these, ties half; None if that is not known."""
+def probability_better(
+    one: Mapping[int, str], other: Mapping[int, str], images: int, groups: Sequence[int] = ()
+) -> float | None:
+    """That one has the better primary metric on images and seeds like these, ties half; None if that is not known.
+
+    groups: as in resampled_means; none: each image is by itself.
+    """
     sides = [{seed: unpacked(bits, images) for seed, bits in side.items()} for side in (one, other)]
     values = paired(sides[0], sides[1])
     if values is None or images == 0:
         return None
-    means = resampled_means(values)
+    means = resampled_means(values, np.array(groups) if len(groups) else np.arange(images))
     return round(float((means > 0).mean() + 0.5 * (means == 0).mean()), 4)
 
 

@@ -45,13 +45,15 @@ class Facts:
     """What is known beside the rows.
 
     noise: standard deviation of the primary metric over the baseline's seeds. majority: that metric of always giving
-    the majority's answer. images: how many were scored. opened: what search.audit recorded, if the test set was opened.
+    the majority's answer. images: how many were scored, and groups:
+    which of them belong together, if any do. opened: what search.audit recorded, if the test set was opened.
     recommended: the commit to take home, of the one search that the rows are from.
     """
 
     noise: float | None = None
     majority: float | None = None
     images: int | None = None
+    groups: tuple[int, ...] = ()
     opened: Mapping[str, Any] | None = None
     recommended: Mapping[str, Any] | None = None
 
@@ -176,7 +178,9 @@ def frontier_step(step: Step, facts: Facts) -> dict[str, Any]:
     photo = 1 / facts.images if facts.images else None
     chance = None
     if before is not None:
-        chance = probability_better(step.entry.evidence.correct, before.evidence.correct, facts.images or 0)
+        chance = probability_better(
+            step.entry.evidence.correct, before.evidence.correct, facts.images or 0, facts.groups
+        )
     return {
         **shown(step.entry),
         f"gain_{PRIMARY.name}": gain,

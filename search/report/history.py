@@ -83,6 +83,7 @@ class History:
             noise_of(scores),
             settings.majority_score if settings else None,
             (settings.validation_images or None) if settings else None,
+            settings.validation_groups if settings else (),
             next((one.audit for one in searches if one.audit), None),
             searches[0].recommended if len(searches) == 1 else None,
         )

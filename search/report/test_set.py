@@ -13,7 +13,6 @@ import numpy as np
 from search.core.state import State
 from search.core.types import Decision, Outcome, Purpose, SearchError, short
 from search.decide.proof import fresh_of, recommended, sides_to_verify
-from search.decide.rules import scored
 from search.report.evidence import paired, resampled_means
 from search.task.metrics import ITEMS, NEGATIVE, POSITIVE, PRIMARY
 from search.task.screening import mean_metrics, positives, rightly_told, screen
@@ -24,21 +23,29 @@ FLIPS = 10_000
 POWER = 1.959964 + 0.841621  # of a two-sided test at 5 % that finds four of five
 
 
-def permutation_p(of_photos: np.ndarray) -> float:
-    """Of a two-sided paired randomisation test (Fisher, 1935): the signs of the photos' differences are flipped at
+def sums_of_groups(of_photos: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """(groups,) sums of (n,) values; groups: (n,), the same for photos that belong together, as one patient's do."""
+    return np.bincount(np.unique(groups, return_inverse=True)[1], of_photos)
+
+
+def permutation_p(of_photos: np.ndarray, groups: np.ndarray) -> float:
+    """Of a two-sided paired randomisation test (Fisher, 1935): the signs of the groups' differences are flipped at
     random, 10,000 times; the same every time. of_photos: (n,), each photo's difference, the mean over seeds."""
-    seen = abs(of_photos.sum())
-    signs = np.random.default_rng(0).integers(0, 2, (FLIPS, len(of_photos)), dtype=np.int8) * 2 - 1
-    return float(((np.abs(signs @ of_photos) >= seen - 1e-12).sum() + 1) / (FLIPS + 1))
+    of_groups = sums_of_groups(of_photos, groups)
+    seen = abs(of_groups.sum())
+    signs = np.random.default_rng(0).integers(0, 2, (FLIPS, len(of_groups)), dtype=np.int8) * 2 - 1
+    return float(((np.abs(signs @ of_groups) >= seen - 1e-12).sum() + 1) / (FLIPS + 1))
 
 
-def smallest_gain(of_photos: np.ndarray, score: float) -> float:
+def smallest_gain(of_photos: np.ndarray, groups: np.ndarray, score: float) -> float:
     """The gain in the primary metric that a paired test on so many photos finds four times in five, two-sided at 5 %.
 
-    From the spread of the photos' differences; if there are none, from that of two independent models as good.
+    From the spread of the groups' differences; if there are none, from that of two independent models as good.
     """
-    spread = float(of_photos.std()) or math.sqrt(2 * score * (1 - score))
-    return POWER * spread / math.sqrt(len(of_photos))
+    expected = of_photos.mean() * np.bincount(np.unique(groups, return_inverse=True)[1])
+    spread = float(np.sqrt(((sums_of_groups(of_photos, groups) - expected) ** 2).sum()))
+    spread = spread or math.sqrt(2 * score * (1 - score) * len(of_photos))
+    return POWER * spread / len(of_photos)
 
 
 class SideResult:
@@ -55,7 +62,7 @@ class SideResult:
                 continue
             self.test[outcome.seed] = rightly_told(kept[1], labels.test).astype(float)
             validation.append(float(rightly_told(kept[0], labels.validation).mean()))
-            metrics.append(screen(kept[1], labels.test))
+            metrics.append(screen(kept[1], labels.test, labels.test_groups))
         if not self.test:
             raise SearchError(
                 f"the sealed results of {self.commit} are not in {folder}, where the search was to leave them: nothing "
@@ -79,12 +86,16 @@ class SideResult:
 
 def judged_by(state: State, sides: Sequence[int]) -> tuple[str, list[list[Outcome]]]:
     """(which seeds, in words; of each side, their outcomes): those of search.verify if all sides have some, else all
-    fresh ones, else those that the search chose by."""
+    fresh ones. Raises SearchError if there are none."""
     for words, purpose in (("verification seeds", Purpose.VERIFY), ("fresh seeds", None)):
         found = [fresh_of(state, number, purpose) for number in sides]
         if all(found):
             return words, found
-    return "the seeds that it was chosen by", [scored(state, number) for number in sides]
+    tag = state.settings.tag
+    raise SearchError(
+        f"{tag} has no fresh seeds yet, and those that it was chosen by flatter what was chosen: run "
+        f"python -m search.verify {tag} first"
+    )
 
 
 def opened(state: State, folder: Path, labels: Labels) -> dict[str, Any]:
@@ -105,11 +116,13 @@ def opened(state: State, folder: Path, labels: Labels) -> dict[str, Any]:
     assert values is not None  # each side has a seed, or it would have raised
     shared = set(incumbent.test) & set(baseline.test)
     of_photos = values.mean(0)
-    low, high = np.percentile(resampled_means(values), [2.5, 97.5])
+    groups = np.arange(len(of_photos)) if labels.test_groups is None else labels.test_groups
+    low, high = np.percentile(resampled_means(values, groups), [2.5, 97.5])
     positive = positives(labels.test)
     return {
         "opened": time.strftime("%Y-%m-%d %H:%M:%S"),
         "test_photos": len(labels.test),
+        "test_groups": len(set(groups.tolist())),
         f"test_{POSITIVE}": int(positive.sum()),
         f"{NEGATIVE}_share": round(float((~positive).mean()), 6),
         "judged_by": seeds,
@@ -118,9 +131,9 @@ def opened(state: State, folder: Path, labels: Labels) -> dict[str, Any]:
         "baseline": baseline.as_json(),
         "gain": round(float(of_photos.mean()), 6),
         "gain_interval": [round(float(low), 6), round(float(high), 6)],
-        "p_value": round(permutation_p(of_photos), 5),
+        "p_value": round(permutation_p(of_photos, groups), 5),
         "shared_seeds": len(shared),
-        "smallest_gain": round(smallest_gain(of_photos, incumbent.test_score), 6),
+        "smallest_gain": round(smallest_gain(of_photos, groups, incumbent.test_score), 6),
         "experiments": sum(experiment.number != 0 for experiment in state.experiments.values()),
         "trials": len(state.outcomes),
     }
@@ -128,11 +141,14 @@ def opened(state: State, folder: Path, labels: Labels) -> dict[str, Any]:
 
 def as_text(found: dict[str, Any]) -> str:
     """The audit for people."""
+    together = found["test_groups"] < found["test_photos"]
+    of_groups = f" in {found['test_groups']} groups" if together else ""
     lines = [
         f"# Audit of {found['tag']}, opened on {found['opened']}",
         "",
-        f"{found['test_photos']} test {ITEMS}, {found[f'test_{POSITIVE}']} {POSITIVE}; no trial was given their "
-        f"labels, and nothing was chosen by them over {found['experiments']} experiments ({found['trials']} trials).",
+        f"{found['test_photos']} test {ITEMS}{of_groups}, {found[f'test_{POSITIVE}']} {POSITIVE}; no trial was given "
+        f"their labels, and nothing was chosen by them over {found['experiments']} experiments "
+        f"({found['trials']} trials).",
         f'Always answering "{NEGATIVE.replace("_", " ")}" gets {found[f"{NEGATIVE}_share"]:.4f} there.',
         "",
     ]
@@ -151,7 +167,7 @@ def as_text(found: dict[str, Any]) -> str:
     lines += [
         "",
         f"Gain on test{over}: {found['gain']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f} (over photos and seeds; "
-        f"Owen, 2007), p {found['p_value']:.4f} (paired randomisation test over photos).",
+        f"Owen, 2007), p {found['p_value']:.4f} (paired randomisation test over {'groups' if together else 'photos'}).",
         f"So many photos can show a gain of {found['smallest_gain']:.4f} or more (four times in five, at 5 %).",
         "The test photos are spent for this search: what it finds from here on needs others.",
     ]

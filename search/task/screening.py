@@ -18,14 +18,15 @@ RESAMPLES = 400
 BINS = 15
 
 
-def screen(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+def screen(probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> dict[str, Any]:
     """The screening metrics of (n, 5) probabilities against (n,) labels, as JSON values.
 
-    A metric with an interval is [value, low, high], 95 %; it is None if it is unknown, as when no photo is
-    infected. sensitivity, specificity: Wilson's interval (1927). balanced_accuracy, auroc, average_precision: the
-    percentile bootstrap over photos (Efron, 1979). confusion: 5 x 5, rows are the true classes. calibration_error: of
-    the probability of infection, in 15 equal bins (Naeini et al., 2015). flagged: share of photos called infected.
-    not_infected_share: the bin_acc of always answering "not infected".
+    groups: (n,), the same for photos that belong together, as one patient's do, which tell less than as many of others;
+    None: each is by itself. A metric with an interval is [value, low, high], 95 %; it is None if it is unknown, as when
+    no photo is infected. sensitivity, specificity: share_with_interval. balanced_accuracy, auroc, average_precision:
+    the percentile bootstrap (Efron, 1979) over groups (Davison and Hinkley, 1997, 3.8). confusion: 5 x 5, rows are the
+    true classes. calibration_error: of the probability of infection, in 15 equal bins (Naeini et al., 2015). flagged:
+    share of photos called infected. not_infected_share: the bin_acc of always answering "not infected".
     """
     infected = prepare.is_infected(labels)
     chosen = probabilities.argmax(1)
@@ -33,12 +34,13 @@ def screen(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     risk = probabilities[:, prepare.BINARY_INFECTION_CLASS].astype(float)
     confusion = np.zeros((len(prepare.CLASSES),) * 2, int)
     np.add.at(confusion, (labels, chosen), 1)
-    weights = _resampling_weights(len(labels))
+    groups = np.arange(len(labels)) if groups is None else groups
+    weights = _resampling_weights(groups)
     return {
         "photos": len(labels),
         "infected": int(infected.sum()),
-        "sensitivity": wilson(int((flagged & infected).sum()), int(infected.sum())),
-        "specificity": wilson(int((~flagged & ~infected).sum()), int((~infected).sum())),
+        "sensitivity": share_with_interval(flagged[infected], groups[infected]),
+        "specificity": share_with_interval(~flagged[~infected], groups[~infected]),
         "balanced_accuracy": _with_interval(balanced_accuracies(flagged, infected, weights)),
         "auroc": _with_interval(aurocs(risk, infected, weights)),
         "average_precision": _with_interval(average_precisions(risk, infected, weights)),
@@ -64,20 +66,45 @@ def is_degenerate(metrics: dict[str, Any]) -> bool:
     return metrics.get("flagged") in (0.0, 1.0)
 
 
-def wilson(hits: int, of: int) -> list[float] | None:
-    """A share with Wilson's 95 % interval; None of none."""
-    if of == 0:
+def share_with_interval(hits: np.ndarray, groups: np.ndarray) -> list[float] | None:
+    """The share of (n,) hits with its 95 % interval; None of none. groups: (n,).
+
+    Wilson's interval, of as many independent photos as tell what these do: n over the design effect of the groups (Rao
+    and Scott, Biometrics 1992). Where all are hits, or none, there is no spread to see it by: each group counts as one.
+    """
+    if not len(hits):
         return None
+    _, of_group = np.unique(groups, return_inverse=True)
+    sizes, found = np.bincount(of_group), np.bincount(of_group, hits)
+    count, share = len(sizes), float(hits.mean())
+    if count == len(hits):
+        return wilson(len(hits) * share, len(hits))
+    if count == 1 or share in (0.0, 1.0):
+        return wilson(count * share, count)
+    variance = count / (count - 1) * float(((found - share * sizes) ** 2).sum()) / len(hits) ** 2
+    effective = len(hits) / max(variance * len(hits) / (share * (1 - share)), 1.0)
+    return wilson(effective * share, effective)
+
+
+def wilson(hits: float, of: float) -> list[float]:
+    """A share with Wilson's 95 % interval (1927)."""
     share = hits / of
     middle = (share + Z**2 / (2 * of)) / (1 + Z**2 / of)
     half = Z / (1 + Z**2 / of) * math.sqrt(share * (1 - share) / of + Z**2 / (4 * of**2))
     return [round(share, 6), round(max(middle - half, 0.0), 6), round(min(middle + half, 1.0), 6)]
 
 
-def _resampling_weights(images: int) -> np.ndarray:
-    """(1 + RESAMPLES, images): how often each photo is drawn; the first row draws each once. The same every time."""
-    drawn = np.random.default_rng(0).multinomial(images, np.full(images, 1 / images), RESAMPLES)
-    return np.vstack([np.ones((1, images)), drawn])
+def _resampling_weights(groups: np.ndarray) -> np.ndarray:
+    """(1 + RESAMPLES, n): how often each photo is drawn, with its group; the first row draws each once. groups: (n,).
+    The same every time."""
+    return np.vstack([np.ones((1, len(groups))), drawn_with_groups(np.random.default_rng(0), groups, RESAMPLES)])
+
+
+def drawn_with_groups(rng: np.random.Generator, groups: np.ndarray, times: int) -> np.ndarray:
+    """(times, n): how often each photo is drawn if as many groups as there are are drawn with replacement."""
+    _, of_group = np.unique(groups, return_inverse=True)
+    count = int(of_group.max()) + 1
+    return rng.multinomial(count, np.full(count, 1 / count), times)[:, of_group]
 
 
 def _with_interval(values: np.ndarray) -> list[float] | None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import prepare
 from prepare import DataError, Photo, split
@@ -118,3 +119,38 @@ def test_demo_refuses_a_folder_with_other_files(tmp_path):
 def test_accuracies_of_a_known_case():
     probabilities = np.eye(5)[[0, 1, 4, 4]]
     assert prepare.accuracies(probabilities, np.array([0, 2, 4, 3])) == {"mc_acc": 0.5, "bin_acc": 0.75}
+
+
+def test_a_photo_of_sixteen_bits_keeps_its_shades(tmp_path):
+    shades = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    Image.fromarray(shades).save(tmp_path / "deep.png")
+    Image.fromarray((shades // 257).astype(np.uint8)).save(tmp_path / "usual.png")
+    deep, usual = (prepare._decode(tmp_path / name, 64)[0] for name in ("deep.png", "usual.png"))
+    assert np.array_equal(deep, usual) and len(np.unique(deep)) > 200
+    Image.fromarray(np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64)).save(tmp_path / "fractions.tiff")
+    with pytest.raises(ValueError, match="its pixels are fractions"):
+        prepare._decode(tmp_path / "fractions.tiff", 64)
+
+
+def test_a_heic_photo_is_named_as_what_it_is(demo, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(demo, copy)
+    (copy / "class_2/phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    assert prepare.main(["--dataset", str(copy)]) == 1
+    wanted = f"{copy}/class_2/phone.HEIC: a HEIC photo, which is not read here; save it as JPEG or PNG\n"
+    assert capsys.readouterr().err == wanted
+
+
+def test_what_belongs_together_is_known_and_part_of_what_a_data_set_is(demo, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(demo, copy)
+    alone = prepare.load(copy)
+    assert len(set(alone.groups.tolist())) == len(alone.labels)
+    names = sorted(path.relative_to(copy).as_posix() for path in copy.glob("class_*/*"))
+    rows = [f"{name},patient{number // 5}" for number, name in enumerate(names)]
+    (copy / "groups.csv").write_text("\n".join(["path,group", *rows]) + "\n")
+    data = prepare.load(copy)
+    assert np.bincount(data.groups).tolist() == [5] * 60 and data.fingerprint != alone.fingerprint
+    parts = {group: set(data.part[data.groups == group].tolist()) for group in range(60)}
+    assert all(len(found) == 1 for found in parts.values())
+    assert prepare.load(prepare.view_of(data)).groups.tolist() == []  # it is nothing for a trial

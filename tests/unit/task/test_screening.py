@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.task.screening import aurocs, average_precisions, is_degenerate, mean_metrics, screen, wilson
+from search.task.screening import (
+    aurocs,
+    average_precisions,
+    is_degenerate,
+    mean_metrics,
+    screen,
+    share_with_interval,
+    wilson,
+)
 from tests.support.answers import LABELS, probabilities_of
 
 
@@ -33,7 +41,19 @@ def test_without_infected_photos_what_cannot_be_told_is_none():
 def test_wilsons_interval_is_the_textbooks():
     assert wilson(8, 10) == pytest.approx([0.8, 0.490162, 0.943318], abs=1e-5)
     assert wilson(0, 10)[1] == 0.0
-    assert wilson(0, 0) is None
+    assert share_with_interval(np.ones(0, bool), np.zeros(0, int)) is None
+
+
+def test_photos_of_one_group_count_for_less():
+    hits, alone = np.repeat([True, False, True, True], 5), np.arange(20)
+    together = np.repeat(np.arange(4), 5)  # all photos of a group tell the same
+    assert share_with_interval(hits, alone) == wilson(15, 20)
+    share, low, high = share_with_interval(hits, together)
+    assert share == 0.75 and low < wilson(15, 20)[1] and high > wilson(15, 20)[2]
+    assert share_with_interval(np.ones(20, bool), together) == wilson(4, 4)
+    assert share_with_interval(hits, np.zeros(20, int)) == wilson(0.75, 1)
+    mixed = np.tile([True, True, False, True, True], 4)  # groups that are all alike tell no less than single photos
+    assert share_with_interval(mixed, together) == wilson(16, 20)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=30))
