@@ -1,7 +1,8 @@
 """An Optuna sampler that looks around the best point that is believed in, mostly along few axes, sometimes far away.
 
-It offers points with one, two or three axes moved, or drawn anywhere in the space, and takes the one whose run is worth
-most by the posterior (surrogate.py). Points that nearly equal one that was measured or is in flight are left out: a
+It offers points with one, two or three axes moved, or all of these together with points that have every axis moved a
+little and points drawn anywhere in the space, and takes the one whose run is worth most by the posterior
+(surrogate.py). Points that nearly equal one that was measured or is in flight are left out: a
 further seed of that one says more.
 """
 
@@ -21,8 +22,9 @@ from search.core.space import Axis, Point, Space
 from search.core.types import Score, Value
 from search.task.metrics import PRIMARY, SECONDARY, named
 
-MOVES = ((1, 0.2), (2, 0.25), (3, 0.25))  # axes moved, and the share of suggestions; all others are drawn anywhere
-MANY = 32  # points in flight, from which on twice as many are drawn anywhere: so many steps at once know little
+MOVES = ((1, 0.15), (2, 0.2), (3, 0.15))  # axes moved, and the share of suggestions; of the others, as many as pay
+MANY = 32  # points in flight, from which on half as many move few axes: so many steps at once know little
+AS_MANY_AS_PAY = 0
 CANDIDATES = 1200
 MOST_REFINED, REFINEMENTS = 5, 40  # the best of them, and how many points around each are looked at too
 REFINED = (0.1, 0.03)  # how far around, one after the other, in units of an axis's range
@@ -93,32 +95,40 @@ class AroundBest(optuna.samplers.BaseSampler):
 
     def _best(self, axes: int, steps: float, known: np.ndarray, rng: np.random.Generator) -> Suggestion | None:
         """The point that is worth most, of those not seen; a twin of one that is known only if there is no other."""
-        moved = min(axes, len(self.space.axes))
-        how = f"{moved} of {len(self.space.axes)} axes moved from the best that is believed in" if moved else "far away"
-        units = self._around(moved, steps, CANDIDATES, rng)
+        units = self._offered(axes, steps, rng)
         if self.judge is None or rng.random() < RANDOM_SHARE:
-            worths, how = rng.random(len(units)), f"{how}, at random"
+            worths, how = rng.random(len(units)), "at random"
         else:
             worths = self.judge.worths(units)
             for reach in REFINED:
                 top = units[np.argsort(-worths, kind="stable")[:MOST_REFINED]]
                 more = self._refined(top, reach, rng)
                 units, worths = np.vstack([units, more]), np.append(worths, self.judge.worths(more))
-            how = f"{how}: worth most of {len(units)}, {worths.max():.5f}"
+            how = f"worth most of {len(units)}, {worths.max():.5f}"
+        centre = encoded(self.space, [self.centre], self.centre)[0]
         twin: Suggestion | None = None
         for row in np.argsort(-worths, kind="stable"):
             point = decoded(self.space, units[row])
             key = self.space.key(point)
             if key in self.seen or key == self.space.key(self.centre):
                 continue
-            found = Suggestion(point, how)
+            moved = f"{(units[row] != centre).sum()} of {len(centre)} axes moved from the best that is believed in"
+            found = Suggestion(point, f"{moved}: {how}")
             if not self._is_twin(units[row], known):
                 return found
             twin = twin or found
         return twin
 
-    def _around(self, moved: int, widen: float, count: int, rng: np.random.Generator) -> np.ndarray:
-        """(n, axes), in units: with so many axes moved by at most so many steps, or drawn anywhere if that is 0."""
+    def _offered(self, moved: int, steps: float, rng: np.random.Generator) -> np.ndarray:
+        """(n, axes), in units: with so many axes moved, or all kinds of points if that is AS_MANY_AS_PAY."""
+        every = len(self.space.axes)
+        if moved != AS_MANY_AS_PAY:
+            return np.unique(self._around(min(moved, every), steps, CANDIDATES, rng), axis=0)
+        kinds = [*(min(axes, every) for axes, _ in MOVES), every, 0]
+        return np.unique(np.vstack([self._around(kind, steps, CANDIDATES // 3, rng) for kind in kinds]), axis=0)
+
+    def _around(self, moved: int, steps: float, count: int, rng: np.random.Generator) -> np.ndarray:
+        """(count, axes), in units: with so many axes moved by at most so many steps, or drawn anywhere if that is 0."""
         axes = self.space.axes
         centre = encoded(self.space, [self.centre], self.centre)[0]
         moves = rng.random((count, len(axes))).argsort(1) < moved if moved else np.ones((count, len(axes)), bool)
@@ -128,11 +138,11 @@ class AroundBest(optuna.samplers.BaseSampler):
                 others = [n for n in range(len(axis.choices)) if n != centre[column] or not moved]
                 drawn = rng.choice(others, count).astype(float)
             else:
-                reach = axis.unit_step * widen if moved else 1.0
+                reach = axis.unit_step * steps if moved else 1.0
                 low, high = max(centre[column] - reach, 0.0), min(centre[column] + reach, 1.0)
                 drawn = rng.uniform(low, high, count)
             found[:, column] = np.where(moves[:, column], drawn, centre[column])
-        return np.unique(on_grid(self.space, found), axis=0)
+        return on_grid(self.space, found)
 
     def _refined(self, top: np.ndarray, reach: float, rng: np.random.Generator) -> np.ndarray:
         """Points a little away from each of these, on the number axes that they moved."""
@@ -151,14 +161,14 @@ class AroundBest(optuna.samplers.BaseSampler):
 
 
 def moved_axes(drawn: float, in_flight: int) -> int:
-    """How many axes a suggestion moves; 0: it is drawn anywhere. drawn: a number in 0…1."""
+    """How many axes a suggestion moves, or AS_MANY_AS_PAY. drawn: a number in 0…1."""
     near = sum(share for _, share in MOVES)
-    anywhere = (1 - near) * (1 + min(in_flight / MANY, 1.0))
+    few = near * (1 - 0.5 * min(in_flight / MANY, 1.0))
     for axes, share in MOVES:
-        drawn -= share * (1 - anywhere) / near
+        drawn -= share * few / near
         if drawn < 0:
             return axes
-    return 0
+    return AS_MANY_AS_PAY
 
 
 def twin_reach(axis: Axis, unit: float) -> float:

@@ -96,4 +96,5 @@ def pinned_to(ray_id: str) -> NodeAffinitySchedulingStrategy:
 def cards_at(ray_id: str, logical: int) -> list[dict[str, Any]]:
     """node.cards of a node that Ray has."""
     remote = ray.remote(num_cpus=0)(cards).options(scheduling_strategy=pinned_to(ray_id), runtime_env=SEES_GPUS)
-    return list(ray.get(remote.remote(logical)))
+    found: list[dict[str, Any]] = ray.get(remote.remote(logical))
+    return found
