@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -28,6 +29,8 @@ from search.trial.run import running_guards
 
 INTERRUPTED = 130
 DETACH = "--detach"
+# Before Ray is imported. By its name it is for other systems; here too it keeps a Ray of one machine off the network.
+ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 Say = Callable[[str], None]
 
 
@@ -75,6 +78,8 @@ def run(
 
     dashboard: of a cluster that was joined.
     """
+    if not options.address:
+        os.environ |= ON_LOOPBACK
     from search.driver.fleet import Fleet
     from search.driver.live import Reporter
     from search.driver.ray_session import start_ray, stop_ray
