@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -49,6 +50,16 @@ def private_folder(path: Path) -> Path:
     if path.is_symlink() or path.stat().st_uid != os.getuid():
         raise PermissionError(f"{path} belongs to somebody else: name another folder for temporary files with TMPDIR")
     return path
+
+
+def size_of(folder: Path) -> int:
+    """Bytes that the files below a folder take on the disk; 0 if it is not there."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_blocks * 512
+    return total
 
 
 def append_text(path: Path, text: str) -> None:

@@ -31,6 +31,7 @@ LIBRARIES = {
 }
 BARE = ("search.core.types", "search.system.guard", "search.system.landlock")  # run or sent where no library is
 MOST_FILES, MOST_LINES = 12, 350
+MOST_COMMANDS = 16  # at the top of search/, where nothing else is
 
 
 def name_of(path):
@@ -106,7 +107,8 @@ def test_no_imports_go_round_in_a_circle():
 
 def test_no_folder_and_no_module_grows_too_large():
     folders = {path.parent for path in SOURCES.values()}
-    crowded = [str(folder.relative_to(ROOT)) for folder in folders if len(list(folder.glob("*.py"))) > MOST_FILES]
+    most = {folder: MOST_COMMANDS if folder == ROOT / "search" else MOST_FILES for folder in folders}
+    crowded = [str(folder.relative_to(ROOT)) for folder in folders if len(list(folder.glob("*.py"))) > most[folder]]
     lines = {name: len(path.read_text().splitlines()) for name, path in SOURCES.items()}
     assert (crowded, {name: count for name, count in lines.items() if count > MOST_LINES}) == ([], {})
 
