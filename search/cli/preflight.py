@@ -14,7 +14,7 @@ from search.cli.options import LaunchOptions, cluster_slots, slot_count
 from search.core.paths import SearchPaths, temporary_root
 from search.core.recipe import read_recipe
 from search.core.space import check_space, load_space, parse_space
-from search.core.types import SearchError, Settings, UsageError
+from search.core.types import GitError, SearchError, Settings, UsageError
 from search.records.journal import check_tag, load_settings
 from search.system.git import Repository
 from search.system.gpus import card_of, is_model, visible_gpus
@@ -111,7 +111,7 @@ def ready_to_begin(options: LaunchOptions, repository: Repository, cluster: int 
     """A fresh search, after every check. cluster: as in slots_here. Raises UsageError or SearchError."""
     most, slots, gpus = slots_here(options.gpu_model, options.gpus or "auto", cluster)
     asked = options.search
-    tag = asked.tag or time.strftime("%b%d").lower()
+    tag = time.strftime("%b%d").lower() if asked.tag is None else asked.tag
     check_tag(repository, tag)
     folder = SearchPaths.of(repository.root, tag).root
     if folder.exists() and any(path.name != ".lock" for path in folder.iterdir()):
@@ -125,6 +125,8 @@ def ready_to_begin(options: LaunchOptions, repository: Repository, cluster: int 
     assert base is not None
     try:
         recipe = read_recipe(repository.file_at(base, "train.py"))
+    except GitError as error:
+        raise UsageError("HEAD has no train.py: commit one, with the hyperparameters in its class Recipe") from error
     except SearchError as error:
         raise UsageError(f"train.py at HEAD: {error}") from error
     file = asked.space if asked.space.is_absolute() or asked.space.exists() else repository.root / asked.space

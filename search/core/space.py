@@ -91,8 +91,9 @@ def load_space(path: Path) -> Space:
     """The space in a TOML file. Raises UsageError naming file, axis and value."""
     try:
         return parse_space(path.read_text(), str(path))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot read the space: {error.strerror}; see spaces/ for those there are") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise UsageError(f"{path}: cannot read the space: {reason}; see spaces/ for those there are") from error
 
 
 def parse_space(text: str, name: str) -> Space:
