@@ -1,0 +1,268 @@
+"""Does a search lose anything, whatever dies? Kills parts of a real one at random, again and again, and looks.
+
+A search with trials that wait a second runs on four logical slots of this machine. After every kill it is seen whether
+what must end has ended, and whether the driver still lives; if it does not, the search is resumed. At last it runs to
+its end undisturbed, and then: every trial that ever left an outcome is recorded, once; every experiment has one row;
+branch, rows and frontier name the same incumbent; nothing of the search runs any more; no traceback was shown.
+
+A node and an agent are not among what is killed: tests/system/cluster/ and tests/edge/agent/ do that. The last line is
+one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import prepare
+from bench.cluster import make_project
+from search.system.guard import descendants, started_at
+from search.system.process import is_alive
+from search.task.demo_images import draw
+
+TAG = "chaos"
+WAIT = 1.0  # seconds of a trial
+PHOTOS = 300
+UP_SECONDS = 120.0
+END_SECONDS = 60.0  # a driver that was asked to end has done so within
+ORPHAN_SECONDS = 25.0  # what a killed driver leaves behind ends within
+FROZEN_SECONDS = 4.0
+ENDINGS = {0, 1, 130, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}  # of a driver that was disturbed
+
+
+@dataclass
+class Chaos:
+    """The search, and what was seen of it. left: trials that left an outcome."""
+
+    folder: Path
+    photos: Path
+    rng: random.Random
+    driver: subprocess.Popen[bytes] | None = None
+    below: dict[int, str] = field(default_factory=dict)  # process id -> when it began
+    left: set[str] = field(default_factory=set)
+    orphans: int = 0
+    violations: list[str] = field(default_factory=list)
+    kills: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "runs" / TAG
+
+    @property
+    def log(self) -> Path:
+        return self.folder.parent / "output.log"
+
+    def start(self, *limits: str) -> None:
+        """Begins the search, or goes on with it, and waits until trials run."""
+        known = subprocess.run(["git", "rev-parse", "-q", "--verify", f"refs/autoresearch/{TAG}/journal"],
+                               cwd=self.folder, capture_output=True, check=False)  # fmt: skip
+        setup = ["--gpus", "4", "--dataset", self.photos, "--space", "spaces/waiting.toml", "--max-train-seconds", "5"]
+        begin = ["--resume", TAG] if known.returncode == 0 else ["--tag", TAG, *setup]
+        command = [sys.executable, "-m", "search.launch", *map(str, begin), "--no-dashboard", *limits]
+        with self.log.open("ab") as output:
+            self.driver = subprocess.Popen(
+                command, cwd=self.folder, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        deadline = time.monotonic() + UP_SECONDS
+        while self.driver.poll() is None and not self.running() and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+    def running(self) -> list[Path]:
+        return list(self.run.glob("gpu*/trials/*/running.json"))
+
+    def look(self) -> None:
+        """Notes what runs, and which trials have left an outcome."""
+        if self.driver is not None:
+            self.below |= {pid: started_at(pid) for pid in descendants(self.driver.pid)}
+        self.left |= {path.parent.name for path in self.run.glob("gpu*/trials/*/outcome.json")}
+
+    def with_words(self, *words: str) -> list[int]:
+        """The search's processes whose command line has all of these."""
+        found = []
+        for pid in self.below:
+            with contextlib.suppress(OSError):
+                line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if is_alive(pid) and all(word in line for word in words):
+                    found.append(pid)
+        return found
+
+    def kill_one(self, *words: str) -> bool:
+        """Kills one process of the search at random; False if there is none."""
+        self.look()
+        found = self.with_words(*words)
+        if found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.rng.choice(found), signal.SIGKILL)
+        return bool(found)
+
+    def signal_driver(self, *numbers: int) -> bool:
+        assert self.driver is not None
+        self.look()
+        for number in numbers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.driver.pid, number)
+            time.sleep(self.rng.uniform(0.0, 0.5))
+        return True
+
+    def freeze_driver(self) -> bool:
+        self.signal_driver(signal.SIGSTOP)
+        time.sleep(FROZEN_SECONDS)
+        return self.signal_driver(signal.SIGCONT)
+
+    def kill_everything(self) -> bool:
+        assert self.driver is not None
+        self.look()
+        for pid in [self.driver.pid, *self.below]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return True
+
+    def after(self, name: str) -> None:
+        """Sees what became of the search, and that what its driver had started has ended if the driver has."""
+        assert self.driver is not None
+        must_end = name in ("driver killed", "driver: SIGTERM", "driver: SIGINT", "driver: SIGINT twice", "everything")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.driver.wait(END_SECONDS if must_end else 2.0)
+        if self.driver.poll() is None:
+            if must_end:
+                self.violations.append(f"{name}: the driver did not end within {END_SECONDS:.0f} s")
+                self.kill_everything()
+                self.driver.wait()
+            else:
+                return
+        if self.driver.returncode not in ENDINGS:
+            self.violations.append(f"{name}: exit code {self.driver.returncode}")
+        deadline = time.monotonic() + ORPHAN_SECONDS
+        while (alive := self.still_alive()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        for pid in alive:
+            self.orphans += 1
+            self.violations.append(f"{name}: process {pid} lives on")
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.look()
+        self.below.clear()
+        self.driver = None
+
+    def still_alive(self) -> list[int]:
+        return [pid for pid, began in self.below.items() if is_alive(pid) and began and began == started_at(pid)]
+
+    def check_records(self) -> tuple[int, int]:
+        """(trials that were lost, rows and records that are there twice), once the search is over."""
+        trials = [json.loads(line)["trial"] for line in (self.run / "trials.jsonl").read_text().splitlines()]
+        rows = [line.split("\t") for line in (self.run / "results.tsv").read_text().splitlines()[1:]]
+        decisions = (self.run / "decisions.jsonl").read_text().splitlines()
+        experiments = [json.loads(line)["experiment"] for line in decisions]
+        self.look()
+        lost = self.left - set(trials)
+        twice = len(trials) - len(set(trials)) + len(rows) - len(set(experiments))
+        self.violations += [f"{trial} left an outcome and is not recorded" for trial in sorted(lost)]
+        if twice:
+            self.violations.append(f"{twice} records or rows too many")
+        kept = [row[0] for row in rows if row[4] == "keep"]
+        branch = subprocess.run(["git", "rev-parse", "--short=7", f"autoresearch/{TAG}"],
+                                cwd=self.folder, capture_output=True, text=True, check=True).stdout.strip()  # fmt: skip
+        frontier = json.loads((self.run / "analysis_summary.json").read_text())["frontier"]
+        if not kept[-1:] == [branch] == [frontier[-1]["commit"]]:
+            self.violations.append(f"branch {branch}, rows {kept[-1:]}, frontier {frontier[-1]['commit']}")
+        output = self.log.read_text(errors="replace")
+        for word in ("Traceback", "this is a bug"):
+            if word in output:
+                self.violations.append(f"the output has {word!r}: {output[output.index(word) :][:500]}")
+        return len(lost), twice
+
+
+def deeds(chaos: Chaos) -> dict[str, Callable[[], bool]]:
+    """What can happen, by name; each is False where there was nothing to do it to."""
+    return {
+        "driver killed": lambda: chaos.signal_driver(signal.SIGKILL),
+        "driver: SIGTERM": lambda: chaos.signal_driver(signal.SIGTERM),
+        "driver: SIGINT": lambda: chaos.signal_driver(signal.SIGINT),
+        "driver: SIGINT twice": lambda: chaos.signal_driver(signal.SIGINT, signal.SIGINT),
+        "driver: SIGHUP": lambda: chaos.signal_driver(signal.SIGHUP),
+        "driver stopped for a while": chaos.freeze_driver,
+        "a slot's worker": lambda: chaos.kill_one("ray::SlotActor"),
+        "the dispatcher": lambda: chaos.kill_one("ray::Dispatcher"),
+        "a trial": lambda: chaos.kill_one("train.py", "--dataset"),
+        "a guard": lambda: chaos.kill_one("guard.py", "train.py"),
+        "the raylet": lambda: chaos.kill_one("raylet/raylet"),
+        "Ray's head": lambda: chaos.kill_one("gcs_server"),
+        "everything": chaos.kill_everything,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="bench/chaos.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kills", type=int, default=6, help="(default 6; docs: 200, some half an hour)")
+    parser.add_argument("--seed", type=int, default=0, help="of what is killed, and when (default 0)")
+    options = parser.parse_args()
+    if options.kills < 1:
+        parser.error(f"--kills {options.kills}: at least 1")
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["AUTORESEARCH_CACHE"] = str(Path(folder, "cache"))
+        os.environ["AUTORESEARCH_STATE"] = str(Path(folder, "state"))
+        draw(Path(folder, "photos"), PHOTOS)
+        prepare.load(Path(folder, "photos"))
+        make_project(Path(folder, "project"), WAIT)
+        chaos = Chaos(Path(folder, "project"), Path(folder, "photos"), random.Random(options.seed))
+        possible = deeds(chaos)
+        try:
+            while sum(chaos.kills.values()) < options.kills:
+                if chaos.driver is None:
+                    chaos.start()
+                time.sleep(chaos.rng.uniform(0.0, 3.0))
+                name = chaos.rng.choice(sorted(possible))
+                if possible[name]():
+                    chaos.kills[name] += 1
+                    print(f"{sum(chaos.kills.values()):4} {name}", flush=True)
+                chaos.after(name)
+            if chaos.driver is not None:
+                chaos.signal_driver(signal.SIGINT)
+                chaos.after("driver: SIGINT")
+            done = len((chaos.run / "results.tsv").read_text().splitlines()) + 4
+            chaos.start("--experiments", str(done))
+            assert chaos.driver is not None
+            if chaos.driver.wait(600):
+                chaos.violations.append(f"the last session ended with exit code {chaos.driver.returncode}")
+            lost, twice = chaos.check_records()
+        finally:
+            if chaos.driver is not None and chaos.driver.poll() is None:
+                chaos.kill_everything()
+    for violation in chaos.violations:
+        print(f"violation: {violation}")
+    print(
+        json.dumps(
+            {
+                "kills": sum(chaos.kills.values()),
+                "violations": len(chaos.violations),
+                "orphans": chaos.orphans,
+                "lost_trials": lost,
+                "duplicate_rows": twice,
+                "seed": options.seed,
+                "seconds": round(time.monotonic() - began, 1),
+                "of_each": dict(sorted(chaos.kills.items())),
+            }
+        )
+    )
+    return 1 if chaos.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
