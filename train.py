@@ -359,6 +359,7 @@ def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: in
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     on_cuda = device.type == "cuda"
+    has_bfloat16 = on_cuda and torch.cuda.is_bf16_supported(including_emulation=False)  # emulated before Ampere
     if on_cuda:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
@@ -403,7 +404,7 @@ def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: in
             model.backbone.eval()
         model.backbone.requires_grad_(not frozen)
         inputs = augment(images.float() / 255, recipe).contiguous(memory_format=layout)
-        with torch.autocast(device.type, torch.bfloat16, enabled=on_cuda):
+        with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16):
             logits = model(inputs)
         loss = F.cross_entropy(logits.float(), labels, weights, label_smoothing=recipe.label_smoothing)
         optimizer.zero_grad(set_to_none=True)

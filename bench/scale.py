@@ -323,7 +323,7 @@ def serve_sources(coordinator: Coordinator, base: str) -> None:
         return texts.get(commit, TRAIN)
 
     git.file_at = file_at  # type: ignore[method-assign]
-    git.set_ref = lambda name, commit: None  # type: ignore[method-assign]  # made-up commits have no objects
+    git.set_ref = lambda *_: None  # type: ignore[method-assign]  # made-up commits have no objects
 
 
 def new_repository(folder: Path) -> Repository:

@@ -21,7 +21,7 @@ from search.driver.coordinator import Coordinator
 from search.driver.proposals import ProposalManager
 from search.system.git import clean_environment, find_repository
 from search.system.gpus import use_gpus
-from search.system.process import end_guards, wait_for_guards, watch_over_this_process
+from search.system.process import end_guards, raise_file_limit, wait_for_guards, watch_over_this_process
 from search.system.sandbox import is_available
 from search.system.signals import Signals
 from search.system.terminal import hold_on_to_terminal, leave_terminal, lossy_output, start_in_background
@@ -55,6 +55,7 @@ def search(options: LaunchOptions, signals: Signals, say: Say) -> tuple[int, dic
     try:
         with signals.held():
             coordinator.limit, coordinator.rerun_slow = limit, options.rerun_slow
+            coordinator.room.least = int(options.disk_reserve * 10**6)
             if options.resume:
                 coordinator.resume()
                 gc.freeze()  # a long history is not gone through by every collection of garbage
@@ -90,6 +91,7 @@ def run(
     proposals: ProposalManager | None = None
     fleet: Fleet | None = None
     reporter = Reporter(coordinator, follow_logs=options.logs, to_stderr=options.json)
+    raise_file_limit()
     watcher = watch_over_this_process()
     threadpoolctl.threadpool_limits(limits=1, user_api="blas")  # beside busy cores its threads wait for each other
     try:

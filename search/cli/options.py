@@ -55,6 +55,7 @@ class LaunchOptions:
     gpu_model: str
     no_dashboard: bool
     rerun_slow: bool
+    disk_reserve: float
     unconfined: bool
     agent_proposals: int
     agent_timeout: float
@@ -102,6 +103,13 @@ def parser() -> argparse.ArgumentParser:
         default="",
         metavar="NAME",
         help="only GPUs with this in their name, in any letter case, as in A100",
+    )
+    slots.add_argument(
+        "--disk-reserve",
+        type=float,
+        default=500.0,
+        metavar="MB",
+        help="no trial begins while the repository's disk has less room; it goes on when there is more (default 500)",
     )
     slots.add_argument("--no-dashboard", action="store_true", help="start Ray without its dashboard")
 
@@ -251,6 +259,9 @@ def check_numbers(options: Mapping[str, Any]) -> None:
         value = options.get(name)
         if value is not None and not 0 < value < float("inf"):
             raise UsageError(f"{flag(name)} {value:g}: more than 0, and finite")
+    reserve = options.get("disk_reserve")
+    if reserve is not None and not 0 <= reserve < float("inf"):
+        raise UsageError(f"--disk-reserve {reserve:g}: 0 or more, and finite")
     share = options.get("proof_share")
     if share is not None and not 0 <= share <= 0.5:
         raise UsageError(f"--proof-share {share:g}: from 0 to 0.5")

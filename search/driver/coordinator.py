@@ -49,7 +49,7 @@ from search.records import journal
 from search.records.ledgers import Ledgers
 from search.records.optuna_mirror import OptunaMirror
 from search.report.snapshot import view_of
-from search.system.files import write_json
+from search.system.files import DiskRoom, write_json
 from search.system.git import Repository
 from search.trial.footer import WAS_OUT_OF_MEMORY
 from search.trial.run import AT_FAULT, read_outcome
@@ -80,6 +80,7 @@ class Coordinator:
         self.expected: set[int] = set()  # slots that are coming up
         self.limit = Limit()
         self.rerun_slow = False  # run a trial again, once, whose slot was slow
+        self.room = DiskRoom(repository.root, 0)
         self.stopping = False  # nothing new is begun
         self.mirror: OptunaMirror | None = None
         self.tip, self.records = "", 0
@@ -189,6 +190,8 @@ class Coordinator:
         """
         if self.stopping:
             return Pause.WAIT if self.state.in_flight else Pause.FINISHED
+        if not self.room.is_enough(self.announce):
+            return Pause.WAIT
         self.loop.limit = self.limit
         self.state.now = time.time()
         work = self.loop.hand_out(slot, self.state.present | self.expected | {slot})

@@ -85,7 +85,8 @@ class Ledgers:
             texts[self.paths.proposals] = json_lines("proposal", state.proposals)
         if state.audit is not None:
             texts[self.paths.audit] = json.dumps(state.audit, indent=2) + "\n"
-        of_slot: dict[int, list[str]] = {number: [] for number in range(state.settings.slots)}
+        there = (slot.number for slot in self.paths.slots() if slot.results.exists())
+        of_slot: dict[int, list[str]] = {number: [] for number in (*range(state.settings.slots), *there)}
         for slot, line in self._rows.values():
             of_slot.setdefault(slot, []).append(line)
         for slot, lines in of_slot.items():

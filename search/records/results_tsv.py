@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -103,7 +104,8 @@ def read_rows(path: Path) -> list[Placed]:
 def read_table(path: Path) -> pd.DataFrame:
     """The rows of a results.tsv as a table with COLUMNS and `line`, counted from 1. Raises as read_rows does."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        # The end of a letter may be missing at the file's, as a killed writer leaves it.
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(path.read_bytes())
     except FileNotFoundError as error:
         raise LedgerError(f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -112,13 +114,14 @@ def read_table(path: Path) -> pd.DataFrame:
     last = len(lines)
     cells = lines.str.rstrip("\r").str.split("\t", n=len(COLUMNS) - 1, expand=True).reindex(columns=range(len(COLUMNS)))
     counts = cells.notna().sum(axis=1)
-    cells = cells.fillna("").apply(lambda column: column.str.strip())
+    cells = cells.astype(object).fillna("").apply(lambda column: column.str.strip())
     cells.columns = list(COLUMNS)
     cells["line"] = range(1, last + 1)
     is_blank = (cells[list(COLUMNS)] == "").all(axis=1)
     is_header = cells["commit"].str.lower() == COLUMNS[0]
     for number in cells.index[is_header & ~is_blank]:
-        check_header(path, number + 1, lines[number])
+        if number + 1 < last or not HEADER.startswith(lines[number]):  # not one that a killed writer has begun
+            check_header(path, number + 1, lines[number])
     rows = cells[~is_blank & ~is_header].copy()
     counts = counts[rows.index]
     wrong = counts < len(COLUMNS) - 1  # an editor may have trimmed the end of a row without a description

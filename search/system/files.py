@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+
+MB = 10**6
+LOOK_SECONDS = 2.0
 
 
 def write_aside(path: Path, write: Callable[[BinaryIO], object], synced: bool = False) -> None:
@@ -50,6 +56,41 @@ def private_folder(path: Path) -> Path:
     if path.is_symlink() or path.stat().st_uid != os.getuid():
         raise PermissionError(f"{path} belongs to somebody else: name another folder for temporary files with TMPDIR")
     return path
+
+
+class DiskRoom:
+    """Whether a disk has room for another trial. least: bytes that must be free."""
+
+    def __init__(self, path: Path, least: int) -> None:
+        self.path, self.least = path, least
+        self._enough, self._looked = True, -LOOK_SECONDS
+
+    def is_enough(self, announce: Callable[[str], None]) -> bool:
+        """Looked at once in LOOK_SECONDS. announce: gets a line when there is none left, and when there is again."""
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return self._enough
+        self._looked = time.monotonic()
+        free = shutil.disk_usage(self.path).free
+        before, self._enough = self._enough, free >= self.least
+        if before and not self._enough:
+            announce(
+                f"the disk of {self.path} has {free / MB:.0f} MB left: no trial begins until it has "
+                f"{self.least / MB:.0f} MB; search.list says what searches take"
+            )
+        elif self._enough and not before:
+            announce(f"the disk of {self.path} has room again, {free / MB:.0f} MB")
+        return self._enough
+
+
+def wait_for_room(write: Callable[[], None], between: float = LOOK_SECONDS) -> None:
+    """Does a write, again and again while the disk is full."""
+    while True:
+        try:
+            return write()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            time.sleep(between)
 
 
 def size_of(folder: Path) -> int:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from statistics import fmean
 from types import TracebackType
 from typing import Any
@@ -14,6 +15,9 @@ LOGICAL = "AUTORESEARCH_LOGICAL_GPUS"  # set where GPUs that are there are not t
 LOGICAL_SLOTS = 4  # of --gpus auto on a machine without GPUs
 SAMPLE_SECONDS = 2.0
 MIB = 2**20
+FREE_SECONDS = 30.0  # a process that was killed has given its memory back within
+LEFT_MB = 500.0  # that are still in use, from which on they count as left behind
+_first_in_use: dict[str, float] = {}  # MB of a card, when this process first looked
 THROTTLED = 0x8 | 0x20 | 0x40 | 0x80  # NVML's reasons: hardware slowdown, software thermal, hardware thermal, brake
 
 
@@ -87,6 +91,27 @@ def card_of(gpu: str) -> dict[str, Any]:
         return {"model": str(pynvml.nvmlDeviceGetName(handle)), "memory_mb": round(memory, 1)}
     except Exception:  # no package, or a card that says less
         return {"model": "", "memory_mb": None}
+
+
+def memory_left_behind(gpu: str, patience: float = FREE_SECONDS, nvml: Any = None) -> float:
+    """MB of a card that are in use beyond what was when this process first asked, once so many seconds have been
+    waited for them: what ran before may still hold them. 0 if nothing tells. gpu: its UUID."""
+    try:
+        if nvml is None:
+            import pynvml
+
+            nvml = pynvml
+        nvml.nvmlInit()
+        handle = nvml.nvmlDeviceGetHandleByUUID(gpu)
+        deadline = time.monotonic() + patience
+        while True:
+            used = nvml.nvmlDeviceGetMemoryInfo(handle).used / MIB
+            left = used - _first_in_use.setdefault(gpu, used)
+            if left < LEFT_MB or time.monotonic() >= deadline:
+                return max(left, 0.0)
+            time.sleep(FREE_SECONDS / 60)
+    except Exception:  # no driver, no card, no package
+        return 0.0
 
 
 class GpuWatch:

@@ -18,8 +18,9 @@ from search.core.paths import Names, SearchPaths, SlotPaths, TrialPaths
 from search.core.recipe import code_size
 from search.core.types import Outcome, SearchError, Settings, Work, short
 from search.decide.speed import from_footer
-from search.system.files import write_json
+from search.system.files import wait_for_room, write_json
 from search.system.git import Repository
+from search.system.gpus import LEFT_MB, memory_left_behind
 from search.system.process import Limits
 from search.task.metrics import METRICS, named
 from search.task.scoring import agrees
@@ -79,7 +80,7 @@ def run_trial(setup: SlotSetup, work: Work) -> Outcome:
             outcome = _train(setup, slot, paths, work, commit, began)
         except Exception as error:  # whatever goes wrong in a slot ends this trial, not the search
             outcome = _crash(setup, work, commit, began, f"{type(error).__name__}: {error}")
-        write_json(paths.outcome, encode(outcome))
+        wait_for_room(lambda: write_json(paths.outcome, encode(outcome)))  # a trial that has ended is not lost to that
         paths.running.unlink(missing_ok=True)
         return outcome
 
@@ -120,6 +121,10 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
     )
     if wrong:
         return _crash(setup, work, commit, began, f"not the search's own files before it ran: {', '.join(wrong[:5])}")
+    left = memory_left_behind(setup.gpu) if setup.gpu else 0.0
+    if left >= LEFT_MB:
+        reason = f"{AT_FAULT}{left:.0f} MB of GPU {setup.gpu} are still in use by what ran there before"
+        return _crash(setup, work, commit, began, reason)
     data = load_scored(setup)
     view = prepare.view_of(data)
     secret = [*withheld(setup.dataset, setup.seal), repository.common_folder(), Path(setup.run)]

@@ -2,13 +2,20 @@
 
 import json
 import math
+import random
 import re
 import subprocess
 import sys
 
 import pytest
 
+from bench import chaos
+from search.report.history import History
+from search.report.summary import summarise
+from search.system.git import Repository
+from search.system.guard import started_at
 from tests.support.repositories import ROOT
+from tests.support.searches import coordinator_of, run_all, setup_of
 
 TABLE = ROOT.parent / "shared" / "hpo" / "lcbench"
 
@@ -93,6 +100,41 @@ def test_what_a_cluster_costs_its_head_is_measured_on_real_nodes():
     assert [size["nodes"] for size in figures["sizes"]] == [1, 2]
     assert all(1000 < count < 20_000 for count in figures["bytes_per_trial"])  # a commit and an outcome, no files
     assert figures["projected"]["gpus"] == 1000 and figures["projected"]["breaks_first"]
+
+
+@pytest.mark.full
+def test_nothing_is_lost_whatever_dies():
+    figures, _ = bench("chaos", "--kills", "4", "--seed", "2")
+    assert (figures["kills"], sum(figures["of_each"].values())) == (4, 4)
+    assert [figures[name] for name in ("violations", "orphans", "lost_trials", "duplicate_rows")] == [0, 0, 0, 0]
+
+
+def test_what_is_lost_or_there_twice_is_seen(fast_repository, demo, monkeypatch):
+    monkeypatch.setattr(chaos, "TAG", "t")
+    with coordinator_of(fast_repository, demo, limit=2) as coordinator:
+        run_all(coordinator, setup_of(fast_repository, demo))
+    run = fast_repository / "runs/t"
+    summarise(sorted(run.glob("gpu*/results.tsv")), run, History(Repository(fast_repository)))
+    (fast_repository.parent / "output.log").write_text("search t: 4 slots\n")
+    seen = chaos.Chaos(fast_repository, demo, random.Random(0))
+    assert seen.check_records() == (0, 0) and seen.violations == []
+    trials, results = (run / "trials.jsonl").read_text(), (run / "results.tsv").read_text()
+    (run / "trials.jsonl").write_text("".join(trials.splitlines(keepends=True)[:-1]))
+    assert seen.check_records() == (1, 0)
+    (run / "trials.jsonl").write_text(trials)
+    (run / "results.tsv").write_text(results + results.splitlines(keepends=True)[-1])
+    assert seen.check_records() == (0, 1)
+    (run / "results.tsv").write_text(results)
+    (fast_repository.parent / "output.log").write_text("Traceback (most recent call last)")
+    before = len(seen.violations)
+    seen.check_records()
+    assert any("Traceback" in violation for violation in seen.violations[before:])
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    seen.below = {child.pid: started_at(child.pid)}
+    assert seen.still_alive() == [child.pid]
+    child.kill()
+    child.wait()
+    assert seen.still_alive() == []
 
 
 def test_a_missing_table_is_one_clear_line():

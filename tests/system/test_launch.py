@@ -77,8 +77,8 @@ def test_a_failing_baseline_ends_the_search_with_its_traceback(tmp_path, demo):
 
 
 @pytest.mark.full
-def test_a_failing_baseline_ends_the_search_at_once_though_other_slots_are_busy(tmp_path, demo):
-    body = "if options.seed == 2: raise SystemExit('no good')\nif options.seed != 2: time.sleep(200)\n"
+def test_a_baseline_that_fails_on_two_slots_ends_the_search_at_once_though_others_are_busy(tmp_path, demo):
+    body = "if options.seed >= 2: raise SystemExit('no good')\nif options.seed < 2: time.sleep(200)\n"
     repository = make_repository(
         tmp_path / "project", FAST_TRAIN.replace("rng = np.random", f"{body}rng = np.random", 1)
     )

@@ -12,8 +12,9 @@ from tests.support.launching import SLOW_TRAIN, check_agreement, command, launch
 from tests.support.repositories import make_repository
 
 
-def test_a_search_in_the_background_outlives_a_hang_up(fast_repository, demo):
+def test_a_search_in_the_background_outlives_a_hang_up(fast_repository, demo, monkeypatch):
     repository = fast_repository
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # as on a machine without GPUs, or where they are not to be used
     wanted = command(demo, "--tag", "t", "--experiments", "5", "--detach")
     started = subprocess.run(wanted, cwd=repository, capture_output=True, text=True, timeout=120, check=False)
     assert started.returncode == 0, started.stdout + started.stderr
@@ -53,3 +54,12 @@ def test_a_terminal_that_is_closed_takes_no_search_with_it(tmp_path, demo):
     assert driver.wait(timeout=120) == 0
     wait_until_dead([driver.pid])
     check_agreement(repository, 5)
+
+
+@pytest.mark.full
+def test_a_shell_that_allows_few_open_files_is_enough(fast_repository, demo):
+    wanted = shlex.join(command(demo, "--tag", "t", "--experiments", "3"))
+    shell = ["bash", "-c", f"ulimit -Sn 96; {wanted}"]
+    done = subprocess.run(shell, cwd=fast_repository, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    check_agreement(fast_repository, 4)

@@ -220,7 +220,7 @@ def test_a_pipe_in_place_of_a_file_holds_no_turn_up(bench):
 
 
 @pytest.mark.skipif(not is_available(), reason="this kernel has no Landlock (Linux 5.13 or newer)")
-@pytest.mark.parametrize("linked", ["folders", "photos"])
+@pytest.mark.parametrize("linked", ["folders", pytest.param("photos", marks=pytest.mark.full)])
 def test_photos_that_are_elsewhere_are_withheld_too(bench, demo, tmp_path, linked):
     elsewhere, dataset = tmp_path / "elsewhere", tmp_path / "linked"
     shutil.copytree(demo, elsewhere / "photos")

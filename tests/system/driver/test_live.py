@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from search.launch import ON_LOOPBACK
 from search.system.process import is_alive
 from tests.support.launching import SLOW_TRAIN, begin, terminate
 from tests.support.repositories import make_repository
@@ -38,7 +39,7 @@ for _ in range(40):  # Ray sends metrics on every few seconds
     time.sleep(1)
 print(json.dumps([names, gauges]))
 """
-    which = {**os.environ, "RAY_ADDRESS": own, "RAY_AUTH_MODE": "token"}
+    which = {**os.environ, **ON_LOOPBACK, "RAY_ADDRESS": own, "RAY_AUTH_MODE": "token"}
     asked = [sys.executable, "-c", look]
     found = subprocess.run(asked, env=which, capture_output=True, text=True, timeout=60, check=False)
     terminate(driver)

@@ -4,6 +4,7 @@ import stat
 
 import pytest
 
+from search.system import gpus
 from search.system.gpus import LOGICAL, GpuWatch, use_gpus, uuid_of, visible_gpus
 
 
@@ -106,3 +107,18 @@ def test_what_ray_calls_a_gpu_leads_to_its_uuid_and_a_logical_one_to_none(two_ca
     monkeypatch.setenv(LOGICAL, "")  # put back afterwards
     use_gpus(visible_gpus())  # the user hides them: trials must not find them all the same
     assert (uuid_of("1"), visible_gpus()) == ("", [])
+
+
+def test_memory_that_a_trial_left_behind_is_waited_for_and_then_named(monkeypatch):
+    used = [300.0, 900.0, 900.0, 350.0, *[2300.0] * 9]
+
+    class Card(Nvml):
+        def nvmlDeviceGetMemoryInfo(self, handle):
+            return type("Memory", (), {"used": used.pop(0) * 2**20})
+
+    monkeypatch.setattr(gpus, "_first_in_use", {})
+    monkeypatch.setattr(gpus.time, "sleep", lambda seconds: None)
+    assert gpus.memory_left_behind("GPU-1", nvml=Card()) == 0  # what others use of it is no trial's
+    assert gpus.memory_left_behind("GPU-1", nvml=Card()) == 50  # after a while
+    assert gpus.memory_left_behind("GPU-1", patience=0.0, nvml=Card()) == 2000
+    assert gpus.memory_left_behind("GPU-1") == 0  # no driver here

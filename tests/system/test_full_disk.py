@@ -1,0 +1,70 @@
+"""A disk that is full pauses a search, and nothing is lost."""
+
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from tests.support.launching import (
+    SLOW_TRAIN,
+    begin,
+    check_agreement,
+    launch,
+    rows,
+    settled,
+    terminate,
+    wait_until_dead,
+)
+from tests.support.repositories import make_repository
+
+SIZE = 64 * 2**20
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 64 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "small", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("no disk can be mounted here: needs root")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.full
+def test_a_full_disk_pauses_a_search_and_it_goes_on_when_there_is_room(small_disk, demo, monkeypatch):
+    repository = make_repository(small_disk / "project", SLOW_TRAIN)
+    monkeypatch.setattr("tests.support.launching.RESERVE", "8")
+    results = repository / "runs/t/results.tsv"
+    driver, below = begin(repository, demo, lambda: results.exists() and len(rows(repository)) >= 2)
+    filler = small_disk / "filler"
+    with filler.open("wb") as stream:
+        os.posix_fallocate(stream.fileno(), 0, shutil.disk_usage(small_disk).free - 4 * 2**20)
+    running = repository.glob
+    settled(lambda: not list(running("runs/t/gpu*/trials/*/running.json")))  # those that had begun have ended
+    before = len(rows(repository))
+    time.sleep(6)
+    assert len(rows(repository)) == before and driver.poll() is None
+    filler.unlink()
+    settled(lambda: len(rows(repository)) >= before + 3)
+    terminate(driver)
+    said = driver.communicate(timeout=60)[0]
+    wait_until_dead(below)
+    assert said.count("no trial begins until it has 8 MB") == 1 and said.count("has room again") == 1
+    assert "Traceback" not in said and "crash" not in {row[4] for row in rows(repository)}
+    done = len(rows(repository))
+    launch(repository, demo, "--resume", "t", "--experiments", str(done + 3), "--disk-reserve", "1")
+    check_agreement(repository, done + 4)
+
+
+@pytest.mark.full
+def test_a_disk_that_cannot_be_written_is_one_line(small_disk, demo):
+    repository = make_repository(small_disk / "project", SLOW_TRAIN)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    done = launch(repository, demo, "--tag", "t", code=1)
+    assert "Read-only file system" in done.stderr and len(done.stderr.strip().splitlines()) == 1
