@@ -21,7 +21,7 @@ from search.driver.coordinator import Coordinator
 from search.driver.proposals import ProposalManager
 from search.system.git import clean_environment, find_repository
 from search.system.gpus import use_gpus
-from search.system.process import end_guards, raise_file_limit, wait_for_guards, watch_over_this_process
+from search.system.process import end_guards, wait_for_guards, watch_over_this_process
 from search.system.sandbox import is_available
 from search.system.signals import Signals
 from search.system.terminal import hold_on_to_terminal, leave_terminal, lossy_output, start_in_background
@@ -91,7 +91,6 @@ def run(
     proposals: ProposalManager | None = None
     fleet: Fleet | None = None
     reporter = Reporter(coordinator, follow_logs=options.logs, to_stderr=options.json)
-    raise_file_limit()
     watcher = watch_over_this_process()
     threadpoolctl.threadpool_limits(limits=1, user_api="blas")  # beside busy cores its threads wait for each other
     try:

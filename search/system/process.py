@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -51,16 +50,6 @@ def usable_cores(groups: Path = Path("/sys/fs/cgroup"), mine: Path = Path("/proc
             if folder == root:
                 break
     return max(min([bound, *map(int, granted)]), 1)
-
-
-def raise_file_limit(wanted: int = 65536) -> None:
-    """Lets this process, and what it starts, open so many files, or as many as the machine allows it: Ray opens some
-    hundred for each slot, and many shells allow a thousand."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < allowed:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 @dataclass(frozen=True)

@@ -54,12 +54,3 @@ def test_a_terminal_that_is_closed_takes_no_search_with_it(tmp_path, demo):
     assert driver.wait(timeout=120) == 0
     wait_until_dead([driver.pid])
     check_agreement(repository, 5)
-
-
-@pytest.mark.full
-def test_a_shell_that_allows_few_open_files_is_enough(fast_repository, demo):
-    wanted = shlex.join(command(demo, "--tag", "t", "--experiments", "3"))
-    shell = ["bash", "-c", f"ulimit -Sn 96; {wanted}"]
-    done = subprocess.run(shell, cwd=fast_repository, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    check_agreement(fast_repository, 4)
