@@ -116,7 +116,7 @@ def run(
         placeholders = PlaceholderTrials(coordinator, fleet, signals.held, proposals.poll)
         with reporter:
             run_search(placeholders, coordinator.paths.ray)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # the latter by Ray's own handler of SIGTERM, for a moment in its start
         code = INTERRUPTED
         say(f"interrupted: ending the trials; go on later with python -m search.launch --resume {tag}")
     except (SearchError, OSError) as error:

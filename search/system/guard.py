@@ -5,8 +5,9 @@ it closes is what its death looks like from here.
 
 guard.py COMMAND …   stands between a slot's worker and its trial: runs the command, and ends it and everything it
                      started, whatever group or session they moved to, when it exits or the worker dies.
-guard.py --watch     stands beside the driver, its parent: when the driver ends, ends all that it had started and that
-                     does not end by itself (some of Ray's agents outlive a killed driver for minutes).
+guard.py --watch MARK  stands beside the driver, its parent: when the driver ends, ends all that it had started and that
+                     does not end by itself (some of Ray's agents outlive a killed driver for minutes): what was seen
+                     below it, and what has the mark in its environment, since it may have begun a moment before.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import time
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+STARTED_BY = "AUTORESEARCH_STARTED_BY"
 POLL_SECONDS = 0.05
 WATCH_SECONDS = 1.0
 GRACE_SECONDS = 4.0  # Ray's own processes end by themselves within two, mostly
@@ -64,7 +66,21 @@ def started_at(pid: int) -> str:
         return ""
 
 
-def watch(driver: int) -> int:
+def marked(mark: str) -> list[int]:
+    """Every process of this user that was started with the mark in its environment; empty if there is no /proc."""
+    found, wanted = [], f"{STARTED_BY}={mark}".encode()
+    try:
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as stream:
+            if wanted in stream.read().split(b"\0") and pid != os.getpid():
+                found.append(pid)
+    return found
+
+
+def watch(driver: int, mark: str) -> int:
     """Waits for the driver's end, then ends what is left of the processes that it had."""
     seen: dict[int, str] = {}
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -74,6 +90,7 @@ def watch(driver: int) -> int:
         seen = {pid: seen.get(pid) or started_at(pid) for pid in {*seen, *below} if pid != os.getpid()}
         seen = {pid: when for pid, when in seen.items() if when and when == started_at(pid)}
     time.sleep(GRACE_SECONDS)
+    seen |= {pid: started_at(pid) for pid in marked(mark)}
     for pid, when in seen.items():
         if when == started_at(pid):
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -129,4 +146,4 @@ def main(command: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(watch(os.getppid()) if sys.argv[1:] == ["--watch"] else main(sys.argv[1:]))
+    sys.exit(watch(os.getppid(), sys.argv[2]) if sys.argv[1] == "--watch" else main(sys.argv[1:]))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.system.files import GrowingFile
+from search.system.guard import STARTED_BY, started_at
 
 GUARD = Path(__file__).with_name("guard.py")
 TRAINING_LINE = re.compile(rb"^(step|epoch)\b", re.IGNORECASE | re.MULTILINE)
@@ -156,8 +157,9 @@ def _watch(guard: subprocess.Popen[bytes], log: Path, limits: Limits, on_trainin
 
 def watch_over_this_process() -> subprocess.Popen[bytes]:
     """From here on, whatever this process has started ends with it, even when it is killed; keep what is returned."""
+    os.environ[STARTED_BY] = f"{os.getpid()}-{started_at(os.getpid())}"
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", str(GUARD), "--watch"],
+        [sys.executable, "-I", "-S", str(GUARD), "--watch", os.environ[STARTED_BY]],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -111,3 +111,24 @@ def test_a_flood_of_output_is_ended(tmp_path, rest):
     ended = run(tmp_path, FLOOD, rest=rest, largest_log=2**20)
     assert "printed more than 1 MiB" in ended.ended_for
     assert 2**20 < (tmp_path / "log").stat().st_size < 4 * 2**20  # ended within a second and a half
+
+
+def test_what_was_started_a_moment_before_the_driver_was_killed_ends_too(tmp_path):
+    body = f"""
+import os, subprocess, sys
+sys.path.insert(0, {str(ROOT)!r})
+from search.system.process import watch_over_this_process
+watcher = watch_over_this_process()
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
+open({str(tmp_path / "pid")!r}, "w").write(str(child.pid))
+os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", body], check=False)
+    pid = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 15
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    ended = not is_alive(pid)
+    if not ended:
+        os.kill(pid, 9)
+    assert ended
