@@ -28,7 +28,6 @@ from search.system.terminal import hold_on_to_terminal, leave_terminal, lossy_ou
 from search.trial.run import running_guards
 
 INTERRUPTED = 130
-DETACH = "--detach"
 # Before Ray is imported. By its name it is for other systems; here too it keeps a Ray of one machine off the network.
 ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 Say = Callable[[str], None]
@@ -159,8 +158,8 @@ def wind_up(coordinator: Coordinator, reporter: Any) -> dict[str, Any]:
 
 
 def in_background(given: list[str], as_json: bool) -> tuple[int, dict[str, Any]]:
-    """Starts the same search without --detach and without a terminal: (exit code, what --json says)."""
-    command = [sys.executable, "-m", "search.launch", *(word for word in given if word != DETACH)]
+    """Starts the same search without a terminal: (exit code, what --json says)."""
+    command = [sys.executable, "-m", "search.launch", *given]
     found, tag = start_in_background(command)
     if not tag:
         return found, {}
@@ -181,7 +180,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(given: list[str]) -> int:
     clean_environment()
-    hold_on_to_terminal()
+    is_in_background = hold_on_to_terminal()
     signals = Signals()
     signals.install()
     as_json = any(len(word) > 3 and "--json".startswith(word) for word in given)
@@ -192,7 +191,7 @@ def _main(given: list[str]) -> int:
     summary: dict[str, Any] = {}
     try:
         options = parsed(given)
-        if options.detach and not options.dry_run:
+        if options.detach and not options.dry_run and not is_in_background:
             code, summary = in_background(given, as_json)
             as_json = as_json and bool(summary)  # else the search itself has said it
         else:

@@ -20,11 +20,11 @@ from search.core.paths import temporary_folder
 from search.core.recipe import values_of
 from search.core.types import Cost, Proposal
 from search.report.costs import total_of
-from search.system.files import end_of, private_folder
+from search.system.files import end_of
 from search.system.git import LEAKING_VARIABLES, Repository
 from search.system.process import Limits, run_limited
 from search.system.sandbox import confined_agent, is_available
-from search.system.worktrees import remove_tree
+from search.system.worktrees import made_anew, remove_tree
 from search.trial import integrity
 from search.trial.integrity import EDITED
 
@@ -173,10 +173,7 @@ def call(
     if agent.on_stdin:
         command = ["/bin/sh", "-c", 'exec "$@" < "$0"', str(given), *command]
     log.touch()
-    temporary = temporary_folder(folder)
-    remove_tree(temporary)
-    private_folder(temporary.parent)
-    temporary.mkdir()
+    temporary = made_anew(temporary_folder(folder))
     if is_confined:
         for home in agent.homes:
             (Path.home() / home).mkdir(parents=True, exist_ok=True)

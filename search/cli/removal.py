@@ -30,7 +30,7 @@ class Remains:
     """What there is of a search, also of one that is half deleted.
 
     branches, refs: full names. kept: branches with commits of the user's, which stay. folders: what lies in the
-    repository's runs/ and outside of it. journal: the ref that says that there is a search; the last to go.
+    repository's runs/ and outside of it. The journal is the last of the refs: it says that there is a search.
     """
 
     tag: str

@@ -95,8 +95,10 @@ def next_work(
     if state.paused:
         return Pause.WAIT
     trusted = {slot for slot in slots.present if is_trusted(state, slot)}
-    if slots.asking not in trusted and (trusted or all(state.health.is_aside(one, state.now) for one in slots.present)):
-        return Pause.WAIT if trusted else Pause.BROKEN
+    if trusted and slots.asking not in trusted:
+        return Pause.WAIT
+    if all(state.health.is_aside(slot, state.now) for slot in slots.present):
+        return Pause.BROKEN
     if limit.verify is not None:
         return verification_work(state, limit.verify)
     for key, work in sorted(state.to_rerun.items()):

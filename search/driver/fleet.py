@@ -84,7 +84,7 @@ class Fleet:
     def waits_aside(self, ray_id: str, gpu: str, fault: str) -> bool:
         """Whether the placeholder trial of a GPU with this fault shall hold it, so that no other one gets it."""
         member = self.members.get(ray_id)
-        if member and fault and gpu not in member.broken:
+        if member and gpu not in member.broken:
             self.coordinator.announce(f"aside   GPU {gpu} of {member.host}: {fault}")
         return member is not None and member.is_broken(gpu, fault)
 

@@ -52,10 +52,7 @@ class Member:
         return next((card for card in cards if card["gpu"] == gpu), unknown)
 
     def is_broken(self, gpu: str, fault: str) -> bool:
-        """Whether a GPU with this fault, '' for none, is not to be asked again yet; what is known of it is kept."""
-        if not fault:
-            self.broken.pop(gpu, None)
-            return False
+        """Whether a GPU with this fault is not to be asked again yet; what is known of it is kept meanwhile."""
         _, since = self.broken.setdefault(gpu, (fault, time.monotonic()))
         if time.monotonic() - since < ASIDE_SECONDS:
             return True

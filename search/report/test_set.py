@@ -42,7 +42,7 @@ def smallest_gain(of_photos: np.ndarray, groups: np.ndarray, score: float) -> fl
 
     From the spread of the groups' differences; if there are none, from that of two independent models as good.
     """
-    expected = of_photos.mean() * np.bincount(np.unique(groups, return_inverse=True)[1])
+    expected = of_photos.mean() * sums_of_groups(np.ones_like(of_photos), groups)
     spread = float(np.sqrt(((sums_of_groups(of_photos, groups) - expected) ** 2).sum()))
     spread = spread or math.sqrt(2 * score * (1 - score) * len(of_photos))
     return POWER * spread / len(of_photos)

@@ -50,14 +50,6 @@ def write_json(path: Path, record: Any, synced: bool = True) -> None:
     write_aside(path, lambda stream: stream.write(json.dumps(record).encode()), synced)
 
 
-def private_folder(path: Path) -> Path:
-    """A folder that its owner alone may look into, made if it is not there. Raises OSError if somebody else owns it."""
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if path.is_symlink() or path.stat().st_uid != os.getuid():
-        raise PermissionError(f"{path} belongs to somebody else: name another folder for temporary files with TMPDIR")
-    return path
-
-
 class DiskRoom:
     """Whether a disk has room for another trial. least: bytes that must be free."""
 

@@ -5,7 +5,8 @@ it closes is what its death looks like from here.
 
 guard.py COMMAND …   stands between a slot's worker and its trial: runs the command, and ends it and everything it
                      started, whatever group or session they moved to, when it exits or the worker dies.
-guard.py --watch MARK  stands beside the driver, its parent: when the driver ends, ends all that it had started and that
+guard.py --watch MARK
+                     stands beside the driver, its parent: when the driver ends, ends all that it had started and that
                      does not end by itself (some of Ray's agents outlive a killed driver for minutes): what was seen
                      below it, and what has the mark in its environment, since it may have begun a moment before.
 """
@@ -35,14 +36,18 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
+def processes() -> list[int]:
+    """Every process id there is, from /proc; none if there is no /proc."""
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []
+
+
 def descendants(root: int) -> list[int]:
     """Every process below this one, from /proc; empty if there is no /proc."""
     children: dict[int, list[int]] = {}
-    try:
-        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    except OSError:
-        return []
-    for pid in pids:
+    for pid in processes():
         try:
             with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stream:
                 parent = int(stream.read().rpartition(")")[2].split()[1])
@@ -69,11 +74,7 @@ def started_at(pid: int) -> str:
 def marked(mark: str) -> list[int]:
     """Every process of this user that was started with the mark in its environment; empty if there is no /proc."""
     found, wanted = [], f"{STARTED_BY}={mark}".encode()
-    try:
-        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    except OSError:
-        return []
-    for pid in pids:
+    for pid in processes():
         with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as stream:
             if wanted in stream.read().split(b"\0") and pid != os.getpid():
                 found.append(pid)

@@ -81,10 +81,12 @@ def start_in_background(command: Sequence[str]) -> tuple[int, str]:
     return (child.pid, word) if word else (child.wait(), "")
 
 
-def hold_on_to_terminal() -> None:
-    """Called first in the background: what it starts does not keep the one waiting that started it."""
-    if STARTED in os.environ:
-        os.set_inheritable(int(os.environ[STARTED]), False)
+def hold_on_to_terminal() -> bool:
+    """Called first: whether this is in the background. What it starts does not keep the one waiting that started it."""
+    if STARTED not in os.environ:
+        return False
+    os.set_inheritable(int(os.environ[STARTED]), False)
+    return True
 
 
 def leave_terminal(log: Path, word: str) -> None:

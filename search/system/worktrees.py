@@ -1,4 +1,4 @@
-"""The folder of a worktree, as what ran in it may have left it. No git command here."""
+"""Folders that trials and agents write in, as they may have left them. No git command here."""
 
 from __future__ import annotations
 
@@ -37,6 +37,18 @@ def remove_tree(path: Path) -> None:
                 if not inner.is_symlink():
                     inner.chmod(stat.S_IRWXU)
     shutil.rmtree(path, ignore_errors=True)
+
+
+def made_anew(folder: Path) -> Path:
+    """An empty folder, in one that its owner alone may look into. Raises OSError if somebody else owns that."""
+    remove_tree(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.parent.is_symlink() or folder.parent.stat().st_uid != os.getuid():
+        raise PermissionError(
+            f"{folder.parent} belongs to somebody else: name another folder for temporary files with TMPDIR"
+        )
+    folder.mkdir()
+    return folder
 
 
 def remove_special_files(root: Path) -> None:

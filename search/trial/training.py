@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import prepare
-from search.system.files import end_of, private_folder
+from search.system.files import end_of
 from search.system.gpus import GpuWatch
 from search.system.process import Limits, run_limited
 from search.system.sandbox import confined, is_available
-from search.system.worktrees import remove_tree
+from search.system.worktrees import made_anew, remove_tree
 from search.trial.footer import crash_reason, parse_footer
 from search.trial.scorer import Labels, Scorer
 
@@ -100,8 +100,7 @@ def run_training(
     command += ["--max-train-seconds", f"{run.max_train_seconds:g}"]
     remove_own(run)
     run.scratch.mkdir(parents=True)
-    private_folder(run.temporary.parent)
-    run.temporary.mkdir()
+    made_anew(run.temporary)
     if run.secret is not None and is_available():
         writable = [run.tree, run.scratch, run.temporary]
         command = confined(command, [run.view], writable, run.secret, run.scratch / "rules.json")
@@ -157,9 +156,7 @@ def cuda_fault(gpu: str, folder: Path, secret: Sequence[Path] | None) -> str:
 
     gpu, secret: as in TrainingJob. folder: made here, and gone afterwards.
     """
-    remove_tree(folder)
-    private_folder(folder.parent)
-    folder.mkdir()
+    made_anew(folder)
     command = [sys.executable, "-c", CUDA_PROBE]
     if secret is not None and is_available():
         command = confined(command, [], [folder], secret, folder / "rules.json")

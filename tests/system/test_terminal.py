@@ -15,7 +15,7 @@ from tests.support.repositories import make_repository
 def test_a_search_in_the_background_outlives_a_hang_up(fast_repository, demo, monkeypatch):
     repository = fast_repository
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # as on a machine without GPUs, or where they are not to be used
-    wanted = command(demo, "--tag", "t", "--experiments", "5", "--detach")
+    wanted = command(demo, "--tag", "t", "--experiments", "5", "--det")  # as argparse takes it
     started = subprocess.run(wanted, cwd=repository, capture_output=True, text=True, timeout=120, check=False)
     assert started.returncode == 0, started.stdout + started.stderr
     assert "search t: 4 slots" in started.stdout
