@@ -22,7 +22,7 @@ from search.driver.proposals import ProposalManager
 from search.system.git import clean_environment, find_repository
 from search.system.gpus import use_gpus
 from search.system.process import end_guards, wait_for_guards, watch_over_this_process
-from search.system.sandbox import is_available
+from search.system.sandbox import is_available, why_not_isolated
 from search.system.signals import Signals
 from search.system.terminal import hold_on_to_terminal, leave_terminal, lossy_output, start_in_background
 from search.trial.run import running_guards
@@ -109,6 +109,8 @@ def run(
             say("trials are not confined, as --unconfined asks; docs/trust.md says what is open then")
         elif not is_available():
             say("trials are not confined: this kernel has no Landlock (Linux 5.13 or newer); see docs/trust.md")
+        elif why_not_isolated():
+            say(f"trials share /dev/shm and the network's sockets: no namespaces here ({why_not_isolated()})")
         proposals = ProposalManager(coordinator, plan, ready.places(options.unconfined), signals.end)
         setup = ready.slot_setup(options.unconfined)
         fleet = Fleet(coordinator, setup, ready.most, ready.gpu_model, joined=bool(options.address))

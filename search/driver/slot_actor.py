@@ -21,10 +21,11 @@ from search.system.gpus import uuid_of
 from search.system.process import usable_cores
 from search.trial.run import run_trial
 from search.trial.sealed import withheld
-from search.trial.training import cuda_fault
+from search.trial.training import probe_cuda
 
 CPUS_PER_TRIAL = 0.01  # a slot is a GPU; whole CPUs would leave slots idle on a small machine, silently
 NEW = "slot "  # before what a slot is called at the dispatcher until it has a number
+NOT_ISOLATED = "CUDA does not work in namespaces there: its trials share /dev/shm and the network with others"
 NO_WORK: dict[str, Any] = {}
 NOT_USED = -1
 
@@ -42,10 +43,10 @@ class Dispatcher:
         self.waiting[who] = (about, answer)
         return await answer
 
-    async def number(self, placeholder: str, ray_id: str, gpu: str, fault: str) -> int:
+    async def number(self, placeholder: str, ray_id: str, gpu: str, fault: str, note: str) -> int:
         """The number of the slot of this GPU, NOT_USED if it is none; waits until the driver knows. fault: why the GPU
-        cannot be used; '' if it can."""
-        return int(await self._wait(NEW + placeholder, (ray_id, gpu, fault)))
+        cannot be used; '' if it can. note: what a person should know of the slot; '' for nothing."""
+        return int(await self._wait(NEW + placeholder, (ray_id, gpu, fault, note)))
 
     async def ask(self, placeholder: str, slot: int, ray_id: str) -> dict[str, Any]:
         """The work of a placeholder, NO_WORK if there is none for this slot; waits until the driver answers."""
@@ -83,14 +84,16 @@ class SlotActor(tune.Trainable):
         self.tag, self.dispatcher = config["setup"].settings.tag, config["dispatcher"]
         self.exchange: Any = RemoteExchange(config["exchange"])  # the handle alone can be copied, as Tune does
         self.search, self.of_driver = config["search"], config["setup"]
-        fault = self._fault() if self.device else ""
-        self.number: int = ray.get(self.dispatcher.number.remote(self.trial_id, self.ray_id, self.gpu, fault))
-
-    def _fault(self) -> str:
-        """Why the GPU cannot be used, as a trial here would find it; '' if it can."""
-        setup = self.of_driver
-        secret = withheld("", setup.seal) if setup.confine else None
-        return cuda_fault(self.device, temporary_folder(Path(setup.run, self.device)), secret)
+        fault = note = ""
+        if self.device:
+            setup = self.of_driver
+            secret = withheld("", setup.seal) if setup.confine else None
+            folder = temporary_folder(Path(setup.run, self.device))
+            fault, isolated = probe_cuda(self.device, folder, secret, setup.isolated)
+            self.of_driver = replace(setup, isolated=isolated)
+            note = NOT_ISOLATED if isolated != setup.isolated else ""
+        wanted = self.dispatcher.number.remote(self.trial_id, self.ray_id, self.gpu, fault, note)
+        self.number: int = ray.get(wanted)
 
     def step(self) -> dict[str, Any]:
         """One trial: `ended` if its outcome is on the driver's machine, `failed` if it did not begin or arrive."""

@@ -106,7 +106,7 @@ class PlaceholderTrials(Searcher):
             if answer is not None:
                 ray.get(self.dispatcher.answer.remote(placeholder, answer))
 
-    def _number_for(self, placeholder: str, ray_id: str, gpu: str, fault: str) -> int | None:
+    def _number_for(self, placeholder: str, ray_id: str, gpu: str, fault: str, note: str) -> int | None:
         """None: it must wait."""
         if placeholder not in self.open or self.fleet.is_excluded(ray_id):
             return NOT_USED
@@ -120,6 +120,8 @@ class PlaceholderTrials(Searcher):
             number = self.fleet.slot_of(ray_id, gpu)
         if number is not None:
             self.slots[placeholder] = (number, ray_id)
+            if note:
+                self.coordinator.announce(f"gpu{number}    {note}")
         return number
 
     def _answer_for(self, placeholder: str, slot: int, ray_id: str) -> dict[str, Any] | None:

@@ -1,21 +1,24 @@
-"""What a trial may touch: decided here, enforced by landlock.py."""
+"""What a trial may touch: decided here, enforced by confine.py."""
 
 from __future__ import annotations
 
+import functools
 import glob
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
-from search.system.landlock import version
+from search.system.confine import version
 
-CONFINE = Path(__file__).with_name("landlock.py")
+CONFINE = Path(__file__).with_name("confine.py")
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/opt", "/nix/store", "/proc", "/sys")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/shm")
 GPUS = ("/dev/nvidia*", "/dev/nvhost*", "/dev/nvmap", "/dev/dri", "/dev/kfd", "/dev/dxg", "/tmp/nvidia-mps")
+PRIVATE = ("/tmp", "/dev/shm", "/run", "/var/run")  # what lasts there, and the sockets of this machine's services
 
 
 def is_available() -> bool:
@@ -23,18 +26,45 @@ def is_available() -> bool:
     return version() > 0
 
 
+@functools.cache
+def why_not_isolated() -> str:
+    """Why trials cannot have namespaces of their own on this machine; '' if they can."""
+    if not is_available():
+        return "this kernel has no Landlock"
+    try:
+        tried = subprocess.run(
+            [sys.executable, "-I", "-S", str(CONFINE), "--can-isolate"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+    return tried.stderr.strip() or f"exit code {tried.returncode}" if tried.returncode else ""
+
+
 def confined(
-    command: Sequence[str], read: Iterable[Path], write: Iterable[Path], secret: Iterable[Path], rules: Path
+    command: Sequence[str],
+    read: Iterable[Path],
+    write: Iterable[Path],
+    secret: Iterable[Path],
+    rules: Path,
+    isolated: bool = True,
 ) -> list[str]:
     """The command that runs a command confined to these files, the system's and the interpreter's.
 
     secret: what is not granted even if it lies below a system folder. rules: a file for what is granted, written here;
-    on a full /tmp it is longer than a command line may be.
+    on a full /tmp it is longer than a command line may be. isolated: in namespaces of its own, if this machine can.
     """
     hidden = [Path(os.path.realpath(path)) for path in secret]
     system = [granted for path in system_paths(os.environ) for granted in without(path, hidden)]
     gpus = [path for pattern in GPUS for path in glob.glob(pattern)]
-    granted_here = {"read": list(map(str, [*system, *read])), "write": [*map(str, write), *DEVICES, *gpus]}
+    granted_here = {
+        "read": list(map(str, [*system, *read])),
+        "write": [*map(str, write), *DEVICES, *gpus],
+        "private": list(PRIVATE) if isolated and not why_not_isolated() else [],
+    }
     return _by_rules(command, granted_here, rules)
 
 

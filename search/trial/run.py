@@ -54,6 +54,7 @@ class SlotSetup:
     threads: int
     start_up_seconds: float = START_UP_SECONDS
     confine: bool = True  # if the kernel can
+    isolated: bool = True  # in namespaces, if this machine can
 
     @property
     def limits(self) -> Limits:
@@ -158,6 +159,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         threads=setup.threads,
         limits=setup.limits,
         secret=secret if setup.confine else None,
+        isolated=setup.isolated,
     )
     ran = run_training(run, started, training)
     if ran.reason:

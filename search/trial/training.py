@@ -14,7 +14,7 @@ import prepare
 from search.system.files import end_of
 from search.system.gpus import GpuWatch
 from search.system.process import Limits, run_limited
-from search.system.sandbox import confined, is_available
+from search.system.sandbox import confined, is_available, why_not_isolated
 from search.system.worktrees import made_anew, remove_tree
 from search.trial.footer import crash_reason, parse_footer
 from search.trial.scorer import Labels, Scorer
@@ -47,7 +47,7 @@ class TrainingJob:
     tree: the worktree. view: the data set that it is given. labels: those that it is scored by. scratch: what compilers
     keep for it. temporary: its temporary files, at a short path. Both are made here, and gone afterwards. gpu: its
     UUID, which CUDA_VISIBLE_DEVICES gets; '' for none. secret: what it must not read even if it could; None: it is not
-    confined.
+    confined. isolated: as for sandbox.confined.
     """
 
     tree: Path
@@ -63,6 +63,7 @@ class TrainingJob:
     limits: Limits
     secret: Sequence[Path] | None
     nice: int = 0
+    isolated: bool = True
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def run_training(
     made_anew(run.temporary)
     if run.secret is not None and is_available():
         writable = [run.tree, run.scratch, run.temporary]
-        command = confined(command, [run.view], writable, run.secret, run.scratch / "rules.json")
+        command = confined(command, [run.view], writable, run.secret, run.scratch / "rules.json", run.isolated)
     if run.nice:
         command = ["nice", "-n", str(run.nice), *command]
     clock = {"began": time.monotonic()}
@@ -151,15 +152,24 @@ def environment_of(gpu: str, threads: int, scratch: Path, temporary: Path) -> di
     }
 
 
-def cuda_fault(gpu: str, folder: Path, secret: Sequence[Path] | None) -> str:
-    """Why CUDA does not work on a GPU, for runs like those of run_training; '' if it does.
+def probe_cuda(gpu: str, folder: Path, secret: Sequence[Path] | None, isolated: bool) -> tuple[str, bool]:
+    """Why CUDA does not work on a GPU for runs like those of run_training, '' if it does, and whether they may be
+    isolated.
 
-    gpu, secret: as in TrainingJob. folder: made here, and gone afterwards.
+    gpu, secret, isolated: as in TrainingJob. folder: made here, and gone afterwards.
     """
+    fault = _cuda_fault(gpu, folder, secret, isolated)
+    if fault and isolated and secret is not None and not why_not_isolated():
+        without = _cuda_fault(gpu, folder, secret, isolated=False)
+        return (fault, True) if without else ("", False)
+    return fault, isolated
+
+
+def _cuda_fault(gpu: str, folder: Path, secret: Sequence[Path] | None, isolated: bool) -> str:
     made_anew(folder)
     command = [sys.executable, "-c", CUDA_PROBE]
     if secret is not None and is_available():
-        command = confined(command, [], [folder], secret, folder / "rules.json")
+        command = confined(command, [], [folder], secret, folder / "rules.json", isolated)
     log = folder / "probe.log"
     ended = run_limited(command, folder, environment_of(gpu, 1, folder, folder), log, Limits(CUDA_PROBE_SECONDS, None))
     lines = [line.strip() for line in end_of(log, READ_OF_LOG).splitlines() if line.strip()]

@@ -29,7 +29,7 @@ LIBRARIES = {
     "scipy": {"decide"},
     "threadpoolctl": {"top"},
 }
-BARE = ("search.core.types", "search.system.guard", "search.system.landlock")  # run or sent where no library is
+BARE = ("search.core.types", "search.system.guard", "search.system.confine")  # run or sent where no library is
 MOST_FILES, MOST_LINES = 12, 350
 MOST_COMMANDS = 16  # at the top of search/, where nothing else is
 

@@ -1,11 +1,21 @@
 """What a confined process may see."""
 
+import ctypes
+import os
+import socket
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
-from search.system.sandbox import confined, is_available, without
+from search.system.sandbox import confined, is_available, why_not_isolated, without
+
+LEAVE = "open('/dev/shm/NAME', 'w').write('for the next trial')"
+CALL = "import socket; socket.socket(socket.AF_UNIX).connect('NAME')"
+SEND = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'photos', ('127.0.0.1', 9))"
+SHARE = "import ctypes; print(ctypes.CDLL(None).shmget(4711, 100, 0o1666))"
 
 
 def test_what_is_hidden_is_not_granted_with_the_folder_around_it(tmp_path):
@@ -30,4 +40,44 @@ def test_a_folder_of_five_thousand_entries_is_not_too_much_to_grant(tmp_path):
     command = confined([sys.executable, "-c", look], read, [], [crowd / "hidden"], rules)
     assert max(map(len, command)) < 4096 < rules.stat().st_size // 100
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.stdout == "True\n" and "PermissionError" in done.stderr
+    assert done.stdout == "True\n" and done.returncode
+    assert "FileNotFoundError" in done.stderr or "PermissionError" in done.stderr  # covered, or forbidden
+
+
+@pytest.fixture
+def shared(tmp_path):
+    """What trials of one machine share if nothing keeps them apart: a name in shared memory, a service's socket."""
+    name = Path("/dev/shm", f"left-{os.getpid()}")
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # pytest's own is too long a path for a socket
+    with socket.socket(socket.AF_UNIX) as service:
+        service.bind(str(folder / "service"))
+        service.listen()
+        yield name, folder / "service"
+    name.unlink(missing_ok=True)
+    (folder / "service").unlink()
+    folder.rmdir()
+
+
+@pytest.mark.skipif(bool(why_not_isolated()), reason=f"no namespaces here: {why_not_isolated()}")
+@pytest.mark.parametrize("isolated", [True, False])
+def test_trials_share_neither_memory_nor_services_nor_a_network(tmp_path, shared, isolated):
+    name, service = shared
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "kept").write_text("as it was")
+
+    def run(code):
+        words = [sys.executable, "-c", code]
+        command = confined(words, [], [own], [], tmp_path / "rules.json", isolated)
+        return subprocess.run(command, cwd=own, capture_output=True, text=True, check=False)
+
+    assert run(LEAVE.replace("NAME", name.name)).returncode == 0  # data loaders need it
+    assert name.exists() != isolated
+    assert (run(CALL.replace("NAME", str(service))).returncode == 0) != isolated
+    assert (run(SEND).returncode == 0) != isolated  # Landlock knows of TCP alone
+    segment = int(run(SHARE).stdout)
+    assert ("4711" in Path("/proc/sysvipc/shm").read_text().split()) != isolated
+    if not isolated:
+        ctypes.CDLL(None).shmctl(segment, 0, None)
+    done = run("print(open('kept').read()); open('new', 'w').write('stays')")
+    assert done.stdout == "as it was\n" and (own / "new").read_text() == "stays"

@@ -6,7 +6,9 @@ import sysconfig
 
 import pytest
 
-from search.system.sandbox import is_available
+from search.system.sandbox import is_available, why_not_isolated
+from search.trial import training
+from search.trial.training import probe_cuda
 from tests.support.dishonest import edited, run_edit
 
 READ_LABELS = """
@@ -31,6 +33,7 @@ def touch():
     with open({path!r}, "a") as stream:
         stream.write("dishonest")
 """
+SEND = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'photos', ('127.0.0.1', 9))"
 CONNECT = "import socket\ndef call(): socket.create_connection(('127.0.0.1', PORT)).close()\n"
 # What confinement stops: the edit, and what shows that without it the edit would have succeeded.
 CONFINED = {
@@ -88,3 +91,12 @@ def test_what_lies_outside_cannot_be_touched(tmp_path, demo, places, honest, por
         assert (places.run / "gpu1/tree/train.py").read_text() == "honest\n"
     elif action == "read" and "labels" in name:
         assert outcome.score.primary == 1.0  # what the defence is for
+
+
+@pytest.mark.skipif(bool(why_not_isolated()), reason=f"no namespaces here: {why_not_isolated()}")
+def test_a_card_that_needs_what_namespaces_take_is_used_without_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CUDA_PROBE", SEND)
+    assert probe_cuda("GPU-1", tmp_path / "probe", [], True) == ("", False)
+    monkeypatch.setattr(training, "CUDA_PROBE", "raise SystemExit('no CUDA')")
+    assert probe_cuda("GPU-1", tmp_path / "probe", [], True) == ("CUDA does not work there: no CUDA", True)
+    assert not (tmp_path / "probe").exists()
