@@ -1,7 +1,7 @@
 """The fixed part of every experiment: the data set, its split, its decoded cache and the only metric.
 
 Nothing in a search changes this file. `python prepare.py` checks a data set and builds its cache;
-`python prepare.py --demo DIR` draws a synthetic one; `train.py` calls `load()` and `evaluate()`.
+`python prepare.py --demo DIR` draws a synthetic one; `train.py` calls `load()`, `begin_training()` and `evaluate()`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if _missing := [name for name in ("numpy", "PIL", "torch") if importlib.util.find_spec(name) is None]:
     sys.exit(
@@ -41,12 +41,13 @@ BINARY_INFECTION_CLASS = 4  # class_4 is infected, every other class is not
 CLASSES = tuple(f"class_{i}" for i in range(5))
 PARTS = ("train", "validation", "test")
 PART_ENDS = (0.6, 0.8, 1.0)  # upper ends of the parts' shares of the hash range
-CACHE_FORMAT = 3  # part of the cache's key: raise it when decoding or the layout changes
+CACHE_FORMAT = 4  # part of the cache's key: raise it when decoding or the layout changes
 SMALLEST_IMAGE = 16
 LITTER = {"Thumbs.db", "desktop.ini"}  # what operating systems leave in folders
 EVALUATE_BATCH = 64
-VIEW = "view"  # folder within a cache: what a trial of a search is given
-WITHHELD = -1  # the label of a photo whose label a trial is not given
+VIEW = "view"  # folder within a cache: what a trial of a search may read
+IMAGES = "images.npy"
+WITHHELD = -1  # the label of a photo whose label a trial is not, or not yet, given
 SCORER_VARIABLE = "AUTORESEARCH_SCORER"  # file descriptor of the socket to the search's scorer, in a trial of a search
 PROBE_SECONDS = 0.1
 MOST_OF_16_BITS = 2**16 - 1
@@ -70,10 +71,11 @@ class Photo:
 class Data:
     """A decoded data set.
 
-    images: uint8, (photos, size, size, 3), memory-mapped, RGB. labels: int64, (photos,); in a trial of a search those
-    of validation and test are WITHHELD. part: int8, (photos,), an index into PARTS. shas: SHA-256 of each photo's
-    bytes; none in a trial of a search. fingerprint: the cache's key, 64 hex digits. groups: int64, (photos,), the same
-    for photos that belong together, as one patient's do; none in a trial of a search.
+    images: uint8, (photos, size, size, 3), memory-mapped, RGB. labels: int64, (photos,). In a trial of a search all
+    images are blank and all labels WITHHELD before begin_training; the labels of validation and test stay so. part:
+    int8, (photos,), an index into PARTS. shas: SHA-256 of each photo's bytes; none in a trial of a search. fingerprint:
+    the cache's key, 64 hex digits. groups: int64, (photos,), the same for photos that belong together, as one
+    patient's do; none in a trial of a search.
     """
 
     images: np.ndarray
@@ -344,14 +346,21 @@ def cached(fingerprint: str) -> Data | None:
 
 
 def view_of(data: Data) -> Path:
-    """The folder to name as data set to a trial: all photos, and the labels of the training photos alone."""
+    """The folder to name as data set to a trial: how many photos there are, and in which parts. The rest comes with
+    begin_training."""
     return cache_root() / data.fingerprint / VIEW
+
+
+def images_of(data: Data) -> Path:
+    """The file of a cache's decoded photos."""
+    return cache_root() / data.fingerprint / IMAGES
 
 
 def _open_cache(folder: Path) -> Data:
     sealed = json.loads((folder / "labels.json").read_text())
     return replace(
         _open_view(folder / VIEW),
+        images=np.load(folder / IMAGES, mmap_mode="r"),
         labels=np.array(sealed["labels"], np.int64),
         shas=sealed["shas"],
         groups=np.array(sealed["groups"], np.int64),
@@ -359,14 +368,17 @@ def _open_cache(folder: Path) -> Data:
 
 
 def _open_view(folder: Path) -> Data:
+    """A cache's view, or one that has photos and labels of its own."""
     try:
         view = json.loads((folder / "view.json").read_text())
+        part, size = np.array(view["part"], np.int8), view["image_size"]
+        blank = np.broadcast_to(np.zeros((), np.uint8), (len(part), size, size, 3))
         return Data(
-            images=np.load(folder / "images.npy", mmap_mode="r"),
-            labels=np.array(view["labels"], np.int64),
-            part=np.array(view["part"], np.int8),
+            images=np.load(folder / IMAGES, mmap_mode="r") if (folder / IMAGES).exists() else blank,
+            labels=np.array(view.get("labels", [WITHHELD] * len(part)), np.int64),
+            part=part,
             shas=[],
-            image_size=view["image_size"],
+            image_size=size,
             fingerprint=folder.parent.name,
             groups=np.zeros(0, np.int64),
         )
@@ -375,15 +387,11 @@ def _open_view(folder: Path) -> Data:
 
 
 def _write_labels(folder: Path, photos: list[Photo], parts: list[str], together: list[int], size: int) -> None:
-    """labels.json for the scorer; view.json, without the labels that are for the scorer only, for trials."""
+    """labels.json for the scorer; view.json, without a label, for trials."""
     labels = [photo.label for photo in photos]
     sealed = {"labels": labels, "shas": [photo.sha for photo in photos], "groups": together}
     (folder / "labels.json").write_text(json.dumps(sealed))
-    view = {
-        "labels": [label if part == "train" else WITHHELD for label, part in zip(labels, parts, strict=True)],
-        "part": [PARTS.index(part) for part in parts],
-        "image_size": size,
-    }
+    view = {"part": [PARTS.index(part) for part in parts], "image_size": size}
     (folder / VIEW / "view.json").write_text(json.dumps(view))
 
 
@@ -406,7 +414,7 @@ def build(dataset: Path) -> tuple[Data, list[Photo], list[str], Counter[str]]:
             # The order of the cache is by content: a renamed file neither moves a photo nor changes the fingerprint.
             photos.sort(key=lambda photo: (photo.sha, photo.label, photo.path))
             (aside / VIEW).mkdir()
-            images = _room_for(aside / VIEW / "images.npy", (len(photos), size, size, 3))
+            images = _room_for(aside / IMAGES, (len(photos), size, size, 3))
 
             def decode(index: int) -> tuple[str, str]:
                 try:
@@ -471,14 +479,36 @@ def accuracies(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float
     }
 
 
+def begin_training(data: Data) -> Data:
+    """The data set with its photos, and the labels of the training photos: from here on the budget of seconds is used.
+
+    Call it once, when all is ready that needs neither, such as a compiled network. In a trial of a search the scorer
+    hands both over, and its clock counts; elsewhere `data` has both already, and is returned. Raises DataError if they
+    are withheld and there is no scorer, or it refuses.
+    """
+    scorer = _Scorer.of_this_trial()
+    if scorer is None:
+        if (data.labels == WITHHELD).all():
+            raise DataError("photos and labels are withheld: only a trial of a search is given them")
+        return data
+    answer, descriptor = scorer.ask_for_file({"event": "training"})
+    with os.fdopen(descriptor, "rb") as stream:
+        np.lib.format.read_magic(stream)
+        shape, _, kind = np.lib.format.read_array_header_1_0(stream)
+        images = np.memmap(stream, kind, "r", stream.tell(), shape)
+    return replace(data, images=images, labels=np.array(answer["labels"], np.int64))
+
+
 def evaluate(model: torch.nn.Module, data: Data, device: torch.device | str) -> dict[str, float]:
     """Scores a model on the validation photos: the only metric of a search. Call it once, when training has ended.
 
     The model takes float32 (n, 3, size, size) in 0…1 and gives (n, 5) logits; normalisation is the model's own.
     In a search it hands the probabilities of the validation and test photos to the scorer, which alone has their labels
     and takes the first ones it gets. Returns mc_acc and bin_acc on validation. Raises ValueError if a probability is
-    not a number, DataError if the labels are withheld and there is no scorer, or it refuses what it gets.
+    not a number, DataError if data is not begin_training's, or the scorer refuses what it gets.
     """
+    if (data.labels == WITHHELD).all():
+        raise DataError("these photos are blank: evaluate() wants the data set that begin_training() gives")
     scorer = _Scorer.of_this_trial()
     validation = data.indices("validation")
     if scorer is None:
@@ -545,13 +575,22 @@ class _Scorer:
         named = os.environ.get(SCORER_VARIABLE, "")
         return cls(int(named)) if named.isdecimal() else None
 
-    def ask(self, message: dict[str, object], payload: bytes = b"") -> dict[str, float]:
+    def ask(self, message: dict[str, object], payload: bytes = b"") -> dict[str, Any]:
         line = json.dumps({**message, "bytes": len(payload)}) + "\n"
         self.connection.sendall(line.encode() + payload)
         answer = json.loads(self.answers.readline() or '{"error": "the scorer has gone"}')
         if "error" in answer:
             raise DataError(answer["error"])
         return dict(answer)
+
+    def ask_for_file(self, message: dict[str, object]) -> tuple[dict[str, Any], int]:
+        """The answer, and the descriptor of an open file, which comes with a space before it."""
+        self.connection.sendall(json.dumps(message).encode() + b"\n")
+        first, descriptors, _, _ = socket.recv_fds(self.connection, 1, 1)
+        answer = json.loads((first.decode() + self.answers.readline()).strip() or '{"error": "the scorer has gone"}')
+        if "error" in answer or not descriptors:
+            raise DataError(answer.get("error", "the scorer gave no photos"))
+        return dict(answer), descriptors[0]
 
 
 # --- the command ------------------------------------------------------------------------------------------------

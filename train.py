@@ -354,6 +354,17 @@ def loss_weights(labels: np.ndarray, recipe: Recipe) -> Tensor:
     return torch.tensor(weights / weights[labels].mean(), dtype=torch.float32)
 
 
+def warm_up(model: Model, recipe: Recipe, size: int, device: torch.device, has_bfloat16: bool) -> None:
+    """One pass over blank photos, forward and back, that leaves the model as it was: what is compiled, or chosen by
+    trying, at a first pass is there when the clock starts."""
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    blank = torch.zeros(recipe.batch_size, 3, size, size, device=device)
+    with torch.random.fork_rng(), torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16):
+        model(augment(blank, recipe).contiguous(memory_format=torch.channels_last)).float().sum().backward()
+    model.zero_grad()
+    model.load_state_dict(before)
+
+
 def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: int) -> dict[str, Any]:
     """Trains, then evaluates: the footer's values. Raises FloatingPointError if the loss is not a number."""
     torch.manual_seed(seed)
@@ -365,7 +376,6 @@ def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: in
         torch.backends.cudnn.benchmark = True
     layout = torch.channels_last  # faster on CUDA's tensor cores, and by 1.6 times on the CPU
     model = Model(recipe).to(device).to(memory_format=layout)
-    weights = loss_weights(data.labels[data.indices("train")], recipe).to(device)
     optimizer = make_optimizer(model, recipe)
     peaks = [group["lr"] for group in optimizer.param_groups]
     plateau = Plateau()
@@ -379,9 +389,13 @@ def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: in
 
         average = torch.optim.swa_utils.AveragedModel(model, avg_fn=lag, use_buffers=True)
 
+    warm_up(model, recipe, data.image_size, device, has_bfloat16)
+    data = prepare.begin_training(data)  # the clock starts: start-up and compilation do not count
+    started = time.monotonic()
+    weights = loss_weights(data.labels[data.indices("train")], recipe).to(device)
     steps_per_epoch = max(len(data.indices("train")) // recipe.batch_size, 1)
     total_steps = recipe.epochs * steps_per_epoch
-    started, used, steps, photos_seen, stopped = 0.0, 0.0, 0, 0, False
+    used, steps, photos_seen, stopped = 0.0, 0, 0, False
     epoch_losses: list[Tensor] = []
     loss_value, last_epoch = math.nan, 0
     for epoch, images, labels in batches(data, recipe.batch_size, device, seed):
@@ -420,8 +434,6 @@ def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: in
             if not math.isfinite(loss_value):
                 raise FloatingPointError(f"the training loss is {loss_value} at step {steps}")
             print(f"step {steps} | epoch {epoch + 1} | loss {loss_value:.4f} | {used:.1f} s", flush=True)
-        if steps == 1:  # the clock starts after the first step: start-up and compilation do not count
-            started = time.monotonic()
         used = time.monotonic() - started
         if max_train_seconds and used >= max_train_seconds:
             stopped = True

@@ -70,7 +70,7 @@ for name in ("--dataset", "--seed", "--max-train-seconds"):
     parser.add_argument(name)
 options = parser.parse_args()
 recipe = Recipe()
-data = prepare.load(options.dataset)
+data = prepare.begin_training(prepare.load(options.dataset))
 began = time.monotonic()
 for step in range(1, 1000000):
     print(f"step {10 * step} | epoch 1 | loss {1 / step:.4f} | {time.monotonic() - began:.1f} s", flush=True)

@@ -128,7 +128,8 @@ Make one idea real, by editing `train.py` in this folder, and nothing else. It w
   so do not only change those. A new number worth searching becomes a recipe field with its range in the comment beside
   it, as in `mixup: float = 0.2  # alpha; 0 … 1`; it is then searched too.
 - Taking something out, with a result as good, is as welcome as adding something.
-- Keep the footer, the flags and the call of `prepare.evaluate()` as they are.
+- Keep the footer, the flags and the calls of `prepare.begin_training()` and `prepare.evaluate()` as they are. The
+  budget's clock runs from the one to the other: what needs no photo, such as compiling, belongs before.
 - Check it if you can: `{python} train.py --dataset {photos} --max-train-seconds 4` takes half a minute on the CPU.
 - End with an answer whose first line is `IDEA: ` and the idea in a few words. That line is its name from then on."""
 

@@ -78,12 +78,12 @@ def draw_photos(setup: SmokeSetup) -> Labels:
             aside = setup.view.with_name(f"building-{os.getpid()}")
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
-            np.save(aside / "images.npy", data.images[chosen])
+            np.save(aside / prepare.IMAGES, data.images[chosen])
             view = {"labels": labels.tolist(), "part": part.tolist(), "image_size": data.image_size}
             (aside / "view.json").write_text(json.dumps(view))
             shutil.rmtree(setup.view, ignore_errors=True)
             os.rename(aside, setup.view)
-    return Labels(*(labels[part == prepare.PARTS.index(name)] for name in ("validation", "test")))
+    return Labels.of(prepare.load(setup.view))
 
 
 def fault(setup: SmokeSetup, commit: str, name: str, started: Callable[[int], None] = lambda pid: None) -> str:
@@ -97,6 +97,7 @@ def fault(setup: SmokeSetup, commit: str, name: str, started: Callable[[int], No
         tree=tree,
         view=setup.view,
         labels=draw_photos(setup),
+        images=setup.view / prepare.IMAGES,
         seed=0,
         max_train_seconds=SECONDS,
         scratch=setup.folder / name / "scratch",

@@ -150,6 +150,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         tree=slot.tree,
         view=view,
         labels=Labels.of(data),
+        images=prepare.images_of(data),
         seed=work.seed,
         max_train_seconds=setup.settings.max_train_seconds,
         scratch=paths.scratch,
@@ -190,7 +191,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         metrics=screen(submission.validation, run.labels.validation, run.labels.validation_groups),
         correct=np.packbits(right).tobytes().hex(),
         speed={
-            "start_up_seconds": round((ran.training or ran.began) - ran.began, 2),
+            "start_up_seconds": _between(ran.began, ran.scorer.training),
             "training_seconds": ran.trained_seconds and round(max(ran.trained_seconds, 0.0), 2),
             "evaluation_seconds": _between(ran.scorer.evaluating, ran.scorer.submitted),
             "probe": ran.scorer.probe and round(ran.scorer.probe, 1),
@@ -212,7 +213,7 @@ def violations_of(
     """What a trial did that none must do.
 
     times: how often it asked to be scored. changed: files that it changed. trained: seconds of training by the worker's
-    clock, None if evaluate() did not say when it ended. max_train_seconds: the budget.
+    clock, None if the trial did not say when it began or ended. max_train_seconds: the budget.
     """
     found = []
     if times > 1:
@@ -220,7 +221,7 @@ def violations_of(
     if changed:
         found.append(printable(f"changed {', '.join(changed[:5])} while it ran"))
     if trained is None:
-        found.append("did not say when its training ended")
+        found.append("did not say when its training began or ended")
     elif trained > max_train_seconds * OVER_BUDGET + OVER_BUDGET_SECONDS:
         found.append(f"trained for {trained:.0f} s, of {max_train_seconds:g} s")
     return tuple(found)

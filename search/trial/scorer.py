@@ -1,4 +1,5 @@
-"""The scorer's end of a trial's socket: takes the first probabilities, answers with their score, and notes the rest.
+"""The scorer's end of a trial's socket: hands out photos and training labels, takes the first probabilities, answers
+with their score, and notes when.
 
 It runs in the slot's worker, outside the worktree, and is the only one that has the labels.
 """
@@ -6,11 +7,13 @@ It runs in the slot's worker, outside the worktree, and is the only one that has
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
@@ -25,9 +28,11 @@ LONGEST_LINE = 10_000  # bytes
 
 @dataclass(frozen=True)
 class Labels:
-    """What only the scorer knows: the classes, (n,) each, of the validation and of the test photos, and which of them
-    belong together, as Data.groups; None: each photo is by itself."""
+    """The classes, (n,) each, of the training photos, at their positions among all photos, and of the validation and
+    of the test photos, which only the scorer knows; and which of these belong together, as Data.groups; None: each
+    photo is by itself."""
 
+    training: np.ndarray
     validation: np.ndarray
     test: np.ndarray
     validation_groups: np.ndarray | None = None
@@ -35,8 +40,11 @@ class Labels:
 
     @classmethod
     def of(cls, data: prepare.Data) -> Labels:
+        training = np.full(len(data.labels), prepare.WITHHELD)
+        training[data.indices("train")] = data.labels[data.indices("train")]
         both = [data.indices("validation"), data.indices("test")]
-        return cls(*(data.labels[part] for part in both), *(data.groups[part] for part in both))
+        groups = [data.groups[part] if len(data.groups) else None for part in both]
+        return cls(training, *(data.labels[part] for part in both), *groups)
 
 
 @dataclass(frozen=True)
@@ -49,15 +57,17 @@ class Submission:
 
 
 class Scorer:
-    """Listens to one trial. Use as a context; `descriptor` is what the trial inherits.
+    """Listens to one trial. Use as a context; `descriptor` is what the trial inherits. images: the file of the photos.
 
-    After the context: submission, the first that could be scored; times, how often it was asked to score; evaluating
-    and submitted, when training ended by its own word and when it first asked, in the clock of time.monotonic(); probe,
-    of prepare.speed_probe; problem, why what came first could not be scored.
+    After the context: submission, the first that could be scored; times, how often it was asked to score; training,
+    evaluating and submitted, when it was first given photos and labels, when training ended by its own word, and when
+    it first asked to be scored, in the clock of time.monotonic(); probe, of prepare.speed_probe; problem, why what came
+    first could not be scored.
     """
 
-    def __init__(self, labels: Labels) -> None:
-        self.labels = labels
+    def __init__(self, labels: Labels, images: Path) -> None:
+        self.labels, self.images = labels, images
+        self.training: float | None = None
         self.submission: Submission | None = None
         self.times = 0
         self.evaluating: float | None = None
@@ -90,13 +100,21 @@ class Scorer:
                     self._mine.sendall(json.dumps(answer).encode() + b"\n")
                 except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
                     # Not what evaluate() sends. The bytes that follow cannot be told from a message: hang up.
-                    self.problem = self.problem or f"the scorer got no message of evaluate(): {error}"
+                    self.problem = self.problem or f"the scorer got no message of prepare.py: {error}"
                     with suppress(OSError):
                         self._mine.sendall(json.dumps({"error": self.problem}).encode() + b"\n")
                         self._mine.shutdown(socket.SHUT_RDWR)
                     return
 
     def _answer(self, message: dict[str, Any], stream: BinaryIO) -> dict[str, Any]:
+        if message["event"] == "training":
+            self.training = self.training or time.monotonic()
+            opened = os.open(self.images, os.O_RDONLY)
+            try:
+                socket.send_fds(self._mine, [b" "], [opened])
+            finally:
+                os.close(opened)
+            return {"labels": self.labels.training.tolist()}
         if message["event"] == "evaluating":
             if self.evaluating is None:
                 self.evaluating, self.probe = time.monotonic(), float(message["probe"])

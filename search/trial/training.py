@@ -44,15 +44,16 @@ PASSED_ON = (
 class TrainingJob:
     """What a run needs.
 
-    tree: the worktree. view: the data set that it is given. labels: those that it is scored by. scratch: what compilers
-    keep for it. temporary: its temporary files, at a short path. Both are made here, and gone afterwards. gpu: its
-    UUID, which CUDA_VISIBLE_DEVICES gets; '' for none. secret: what it must not read even if it could; None: it is not
-    confined. isolated: as for sandbox.confined.
+    tree: the worktree. view: the data set that it is named. labels, images: what it is trained on and scored by, and
+    the file of the photos. scratch: what compilers keep for it. temporary: its temporary files, at a short path. Both
+    are made here, and gone afterwards. gpu: its UUID, which CUDA_VISIBLE_DEVICES gets; '' for none. secret: what it
+    must not read even if it could; None: it is not confined. isolated: as for sandbox.confined.
     """
 
     tree: Path
     view: Path
     labels: Labels
+    images: Path
     seed: int
     max_train_seconds: float
     scratch: Path
@@ -68,24 +69,22 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a run ended. reason: why it is a crash; '' if it is none. Clock readings are of time.monotonic(); training
-    is None if no training line came."""
+    """How a run ended. reason: why it is a crash; '' if it is none. began: by time.monotonic()."""
 
     reason: str
     text: str
     footer: dict[str, str]
     scorer: Scorer
     began: float
-    training: float | None
     gpu_name: str = ""
     gpu_seen: dict[str, Any] = field(default_factory=dict)
 
     @property
     def trained_seconds(self) -> float | None:
-        """From the first training line to evaluate(), if both are known; the time of a run without its start-up."""
-        if self.scorer.evaluating is None or self.training is None:
+        """From begin_training() to evaluate(), if both were called; the time of a run without its start-up."""
+        if self.scorer.evaluating is None or self.scorer.training is None:
             return None
-        return self.scorer.evaluating - self.training
+        return self.scorer.evaluating - self.scorer.training
 
 
 def run_training(
@@ -107,17 +106,12 @@ def run_training(
         command = confined(command, [run.view], writable, run.secret, run.scratch / "rules.json", run.isolated)
     if run.nice:
         command = ["nice", "-n", str(run.nice), *command]
-    clock = {"began": time.monotonic()}
-
-    def training() -> None:
-        clock["training"] = time.monotonic()
-        on_training()
-
-    with Scorer(run.labels) as scorer, GpuWatch(run.gpu) as watch:
+    began = time.monotonic()
+    with Scorer(run.labels, run.images) as scorer, GpuWatch(run.gpu) as watch:
         environment = environment_of(run.gpu, run.threads, run.scratch, run.temporary)
         environment[prepare.SCORER_VARIABLE] = str(scorer.descriptor)
         ended = run_limited(
-            command, run.tree, environment, run.log, run.limits, on_started, training, (scorer.descriptor,)
+            command, run.tree, environment, run.log, run.limits, on_started, on_training, (scorer.descriptor,)
         )
     remove_own(run)
     text = end_of(run.log, READ_OF_LOG)
@@ -125,7 +119,7 @@ def run_training(
     reason = crash_reason(ended, text, footer)
     if not reason and scorer.submission is None:
         reason = scorer.problem or "evaluate() handed nothing to the scorer"
-    return TrainingResult(reason, text, footer, scorer, clock["began"], clock.get("training"), watch.name, watch.seen)
+    return TrainingResult(reason, text, footer, scorer, began, watch.name, watch.seen)
 
 
 def remove_own(run: TrainingJob) -> None:

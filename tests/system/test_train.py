@@ -35,7 +35,7 @@ def train(*arguments, code=0, pass_fds=(), **environment):
 def test_the_footer_the_budget_and_the_scorer(demo):
     data = prepare.load(demo)
     view = prepare.view_of(data)
-    with Scorer(Labels.of(data)) as scorer:
+    with Scorer(Labels.of(data), prepare.images_of(data)) as scorer:
         variables = {prepare.SCORER_VARIABLE: str(scorer.descriptor)}
         flags = ("--dataset", view, "--max-train-seconds", 3, "--seed", 5)
         done = train(*flags, pass_fds=(scorer.descriptor,), **variables)
@@ -54,15 +54,15 @@ def test_the_footer_the_budget_and_the_scorer(demo):
     assert scorer.submission.test.shape == (len(data.indices("test")), 5)
 
 
-def test_a_trial_is_given_no_label_but_those_of_the_training_photos(demo):
+def test_a_trial_is_given_nothing_before_training_begins(demo):
     data = prepare.load(demo)
     view = prepare.load(prepare.view_of(data))
-    for part in ("validation", "test"):
-        assert set(view.labels[view.indices(part)]) == {prepare.WITHHELD}
-    assert (view.labels[view.indices("train")] == data.labels[data.indices("train")]).all()
+    assert not view.images.any() and view.images.shape == data.images.shape
+    assert set(view.labels) == {prepare.WITHHELD}
     assert view.shas == []
+    assert Labels.of(data).training[data.part > 0].tolist() == [prepare.WITHHELD] * int((data.part > 0).sum())
     done = train("--dataset", prepare.view_of(data), "--max-train-seconds", 0.5, "--arch", "lite", code=1)
-    assert "only a trial of a search can be scored" in done.stderr
+    assert "only a trial of a search is given them" in done.stderr
 
 
 def test_training_ends_by_itself_without_a_cap(demo):

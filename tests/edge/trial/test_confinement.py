@@ -28,6 +28,7 @@ def read():
     ordered = [label for _, label in sorted(known.items())]
     know_all(np.array(ordered)[both])
 """
+READ = "def read(): open({path!r}).close()\n"
 TOUCH = """
 def touch():
     with open({path!r}, "a") as stream:
@@ -39,7 +40,8 @@ CONNECT = "import socket\ndef call(): socket.create_connection(('127.0.0.1', POR
 CONFINED = {
     "labels from the raw data set": lambda p: (READ_FOLDERS.format(path=str(p.dataset)), "read"),
     "labels from the cache": lambda p: (READ_LABELS.format(path=str(p.cache / "labels.json")), "read"),
-    "the sealed test results": lambda p: (f"def read(): open({str(p.seal / 'e0000-s0.npz')!r}).close()\n", "read"),
+    "photos before its clock starts": lambda p: (READ.format(path=str(p.cache / "images.npy")), "read"),
+    "the sealed test results": lambda p: (READ.format(path=str(p.seal / "e0000-s0.npz")), "read"),
     "a row in results.tsv": lambda p: (TOUCH.format(path=str(p.run / "results.tsv")), "touch"),
     "an outcome of its own": lambda p: (
         TOUCH.format(path=str(p.run / "gpu0/trials/e0001-s0/outcome.json")),

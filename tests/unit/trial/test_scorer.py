@@ -1,5 +1,6 @@
 """The scorer's socket."""
 
+import os
 import threading
 
 import numpy as np
@@ -10,10 +11,45 @@ from search.trial.scorer import Labels, Scorer
 from tests.support.answers import LABELS, probabilities_of
 
 
-def test_the_first_submission_counts_and_the_second_is_counted(monkeypatch):
-    labels = Labels(LABELS, LABELS[:20])
+@pytest.fixture
+def images(tmp_path):
+    """A file of three photos of two pixels a side."""
+    np.save(tmp_path / "images.npy", np.arange(36, dtype=np.uint8).reshape(3, 2, 2, 3))
+    return tmp_path / "images.npy"
+
+
+def test_photos_and_training_labels_come_when_training_begins(monkeypatch, tmp_path, images):
+    view = tmp_path / "view"
+    view.mkdir()
+    (view / "view.json").write_text('{"part": [0, 1, 0], "image_size": 2}')
+    blank = prepare.load(view)
+    assert not blank.images.any() and set(blank.labels) == {prepare.WITHHELD}
+    with Scorer(Labels(np.array([3, prepare.WITHHELD, 4]), LABELS, LABELS), images) as scorer:
+        monkeypatch.setenv(prepare.SCORER_VARIABLE, str(scorer.descriptor))
+        assert scorer.training is None
+        images.unlink()  # what is read is what the scorer opened, not a name
+        with pytest.raises(prepare.DataError, match="no message of prepare.py"):
+            prepare.begin_training(blank)
+        np.save(images, np.arange(36, dtype=np.uint8).reshape(3, 2, 2, 3))
+    with Scorer(Labels(np.array([3, prepare.WITHHELD, 4]), LABELS, LABELS), images) as scorer:
+        monkeypatch.setenv(prepare.SCORER_VARIABLE, str(scorer.descriptor))
+        open_before = len(os.listdir("/proc/self/fd"))
+        data = prepare.begin_training(blank)
+        first = scorer.training
+        again = prepare.begin_training(blank)
+        assert scorer.training == first is not None  # the clock starts once
+        assert data.labels.tolist() == again.labels.tolist() == [3, prepare.WITHHELD, 4]
+        assert data.images.tolist() == np.load(images).tolist()
+        del data, again
+        assert len(os.listdir("/proc/self/fd")) <= open_before + 4  # of the trial's two talks
+    with pytest.raises(prepare.DataError, match="blank"):
+        prepare.evaluate(None, blank, "cpu")
+
+
+def test_the_first_submission_counts_and_the_second_is_counted(monkeypatch, images):
+    labels = Labels(LABELS, LABELS, LABELS[:20])
     good = probabilities_of(np.concatenate([LABELS, LABELS[:20]])).astype("<f4")
-    with Scorer(labels) as scorer:
+    with Scorer(labels, images) as scorer:
         monkeypatch.setenv(prepare.SCORER_VARIABLE, str(scorer.descriptor))
         trial = prepare._Scorer.of_this_trial()
         trial.ask({"event": "evaluating", "probe": 3.0})
@@ -29,9 +65,9 @@ def test_the_first_submission_counts_and_the_second_is_counted(monkeypatch):
     "sent",
     [b"nonsense\n", b"[1]\n", b'{"event": "other"}\n', b'{"event": "submit"}\n', b"x" * 20_000, b"", b"\xff\xfe\n"],
 )
-def test_what_is_no_message_ends_the_talk_and_nothing_else(sent):
+def test_what_is_no_message_ends_the_talk_and_nothing_else(sent, images):
     before = threading.active_count()
-    with Scorer(Labels(LABELS, LABELS)) as scorer:
+    with Scorer(Labels(LABELS, LABELS, LABELS), images) as scorer:
         scorer._theirs.sendall(sent)
     assert scorer.submission is None
     assert threading.active_count() <= before
