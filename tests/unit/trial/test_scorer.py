@@ -28,7 +28,7 @@ def test_photos_and_training_labels_come_when_training_begins(monkeypatch, tmp_p
         monkeypatch.setenv(prepare.SCORER_VARIABLE, str(scorer.descriptor))
         assert scorer.training is None
         images.unlink()  # what is read is what the scorer opened, not a name
-        with pytest.raises(prepare.DataError, match="no message of prepare.py"):
+        with pytest.raises(prepare.DataError, match=r"no message of prepare\.py"):
             prepare.begin_training(blank)
         np.save(images, np.arange(36, dtype=np.uint8).reshape(3, 2, 2, 3))
     with Scorer(Labels(np.array([3, prepare.WITHHELD, 4]), LABELS, LABELS), images) as scorer:
