@@ -10,7 +10,7 @@ import optuna
 from bench.simulation.worlds import TableWorld
 from search.core.space import Point
 from search.core.types import Experiment, Kind
-from search.decide.sampler import distributions
+from search.decide.points.sampler import distributions
 
 RIVALS = ("random", "tpe", "gp", "botorch")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 Value = bool | int | float | str  # of one recipe field
 SCORE_DIGITS = 6
+OUT_OF_MEMORY = "out of memory"  # begins the reason of a crash that was one
 SHORT_HASH = 7  # characters of a commit as people see it
 
 
@@ -172,6 +173,10 @@ class Outcome:
     @property
     def crashed(self) -> bool:
         return self.score is None
+
+    @property
+    def ran_out_of_memory(self) -> bool:
+        return self.crashed and self.reason.startswith(OUT_OF_MEMORY)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from search.core.seeds import purpose_of
 from search.core.sources import Sources
 from search.core.state import State
 from search.core.types import Experiment, Outcome, TrialKey
+from search.decide.points.sampler import columns_of, encoded
 from search.decide.rules import NOISE_WEIGHT, PooledNoise, guess_of_noise, scored, why_out
-from search.decide.sampler import columns_of, encoded
 from search.decide.surrogate import Guess, Hyper, Nodes, Surrogate, fitted, worth_of_a_run
 from search.task.metrics import PRIMARY, SECONDARY
 

@@ -22,8 +22,8 @@ from search.core.types import Decision, Outcome, Work
 from search.decide.belief import Belief
 from search.decide.decision import next_decision
 from search.decide.plan import Limit, Pause, SlotContext, next_work
+from search.decide.points.suggestions import Suggestions
 from search.decide.races import kinds_present
-from search.decide.suggestions import Suggestions
 
 CRASHES_IN_A_ROW = 3  # on one slot; then another slot tries the last of them
 

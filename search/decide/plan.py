@@ -12,9 +12,9 @@ from search.core.sources import Sources
 from search.core.state import State, TrialKey
 from search.core.types import Change, Decision, Experiment, Kind, Purpose, SearchError, Work
 from search.decide.belief import Belief
+from search.decide.points.sampler import Suggestion
 from search.decide.proof import fresh_begun, proof_side, sides_to_verify
 from search.decide.races import SURE, Next, Race, races_to_run
-from search.decide.sampler import Suggestion
 
 MOST_CRASHES_IN_A_ROW = 8  # then the incumbent is measured again: does anything still run on this machine?
 

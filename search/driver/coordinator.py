@@ -41,7 +41,7 @@ from search.core.types import (
 from search.decide.decision import baseline_has_failed
 from search.decide.loop import SearchLoop
 from search.decide.plan import Limit, Pause
-from search.decide.sampler import frozen_trial, holds
+from search.decide.points.sampler import frozen_trial, holds
 from search.decide.speed import note_on_speed
 from search.driver.branches import Branches
 from search.driver.messages import decision_line, machine_is_broken, proposal_line, slot_line
@@ -51,7 +51,6 @@ from search.records.optuna_mirror import OptunaMirror
 from search.report.snapshot import view_of
 from search.system.files import DiskRoom, write_json
 from search.system.git import Repository
-from search.trial.footer import WAS_OUT_OF_MEMORY
 from search.trial.run import AT_FAULT, read_outcome
 
 LOCK_SECONDS = 2.0  # whoever looks whether a search runs has its lock for a moment
@@ -240,7 +239,7 @@ class Coordinator:
             self._append(SlowTrial(outcome.trial, *key))
             return
         here = state.memory_of(outcome.slot)
-        if outcome.reason.startswith(WAS_OUT_OF_MEMORY) and here and state.has_larger(here, state.present):
+        if outcome.ran_out_of_memory and here and state.has_larger(here, state.present):
             self.announce(
                 f"small   {outcome.trial} on gpu{outcome.slot}: {outcome.reason}; it is run again on a larger GPU"
             )

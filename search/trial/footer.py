@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 
+from search.core.types import OUT_OF_MEMORY
 from search.system.process import Ended
 from search.task.metrics import PRIMARY, SECONDARY
 
 TRACEBACK_LINES = 40
 LOSS = re.compile(r"^(?:step|epoch)\b.*?loss[ =:]+(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\b", re.MULTILINE)
 MOST_LOSSES = 7
-OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemoryError|MemoryError|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
-
-WAS_OUT_OF_MEMORY = "out of memory"  # a crash's reason begins with it
+SAYS_OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemoryError|MemoryError|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
 
 
 def parse_footer(text: str) -> dict[str, str]:
@@ -41,8 +40,8 @@ def crash_reason(ended: Ended, text: str, footer: dict[str, str]) -> str:
         last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
         if ended.code == 137:
             return "killed by signal 9 (the system's out-of-memory killer, or a person)"
-        if OUT_OF_MEMORY.search(text[-20_000:]):
-            return f"{WAS_OUT_OF_MEMORY}: {last}"
+        if SAYS_OUT_OF_MEMORY.search(text[-20_000:]):
+            return f"{OUT_OF_MEMORY}: {last}"
         if ended.code > 128:
             return f"killed by signal {ended.code - 128}"
         return f"exit code {ended.code}: {last}"[:300]

@@ -16,7 +16,7 @@ from search.core.state import State
 from search.core.types import Decision, Experiment, Kind, Outcome, Proposal, Purpose, Score, Settings, Status, Work
 from search.decide.belief import Belief
 from search.decide.plan import Limit, SlotContext, next_work
-from search.decide.sampler import Suggestion
+from search.decide.points.sampler import Suggestion
 from tests.support.repositories import FAST_SPACE
 
 SPACE = parse_space(FAST_SPACE, "fast.toml")

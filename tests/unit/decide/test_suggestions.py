@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from search.core.space import parse_space
 from search.core.types import Change, Status
-from search.decide.sampler import AS_MANY_AS_PAY, AroundBest, decoded, encoded, moved_axes, on_grid
-from search.decide.suggestions import Suggestions
+from search.decide.points.sampler import AS_MANY_AS_PAY, AroundBest, decoded, encoded, moved_axes, on_grid
+from search.decide.points.suggestions import Suggestions
 from tests.support.states import RECIPE, SPACE, Search
 
 TINY = '[a]\nkind="choice"\nchoices=[1,2]\n[b]\nkind="choice"\nchoices=[1,2,3]\n'

@@ -6,12 +6,13 @@ import numpy as np
 import optuna
 
 from search.core.sources import Sources
-from search.core.space import Point
+from search.core.space import Point, Space
 from search.core.state import State
 from search.core.types import Experiment
 from search.decide.belief import Belief
+from search.decide.points.memory import card_of, memory_model
+from search.decide.points.sampler import AroundBest, Suggestion, holds
 from search.decide.rules import out_of_race
-from search.decide.sampler import AroundBest, Suggestion, holds
 
 LOST = 3.0  # noises below the worst score: what a crash counts as, and what could not be kept
 MOST_LOST = 60
@@ -35,7 +36,7 @@ class Suggestions:
         sampler, code = self._sampler()
         names = [axis.name for axis in sampler.space.axes]
         known = self._points.get(code, [])
-        judge = PosteriorJudge(self.belief, self.sources) if self.belief.followed().rows else None
+        judge = PosteriorJudge(self.belief, self.sources, sampler.space) if self.belief.followed().rows else None
         centre = judge.best_point() if judge else None
         recipe = self.sources.recipe(self.state.incumbent_commit)
         chosen = centre if centre is not None and holds(sampler.space, centre) else recipe
@@ -68,14 +69,17 @@ class Suggestions:
 
 class PosteriorJudge:
     """What a run of a point that begins from the incumbent is worth, with what is in flight counted as expected, and
-    what crashed or could not be kept as worse than the worst."""
+    what crashed or could not be kept as worse than the worst; times the probability that it fits the largest card."""
 
-    def __init__(self, belief: Belief, sources: Sources) -> None:
+    def __init__(self, belief: Belief, sources: Sources, space: Space) -> None:
         self.belief, self.sources, state = belief, sources, belief.state
+        self.card = card_of(state)
+        recipe = sources.recipe(state.incumbent_commit)
+        self.memory = memory_model(state, sources, space, recipe) if self.card else None
         self.parent = state.incumbent.experiment if state.incumbent else 0
         known = belief.surrogate()
         self.layout, self._nodes = belief.layout, known.nodes.on_no_kind()
-        waiting, out = waiting_points(state), lost(state)
+        waiting, out = waiting_points(state), lost(state, with_those_too_large=self.memory is None)
         made = self.layout.of_experiments([*waiting, *out])
         expected = known.mean(made) if len(made) else np.zeros(0)
         expected[len(waiting) :] = known.y.min() - LOST * known.hyper.noise
@@ -94,7 +98,11 @@ class PosteriorJudge:
         """By the knowledge gradient, beside the best of this code."""
         made = self.layout.of_points(units, self.parent)
         beside = self._nodes.at([self.best or 0])
-        return self.posterior.beside(made, beside).worths(self.posterior.hyper.noise)
+        return self.posterior.beside(made, beside).worths(self.posterior.hyper.noise) * self.fits(units)
+
+    def fits(self, units: np.ndarray) -> np.ndarray:
+        """The probability, (n,), that the largest card has room for each of these, (n, axes); 1 if nothing tells."""
+        return self.memory.fits(units, self.card) if self.memory and self.card else np.ones(len(units))
 
 
 def waiting_points(state: State) -> list[Experiment]:
@@ -103,8 +111,13 @@ def waiting_points(state: State) -> list[Experiment]:
     return [state.experiments[number] for number in sorted(begun) if number and number not in state.trials]
 
 
-def lost(state: State) -> list[Experiment]:
-    """Experiments that crashed, or could not be kept whatever their scores, the latest."""
-    latest = dict.fromkeys(one.experiment for one in state.ended[-LATEST:] if one.experiment)
+def lost(state: State, with_those_too_large: bool) -> list[Experiment]:
+    """Experiments that crashed, or could not be kept whatever their scores, the latest. Those that ran out of memory
+    are left out where another model knows them: how good a recipe is, its size does not say."""
+    latest = dict.fromkeys(
+        one.experiment
+        for one in state.ended[-LATEST:]
+        if one.experiment and (with_those_too_large or not one.ran_out_of_memory)
+    )
     found = [number for number in latest if number in state.trials and out_of_race(state, number)]
     return [state.experiments[number] for number in found[-MOST_LOST:]]

@@ -41,6 +41,9 @@ class Judge(Protocol):
     def worths(self, units: np.ndarray) -> np.ndarray:
         """Of one run of each of the points that are these units, (n, axes): (n,)."""
 
+    def fits(self, units: np.ndarray) -> np.ndarray:
+        """The probability that there is room for each of these, (n, axes): (n,)."""
+
 
 @dataclass(frozen=True)
 class Suggestion:
@@ -97,7 +100,8 @@ class AroundBest(optuna.samplers.BaseSampler):
         """The point that is worth most, of those not seen; a twin of one that is known only if there is no other."""
         units = self._offered(axes, steps, rng)
         if self.judge is None or rng.random() < RANDOM_SHARE:
-            worths, how = rng.random(len(units)), "at random"
+            fits = self.judge.fits(units) if self.judge else 1.0
+            worths, how = rng.random(len(units)) * fits, "at random"
         else:
             worths = self.judge.worths(units)
             for reach in REFINED:

@@ -1,0 +1,1 @@
+"""Which point of the space to try next."""
