@@ -50,6 +50,7 @@ IMAGES = "images.npy"
 WITHHELD = -1  # the label of a photo whose label a trial is not, or not yet, given
 SCORER_VARIABLE = "AUTORESEARCH_SCORER"  # file descriptor of the socket to the search's scorer, in a trial of a search
 PROBE_SECONDS = 0.1
+PROBE_SIDE, PROBE_PRODUCTS = 2048, 32  # of the matrices on CUDA: 0.55 TFLOP, with 16 MB
 MOST_OF_16_BITS = 2**16 - 1
 HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1"}
 
@@ -530,9 +531,11 @@ def _probabilities(model: torch.nn.Module, data: Data, indices: np.ndarray, devi
     outputs = []
     with torch.inference_mode():
         for start in range(0, len(indices), EVALUATE_BATCH):
-            photos = torch.from_numpy(data.images[indices[start : start + EVALUATE_BATCH]]).to(device)
+            chosen = indices[start : start + EVALUATE_BATCH]
+            # Every batch has the same shape, the last one too: a compiled model would be compiled again for another.
+            photos = torch.from_numpy(data.images[np.resize(chosen, EVALUATE_BATCH)]).to(device)
             logits = model(photos.permute(0, 3, 1, 2).float() / 255)
-            outputs.append(logits.float().softmax(1).cpu())
+            outputs.append(logits[: len(chosen)].float().softmax(1).cpu())
     model.train(was_training)
     probabilities = torch.cat(outputs).numpy()
     if not np.isfinite(probabilities).all():
@@ -540,26 +543,44 @@ def _probabilities(model: torch.nn.Module, data: Data, indices: np.ndarray, devi
     return probabilities
 
 
+def rehearse_evaluation(model: torch.nn.Module, data: Data, device: torch.device | str) -> None:
+    """What evaluate() does with a model, on one batch of blank photos: a compiled model is compiled for it then.
+
+    Call it before begin_training(), so that neither training nor evaluation waits for it.
+    """
+    blank = replace(data, images=np.zeros((1, data.image_size, data.image_size, 3), np.uint8))
+    _probabilities(model, blank, np.zeros(EVALUATE_BATCH, np.int64), device)
+
+
 def speed_probe(device: torch.device | str) -> float:
-    """How often a second this device does a small fixed piece of work now: by which slow slots are known."""
+    """How often a second this device does a fixed piece of work now: by which slow slots are known.
+
+    On CUDA, products of matrices that keep all of a large card busy: a small piece would take as long to launch as to
+    do, and a card that is throttled would look as fast as any. Elsewhere, a small convolution.
+    """
     import torch
 
-    convolution = torch.nn.Conv2d(16, 16, 3, padding=1).to(device)
-    photos = torch.zeros(8, 16, 64, 64, device=device)
-
-    def wait() -> None:
-        if torch.device(device).type == "cuda":
-            torch.cuda.synchronize()
-
+    on_cuda = torch.device(device).type == "cuda"
     with torch.inference_mode():
-        convolution(photos)
-        wait()
+        if on_cuda:
+            factor = torch.zeros(PROBE_SIDE, PROBE_SIDE, device=device, dtype=torch.float16)
+            product = torch.empty_like(factor)
+        else:
+            convolution, photos = torch.nn.Conv2d(16, 16, 3, padding=1), torch.zeros(8, 16, 64, 64)
+
+        def work() -> None:
+            if on_cuda:
+                for _ in range(PROBE_PRODUCTS):
+                    torch.mm(factor, factor, out=product)
+                torch.cuda.synchronize()
+            else:
+                convolution(photos)
+
+        work()
         began, times = time.monotonic(), 0
         while (used := time.monotonic() - began) < PROBE_SECONDS:
-            for _ in range(4):
-                convolution(photos)
-            wait()
-            times += 4
+            work()
+            times += 1
     return times / used
 
 

@@ -354,14 +354,15 @@ def loss_weights(labels: np.ndarray, recipe: Recipe) -> Tensor:
     return torch.tensor(weights / weights[labels].mean(), dtype=torch.float32)
 
 
-def warm_up(model: Model, recipe: Recipe, size: int, device: torch.device, has_bfloat16: bool) -> None:
-    """One pass over blank photos, forward and back, that leaves the model as it was: what is compiled, or chosen by
-    trying, at a first pass is there when the clock starts."""
+def warm_up(model: Model, recipe: Recipe, data: prepare.Data, device: torch.device, has_bfloat16: bool) -> None:
+    """One pass over blank photos, forward and back, and one of evaluate()'s, that leave the model as it was: what is
+    compiled, or chosen by trying, at a first pass is there when the clock starts."""
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    blank = torch.zeros(recipe.batch_size, 3, size, size, device=device)
+    blank = torch.zeros(recipe.batch_size, 3, data.image_size, data.image_size, device=device)
     with torch.random.fork_rng(), torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16):
         model(augment(blank, recipe).contiguous(memory_format=torch.channels_last)).float().sum().backward()
     model.zero_grad()
+    prepare.rehearse_evaluation(model, data, device)
     model.load_state_dict(before)
 
 
@@ -389,7 +390,7 @@ def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: in
 
         average = torch.optim.swa_utils.AveragedModel(model, avg_fn=lag, use_buffers=True)
 
-    warm_up(model, recipe, data.image_size, device, has_bfloat16)
+    warm_up(model, recipe, data, device, has_bfloat16)
     data = prepare.begin_training(data)  # the clock starts: start-up and compilation do not count
     started = time.monotonic()
     weights = loss_weights(data.labels[data.indices("train")], recipe).to(device)

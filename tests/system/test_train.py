@@ -118,3 +118,25 @@ def test_bad_input_is_told(demo, flags, code, words, tmp_path):
     named = [] if "--dataset" in flags else ["--dataset", demo]
     done = train(*named, "--max-train-seconds", 200, *flags, code=code, TORCH_HOME=str(tmp_path))
     assert words in done.stderr
+
+
+@pytest.mark.full
+def test_a_compiled_model_is_not_compiled_again_to_be_evaluated(demo):
+    data, compiled = prepare.load(demo), []
+
+    def backend(graph, inputs):
+        compiled.append(len(inputs))
+        return graph.forward
+
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, 8), torch.nn.BatchNorm2d(4), torch.nn.Flatten())
+    network.append(torch.nn.LazyLinear(5))
+    network(torch.zeros(2, 3, data.image_size, data.image_size))
+    model = torch.compile(network, backend=backend)
+    average = torch.optim.swa_utils.AveragedModel(model)
+    prepare.rehearse_evaluation(model, data, "cpu")
+    before = len(compiled)
+    assert before > 0
+    assert len(data.indices("validation")) % prepare.EVALUATE_BATCH  # a last batch of another size
+    scores = prepare.evaluate(model, data, "cpu")
+    assert scores == prepare.evaluate(average.module, data, "cpu")  # the averaged copy likewise
+    assert len(compiled) == before
