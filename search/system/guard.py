@@ -4,7 +4,8 @@ Standard library only, so that it starts in milliseconds. The other process hold
 it closes is what its death looks like from here.
 
 guard.py COMMAND …   stands between a slot's worker and its trial: runs the command, and ends it and everything it
-                     started, whatever group or session they moved to, when it exits or the worker dies.
+                     started, whatever group or session they moved to, when it exits or the worker dies. Exit code
+                     LIVES_ON if that cannot be ended, as what hangs in a driver cannot.
 guard.py --watch MARK
                      stands beside the driver, its parent: when the driver ends, ends all that it had started and that
                      does not end by itself (some of Ray's agents outlive a killed driver for minutes): what was seen
@@ -27,6 +28,8 @@ PR_SET_CHILD_SUBREAPER = 36
 STARTED_BY = "AUTORESEARCH_STARTED_BY"
 POLL_SECONDS = 0.05
 WATCH_SECONDS = 1.0
+END_SECONDS = 10.0
+LIVES_ON = 119  # exit code
 GRACE_SECONDS = 4.0  # Ray's own processes end by themselves within two, mostly
 
 
@@ -99,9 +102,10 @@ def watch(driver: int, mark: str) -> int:
     return 0
 
 
-def end_everything(group: int) -> None:
-    """Kills the command's group and all descendants until none is left; orphans come to this process, the reaper."""
-    deadline = time.monotonic() + 10
+def end_everything(group: int) -> bool:
+    """Kills the command's group and all descendants until none is left; orphans come to this process, the reaper.
+    False if one lives on."""
+    deadline = time.monotonic() + END_SECONDS
     while time.monotonic() < deadline:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)
@@ -112,12 +116,14 @@ def end_everything(group: int) -> None:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         except ChildProcessError:
-            return
+            return True
         time.sleep(0.01)
+    return False
 
 
 def main(command: list[str]) -> int:
-    """Runs the command; returns its exit code, 128 + n if signal n ended it, 143 if the worker died."""
+    """Runs the command; returns its exit code, 128 + n if signal n ended it, 143 if the worker died, LIVES_ON if
+    something of it cannot be ended."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     stopped = False
 
@@ -140,7 +146,8 @@ def main(command: list[str]) -> int:
         if readable and not os.read(0, 1):
             stopped = True
         code = child.poll()
-    end_everything(child.pid)
+    if not end_everything(child.pid):
+        return LIVES_ON
     if code is None:
         return 143
     return code if code >= 0 else 128 - code

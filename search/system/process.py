@@ -10,11 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from search.system.files import GrowingFile
-from search.system.guard import STARTED_BY, started_at
+from search.system.guard import END_SECONDS, LIVES_ON, STARTED_BY, started_at
 
 GUARD = Path(__file__).with_name("guard.py")
 TRAINING_LINE = re.compile(rb"^(step|epoch)\b", re.IGNORECASE | re.MULTILINE)
@@ -65,10 +65,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: its exit code (128 + n for signal n), or the reason it was ended for."""
+    """How a command ended: its exit code (128 + n for signal n), or the reason it was ended for. lives_on: something of
+    it could not be ended."""
 
     code: int
     ended_for: str = ""
+    lives_on: bool = False
 
 
 def run_limited(
@@ -81,7 +83,7 @@ def run_limited(
     on_training: Callable[[], None] = lambda: None,
     descriptors: Sequence[int] = (),
 ) -> Ended:
-    """Runs a command to its end or its limit; afterwards no process of it is alive.
+    """Runs a command to its end or its limit; afterwards no process of it is alive, unless the kernel cannot end it.
 
     descriptors: what it inherits of this process's, beside its output.
 
@@ -100,15 +102,17 @@ def run_limited(
         )
     try:
         on_started(guard.pid)
-        return _watch(guard, log, limits, on_training) if limits.rest is not None else _wait(guard, log, limits)
+        ended = _watch(guard, log, limits, on_training) if limits.rest is not None else _wait(guard, log, limits)
     finally:
         if guard.stdin:
             guard.stdin.close()
         try:
-            guard.wait(timeout=15)
+            lives_on = guard.wait(timeout=END_SECONDS + 5) == LIVES_ON
         except subprocess.TimeoutExpired:
             guard.kill()
             guard.wait()
+            lives_on = True
+    return replace(ended, lives_on=lives_on)
 
 
 def _wait(guard: subprocess.Popen[bytes], log: Path, limits: Limits) -> Ended:

@@ -163,6 +163,9 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         isolated=setup.isolated,
     )
     ran = run_training(run, started, training)
+    if ran.lives_on:
+        reason = f"{AT_FAULT}a process of {work.trial_id} cannot be ended; a driver that hangs does that to it"
+        return _crash(setup, work, commit, began, reason)
     if ran.reason:
         crash = _crash(setup, work, commit, began, ran.reason, traceback_of(ran.text), ran.footer)
         return replace(crash, losses=losses_of(ran.text))

@@ -69,7 +69,8 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a run ended. reason: why it is a crash; '' if it is none. began: by time.monotonic()."""
+    """How a run ended. reason: why it is a crash; '' if it is none. began: by time.monotonic(). lives_on: something of
+    it could not be ended."""
 
     reason: str
     text: str
@@ -78,6 +79,7 @@ class TrainingResult:
     began: float
     gpu_name: str = ""
     gpu_seen: dict[str, Any] = field(default_factory=dict)
+    lives_on: bool = False
 
     @property
     def trained_seconds(self) -> float | None:
@@ -119,7 +121,7 @@ def run_training(
     reason = crash_reason(ended, text, footer)
     if not reason and scorer.submission is None:
         reason = scorer.problem or "evaluate() handed nothing to the scorer"
-    return TrainingResult(reason, text, footer, scorer, began, watch.name, watch.seen)
+    return TrainingResult(reason, text, footer, scorer, began, watch.name, watch.seen, ended.lives_on)
 
 
 def remove_own(run: TrainingJob) -> None:

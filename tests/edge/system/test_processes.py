@@ -1,16 +1,20 @@
 """Real processes and real kills: nothing of a trial outlives it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 
 from search.system import process
-from search.system.process import Limits, is_alive, run_limited
+from search.system.guard import LIVES_ON
+from search.system.process import GUARD, Limits, is_alive, run_limited
 from tests.support.repositories import ROOT
 
 ORPHAN = """
@@ -35,6 +39,40 @@ def wait_for(condition, seconds=15.0):
             return True
         time.sleep(0.05)
     return False
+
+
+@pytest.mark.full
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a process that its own user cannot end")
+@pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="no /usr/bin/python3, which all users may run")
+def test_a_process_that_cannot_be_ended_is_told(tmp_path):
+    """As one that hangs in a driver. Here it has become root's, and its guard is nobody's."""
+    python, nobody, folder = "/usr/bin/python3", 65534, Path(tempfile.mkdtemp(dir="/tmp"))
+    folder.chmod(0o777)
+    shutil.copy(GUARD, folder / "guard.py")
+    shutil.copy(os.path.realpath(python), folder / "as_root")
+    (folder / "as_root").chmod(0o4755)
+    code = "import os, time; os.setuid(0); os.setpgid(0, 0); open('pid', 'w').write(str(os.getpid())); time.sleep(300)"
+    child = f"import subprocess, time; subprocess.Popen(['./as_root', '-I', '-S', '-c', {code!r}]); time.sleep(2)"
+    words = ["setpriv", "--reuid", str(nobody), "--regid", str(nobody), "--clear-groups", "--inh-caps=-all"]
+    guard = [*words, python, "-I", "-S", str(folder / "guard.py"), python, "-I", "-S", "-c", child]
+    stuck = None
+    try:
+        done = subprocess.Popen(guard, cwd=folder, stdin=subprocess.PIPE)
+        code = done.wait(timeout=60)
+        done.stdin.close()
+        stuck = int((folder / "pid").read_text())
+        assert is_alive(stuck) and code == LIVES_ON
+    finally:
+        if stuck:
+            os.kill(stuck, signal.SIGKILL)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(("code", "lives_on"), [(LIVES_ON, True), (3, False)])
+def test_what_the_guard_tells_comes_through(tmp_path, monkeypatch, code, lives_on):
+    (tmp_path / "guard.py").write_text(f"raise SystemExit({code})")
+    monkeypatch.setattr(process, "GUARD", tmp_path / "guard.py")
+    assert run(tmp_path, "").lives_on == lives_on
 
 
 def test_exit_codes_and_signals_come_through(tmp_path):

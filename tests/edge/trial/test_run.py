@@ -12,6 +12,7 @@ from search.core.codec import encode
 from search.core.paths import SlotPaths
 from search.core.types import Change, Experiment, Kind, Work
 from search.system.git import Repository
+from search.trial import run
 from search.trial.run import run_trial
 from tests.support.repositories import FAST_TRAIN, git, make_repository
 from tests.support.searches import coordinator_of, run_all, setup_of
@@ -139,3 +140,13 @@ def test_the_workers_of_a_data_loader_meet_where_the_path_of_the_repository_is_l
     outcome = run_trial(setup_of(repository, demo, seconds=30.0), baseline_of(repository))
     assert outcome.score is not None, outcome.reason + outcome.traceback
     assert not SlotPaths(repository / "runs/t/gpu0", 0).temporary.exists()
+
+
+@pytest.mark.full
+def test_a_trial_of_which_something_lives_on_is_its_slots_fault(tmp_path, demo, monkeypatch):
+    real = run.run_training
+    monkeypatch.setattr(run, "run_training", lambda *given: replace(real(*given), lives_on=True))
+    repository = make_repository(tmp_path / "project", FAST_TRAIN)
+    work = Work(Experiment(0, Kind.BASELINE, Repository(repository).commit_of("HEAD")), 0)
+    outcome = run_trial(setup_of(repository, demo), work)
+    assert outcome.reason.startswith(run.AT_FAULT + "a process of e0000-s0 cannot be ended")
