@@ -59,7 +59,9 @@ class SlotHealth:
 
     def is_aside(self, slot: int, now: float) -> bool:
         """Whether a slot gets no work now; after ASIDE_SECONDS it is tried again."""
-        return slot in self.aside and now - self.aside[slot][0] < ASIDE_SECONDS
+        if slot not in self.aside:
+            return False
+        return 0 <= now - self.aside[slot][0] < ASIDE_SECONDS  # a clock that was put back ends it too
 
 
 def withdraw(state: Any, trial: str) -> None:

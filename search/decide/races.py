@@ -106,8 +106,9 @@ def next_of(sides: Sides, confirm_seeds: int) -> Next:
 
 def kinds_present(state: State) -> dict[int, str]:
     """The kind of each slot that is there, by its latest trial that said it, else by its card. One that went a moment
-    ago counts: its worker starts again, its node may come back."""
-    gone = {slot for slot, at in state.left_at.items() if slot not in state.present and state.now - at > AWAY_SECONDS}
+    ago counts: its worker starts again, its node may come back. A clock that was put back makes no moment longer."""
+    ago = {slot: state.now - at for slot, at in state.left_at.items() if slot not in state.present}
+    gone = {slot for slot, seconds in ago.items() if not 0 <= seconds <= AWAY_SECONDS}
     return {number: kind for number, kind in state.machines.items() if number not in gone}
 
 

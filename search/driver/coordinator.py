@@ -84,7 +84,7 @@ class Coordinator:
         self.mirror: OptunaMirror | None = None
         self.tip, self.records = "", 0
         self._lock = self._take_lock()
-        self.since = time.time()  # what was asked before was asked of another driver
+        self.void = frozenset(repository.refs(self.names.requests))  # they were asked of another driver
 
     def _take_lock(self) -> IO[str]:
         self.paths.root.mkdir(parents=True, exist_ok=True)

@@ -62,7 +62,6 @@ class ProposalManager:
     ) -> None:
         self.coordinator, self.plan, self.places, self.on_stop = coordinator, plan, places, on_stop
         self.repository, self.names = coordinator.repository, coordinator.names
-        self.began = coordinator.since
         self._results: queue.Queue[tuple[Job, Proposal, bool]] = queue.Queue()  # the last: it was cut short
         self._jobs: dict[Job, threading.Thread] = {}
         self._guards: set[int] = set()
@@ -124,7 +123,8 @@ class ProposalManager:
                 elif self._has_room(job := Job(JobKind.REQUEST, request.ref)):
                     self._start(job, proposal_from, request.commit, "inbox", "", self._edit_base(), self.context)
                 continue
-            if request.time >= self.began:  # what was asked of a driver that is gone is void
+            is_void = request.ref in self.coordinator.void
+            if not is_void:
                 if request.operation is Operation.PAUSE:
                     self.coordinator.pause(True)
                 elif request.operation is Operation.RESUME:
@@ -132,7 +132,7 @@ class ProposalManager:
                 else:
                     self.coordinator.stopping = True
             self.repository.delete_ref(request.ref)
-            if request.operation is Operation.STOP_NOW and request.time >= self.began:
+            if request.operation is Operation.STOP_NOW and not is_void:
                 self.on_stop()
 
     def _begin_handed_in(self) -> None:

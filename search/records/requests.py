@@ -30,15 +30,13 @@ class Request:
     operation: Operation
     ref: str
     commit: str
-    time: float
 
 
 def send(
     repository: Repository, names: Names, operation: Operation, edit: tuple[str, str, str] | None = None
 ) -> Request:
     """Leaves a request. edit: of a proposal, the commit that it edits, the train.py, and the idea."""
-    now = time.time()
-    record = json.dumps({"operation": str(operation), "time": now, "pid": os.getpid()})
+    record = json.dumps({"operation": str(operation), "time": time.time(), "pid": os.getpid()})
     if edit is not None:
         parent, source, idea = edit
         commit = repository.commit_edit(parent, "train.py", source, f"{idea}\n\n{record}", "inbox")
@@ -46,7 +44,7 @@ def send(
         commit = repository.empty_commit(f"request {operation}\n\n{record}")
     ref = f"{names.requests}/{time.time_ns():020d}-{os.getpid()}"
     repository.set_ref(ref, commit)
-    return Request(operation, ref, commit, now)
+    return Request(operation, ref, commit)
 
 
 def pending(repository: Repository, names: Names) -> list[Request]:
@@ -55,7 +53,7 @@ def pending(repository: Repository, names: Names) -> list[Request]:
     for ref, commit in sorted(repository.refs(names.requests).items()):
         try:
             record = json.loads(repository.message_of(commit).splitlines()[-1])
-            found.append(Request(Operation(record["operation"]), ref, commit, float(record["time"])))
+            found.append(Request(Operation(record["operation"]), ref, commit))
         except (ValueError, KeyError, IndexError, TypeError):
             repository.delete_ref(ref)  # not one of ours
     return found

@@ -1,5 +1,7 @@
 """Proposals in one coordinator, without Ray: decided like any experiment, and nothing is lost by dying."""
 
+import time
+
 import pytest
 
 import prepare
@@ -8,6 +10,7 @@ from search.core.types import Kind, Proposal, Status
 from search.decide.plan import Limit, turn_is_due
 from search.driver.coordinator import Coordinator
 from search.driver.proposals import ProposalManager
+from search.records import requests
 from search.records.ledgers import Ledgers
 from search.records.requests import Operation, pending, send
 from search.system.git import Repository
@@ -156,7 +159,7 @@ def test_a_request_that_was_taken_before_its_driver_died_is_only_forgotten(fast_
         assert len(coordinator.state.proposals) == 1
 
 
-def test_pauses_and_stops_are_heeded_and_old_ones_are_void(fast_repository, demo):
+def test_pauses_and_stops_are_heeded_and_old_ones_are_void_whatever_the_clock_says(fast_repository, demo, monkeypatch):
     here = Repository(fast_repository)
     with coordinator_of(fast_repository, demo, limit=0) as coordinator:
         send(here, coordinator.names, Operation.PAUSE)
@@ -171,6 +174,8 @@ def test_pauses_and_stops_are_heeded_and_old_ones_are_void(fast_repository, demo
         )
         proposals.poll()
         assert not again.stopping and not again.state.paused
+        an_hour_ago = time.time() - 3600.0
+        monkeypatch.setattr(requests.time, "time", lambda: an_hour_ago)
         send(here, again.names, Operation.STOP_NOW)
         proposals._looked = 0.0
         proposals.poll()

@@ -57,7 +57,10 @@ def test_a_bad_slot_is_put_aside_and_what_crashed_there_runs_again():
     assert [search.turn(0).experiment.number for _ in crashed[:-1]] == crashed[:-1]
     assert {one.status for one in list(search.state.verdicts.values())[1:]} == {Status.DISCARD}
     assert search.state.counts[Status.CRASH] == 0 and len(search.state.ended) == 2 + 2 * CRASHES_IN_A_ROW
-    search.state.now += ASIDE_SECONDS + 1
+    now = search.state.now
+    search.state.now = health.aside[1][0] - 10**7  # a clock that was put back must not keep it aside for months
+    assert not health.is_aside(1, search.state.now) and health.is_aside(1, now)
+    search.state.now = now + ASIDE_SECONDS + 1
     search.bad_slots.clear()
     assert search.turn(1).experiment.kind is Kind.SWEEP  # it is tried again, and is as good as the other
     assert health.aside == {}

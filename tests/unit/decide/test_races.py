@@ -217,6 +217,15 @@ def test_a_race_whose_kind_of_slot_is_gone_ends():
     assert race(search, 1).out == "no old slot is left to confirm it on"
 
 
+def test_a_clock_that_was_put_back_does_not_hold_a_race_open():
+    search = Search()
+    search.baseline_is(machine="old")
+    search.first(1, 0.97, machine="old")
+    search.state.left_at[0] = search.state.now + 10**7
+    search.state.present.discard(0)
+    assert race(search, 1).out == "no old slot is left to confirm it on"
+
+
 def test_of_several_that_may_win_the_one_that_is_believed_in_most_runs_first():
     search = Search(RACING, base=(0.90, 0.91, 0.92))
     search.first(1, 0.94)
