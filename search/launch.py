@@ -19,6 +19,7 @@ from search.core.paths import PROJECT, SearchPaths
 from search.core.types import SearchError, UsageError
 from search.driver.coordinator import Coordinator
 from search.driver.proposals import ProposalManager
+from search.system.files import GB, MB
 from search.system.git import clean_environment, find_repository
 from search.system.gpus import use_gpus
 from search.system.process import end_guards, wait_for_guards, watch_over_this_process
@@ -54,7 +55,8 @@ def search(options: LaunchOptions, signals: Signals, say: Say) -> tuple[int, dic
     try:
         with signals.held():
             coordinator.limit, coordinator.rerun_slow = limit, options.rerun_slow
-            coordinator.room.least = int(options.disk_reserve * 10**6)
+            coordinator.room.least = int(options.disk_reserve * MB)
+            coordinator.room.most = int(options.disk_limit * GB)
             if options.resume:
                 coordinator.resume()
                 gc.freeze()  # a long history is not gone through by every collection of garbage
@@ -101,8 +103,8 @@ def run(
             signals.install()  # ray.init puts a handler of its own in place of SIGTERM's
         say(
             f"search {tag}: {ready.slots_in_words}, "
-            f"{ready.settings.max_train_seconds:g} s a trial; runs/{tag}; python -m search.status {tag}"
-            + (f"; Ray dashboard {reporter.dashboard}" if reporter.dashboard else "")
+            f"{ready.settings.max_train_seconds:g} s a trial; runs/{tag}, at most {options.disk_limit:g} GB; "
+            f"python -m search.status {tag}" + (f"; Ray dashboard {reporter.dashboard}" if reporter.dashboard else "")
         )
         leave_terminal(coordinator.paths.output, tag)
         if options.unconfined:

@@ -16,6 +16,7 @@ import numpy as np
 import prepare
 from search.core.paths import temporary_folder
 from search.core.types import SearchError
+from search.records.housekeeping import pack_log
 from search.system.git import Repository
 from search.system.process import Limits
 from search.trial.footer import traceback_of
@@ -111,6 +112,7 @@ def fault(setup: SmokeSetup, commit: str, name: str, started: Callable[[int], No
     )
     ran = run_training(run, started)
     shutil.rmtree(tree, ignore_errors=True)
+    pack_log(run.log)
     if not ran.reason:
         return ""
     return f"it did not train for {SECONDS:g} s on the CPU: {ran.reason}\n{traceback_of(ran.text)[-REPORTED:]}".rstrip()

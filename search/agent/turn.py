@@ -19,6 +19,7 @@ from search.agent.validate import LARGEST_FILE, EditBase, Refusal, validate
 from search.core.paths import temporary_folder
 from search.core.recipe import values_of
 from search.core.types import Cost, Proposal
+from search.records.housekeeping import pack_log
 from search.report.costs import total_of
 from search.system.files import end_of
 from search.system.git import LEAKING_VARIABLES, Repository
@@ -187,6 +188,7 @@ def call(
     ended = run_limited(command, tree, environment, log, limits, context.started)
     remove_tree(temporary)
     output = end_of(log, LARGEST_OUTPUT)
+    pack_log(log)
     said = agent.said(output, own)
     if ended.ended_for:
         return f"the agent was ended: {ended.ended_for}", said

@@ -17,11 +17,11 @@ from search.core.paths import PROJECT, Names, SearchPaths
 from search.core.recipe import read_recipe
 from search.core.state import State
 from search.core.types import Decision, Experiment, Outcome, Proposal, SearchError, UsageError, short
+from search.records.housekeeping import end_of_log, present
 from search.records.journal import load_state, searches
 from search.records.requests import Operation, Request, send
 from search.report.proposals import fate_of
 from search.report.snapshot import is_running, snapshot, view_of
-from search.system.files import end_of
 from search.system.git import Repository, find_repository
 from search.task.metrics import named
 
@@ -211,7 +211,7 @@ def show(what: str, tag: str | None = None) -> dict[str, Any]:
     fresh = sorted(state.fresh.get(experiment.number, {}).values(), key=lambda outcome: outcome.seed)
     reasons = state.reasons
     shown["trials"] = [trial_shown(one, paths, reasons.get(one.key, "")) for one in (*outcomes, *fresh)]
-    shown["log_tail"] = tail_of(Path(shown["trials"][0]["log"])) if outcomes else ""
+    shown["log_tail"] = tail_of(log_of(outcomes[0], paths)) if outcomes else ""
     return shown
 
 
@@ -270,10 +270,15 @@ def trial_shown(outcome: Outcome, paths: SearchPaths, why: str) -> dict[str, Any
         "metrics": outcome.metrics,
         "footer": outcome.footer,
         "speed": outcome.speed,
-        "log": str(paths.slot(outcome.slot).trial(outcome.trial).log),
+        "log": str(present(log_of(outcome, paths))),
     }
+
+
+def log_of(outcome: Outcome, paths: SearchPaths) -> Path:
+    """Where a trial's log is while it runs."""
+    return paths.slot(outcome.slot).trial(outcome.trial).log
 
 
 def tail_of(log: Path) -> str:
     """The last lines of a log; '' if it is gone."""
-    return "\n".join(end_of(log, LOG_BYTES).splitlines()[-LOG_LINES:])
+    return "\n".join(end_of_log(log, LOG_BYTES).splitlines()[-LOG_LINES:])

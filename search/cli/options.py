@@ -56,6 +56,7 @@ class LaunchOptions:
     no_dashboard: bool
     rerun_slow: bool
     disk_reserve: float
+    disk_limit: float
     unconfined: bool
     agent_proposals: int
     agent_timeout: float
@@ -110,6 +111,13 @@ def parser() -> argparse.ArgumentParser:
         default=500.0,
         metavar="MB",
         help="no trial begins while the repository's disk has less room; it goes on when there is more (default 500)",
+    )
+    slots.add_argument(
+        "--disk-limit",
+        type=float,
+        default=20.0,
+        metavar="GB",
+        help="no trial begins while the search's files take more, in runs/ and outside of it (default 20)",
     )
     slots.add_argument("--no-dashboard", action="store_true", help="start Ray without its dashboard")
 
@@ -255,7 +263,7 @@ def check_numbers(options: Mapping[str, Any]) -> None:
         value = options.get(name)
         if value is not None and value < 1:
             raise UsageError(f"{flag(name)} {value}: at least 1")
-    for name in ("max_train_seconds", "agent_timeout", "agent_budget_usd", "gpu_dollars_per_hour"):
+    for name in ("max_train_seconds", "agent_timeout", "agent_budget_usd", "gpu_dollars_per_hour", "disk_limit"):
         value = options.get(name)
         if value is not None and not 0 < value < float("inf"):
             raise UsageError(f"{flag(name)} {value:g}: more than 0, and finite")

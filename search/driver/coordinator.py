@@ -79,7 +79,7 @@ class Coordinator:
         self.expected: set[int] = set()  # slots that are coming up
         self.limit = Limit()
         self.rerun_slow = False  # run a trial again, once, whose slot was slow
-        self.room = DiskRoom(repository.root, 0)
+        self.room = DiskRoom(repository.root)
         self.stopping = False  # nothing new is begun
         self.mirror: OptunaMirror | None = None
         self.tip, self.records = "", 0

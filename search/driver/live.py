@@ -14,8 +14,10 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
+from search.core.paths import Names
 from search.core.types import GitError, SearchError, Status
 from search.driver.coordinator import Coordinator
+from search.records.housekeeping import take_stock
 from search.report.frontier import verdict
 from search.report.history import History
 from search.report.snapshot import snapshot
@@ -24,10 +26,12 @@ from search.report.table import plain_line, rendered
 from search.system.files import GrowingFile
 from search.system.git import Repository
 from search.task.metrics import PRIMARY
+from search.trial.sealed import folder_of
 
 LOOK_SECONDS = 1.0
 LINE_SECONDS = 60.0  # between two lines of what goes on, if there is no terminal
 SUMMARY_SHARE = 0.05  # of the time goes to summaries at most
+STOCK_SECONDS, SHORT_STOCK_SECONDS = 60.0, 5.0  # between two looks at what it takes on the disk
 PACK_RECORDS = 4000  # refs and objects are packed after so many records
 
 
@@ -45,7 +49,7 @@ class Reporter:
         self.logs: dict[Path, FollowedLog] = {}
         self._read = {self._log_of(slot, trial) for slot, trial in coordinator.view["latest"]}  # to their ends
         self._summarised: Any = None
-        self._next_summary = 0.0
+        self._next_summary = self._next_stock = 0.0
         self._packed = coordinator.records
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
@@ -67,6 +71,7 @@ class Reporter:
         try:
             while not self._ended.wait(LOOK_SECONDS):
                 try:
+                    self._take_stock()
                     self.coordinator.write_view()
                     shown = snapshot(self.coordinator.view, self.paths, True, time.time())
                     gauges.set(shown)
@@ -105,6 +110,14 @@ class Reporter:
                 self.repository.pack(objects=True)
             except GitError as error:  # a gc of the user's may be at it
                 print(f"report: {error}", file=sys.stderr)
+
+    def _take_stock(self) -> None:
+        room = self.coordinator.room
+        if time.monotonic() >= self._next_stock:
+            sealed_results = folder_of(self.coordinator.settings)
+            refs = self.repository.common_folder() / Names(self.coordinator.settings.tag).refs
+            room.taken = take_stock(self.paths, [sealed_results, refs])
+            self._next_stock = time.monotonic() + (SHORT_STOCK_SECONDS if room.is_short else STOCK_SECONDS)
 
     def _log_of(self, slot: int, trial: str) -> Path:
         return self.paths.slot(slot).trial(trial).log

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-MB = 10**6
+MB, GB = 10**6, 10**9
 LOOK_SECONDS = 2.0
 
 
@@ -51,27 +51,42 @@ def write_json(path: Path, record: Any, synced: bool = True) -> None:
 
 
 class DiskRoom:
-    """Whether a disk has room for another trial. least: bytes that must be free."""
+    """Whether there is room for another trial on a disk.
 
-    def __init__(self, path: Path, least: int) -> None:
-        self.path, self.least = path, least
-        self._enough, self._looked = True, -LOOK_SECONDS
+    least: bytes that must be free. most: bytes that all of a search may take, None: as many as there are. taken: bytes
+    that it takes, as far as somebody has told.
+    """
+
+    def __init__(self, path: Path, least: int = 0, most: int | None = None) -> None:
+        self.path, self.least, self.most = path, least, most
+        self.taken = 0
+        self.is_short, self._looked = False, -LOOK_SECONDS
 
     def is_enough(self, announce: Callable[[str], None]) -> bool:
         """Looked at once in LOOK_SECONDS. announce: gets a line when there is none left, and when there is again."""
         if time.monotonic() - self._looked < LOOK_SECONDS:
-            return self._enough
+            return not self.is_short
         self._looked = time.monotonic()
-        free = shutil.disk_usage(self.path).free
-        before, self._enough = self._enough, free >= self.least
-        if before and not self._enough:
-            announce(
+        missing = self._missing(shutil.disk_usage(self.path).free)
+        if missing and not self.is_short:
+            announce(f"{missing}; search.list says what searches take")
+        elif self.is_short and not missing:
+            announce("there is room on the disk again: trials begin")
+        self.is_short = bool(missing)
+        return not self.is_short
+
+    def _missing(self, free: int) -> str:
+        if free < self.least:
+            return (
                 f"the disk of {self.path} has {free / MB:.0f} MB left: no trial begins until it has "
-                f"{self.least / MB:.0f} MB; search.list says what searches take"
+                f"{self.least / MB:.0f} MB"
             )
-        elif self._enough and not before:
-            announce(f"the disk of {self.path} has room again, {free / MB:.0f} MB")
-        return self._enough
+        if self.most is not None and self.taken >= self.most:
+            return (
+                f"the search takes {self.taken / GB:.2f} GB on the disk, of --disk-limit {self.most / GB:g}: no trial "
+                "begins until it takes less, or is resumed with a higher one"
+            )
+        return ""
 
 
 def wait_for_room(write: Callable[[], None], between: float = LOOK_SECONDS) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from search.system.files import GrowingFile
+from search.system.files import GrowingFile, size_of
 from search.system.guard import END_SECONDS, LIVES_ON, STARTED_BY, started_at
 
 GUARD = Path(__file__).with_name("guard.py")
@@ -21,6 +21,8 @@ TRAINING_LINE = re.compile(rb"^(step|epoch)\b", re.IGNORECASE | re.MULTILINE)
 FOOTER_LINE = re.compile(rb"^---\s*$", re.MULTILINE)
 POLL_SECONDS = 0.05
 LARGEST_LOG = 256 * 2**20  # bytes; a trial that prints more is ended
+MOST_LEFT = 10 * 2**30  # bytes
+WEIGH_SECONDS = 5.0  # between two looks at its folders
 
 
 def usable_cores(groups: Path = Path("/sys/fs/cgroup"), mine: Path = Path("/proc/self/cgroup")) -> int:
@@ -56,11 +58,14 @@ def usable_cores(groups: Path = Path("/sys/fs/cgroup"), mine: Path = Path("/proc
 @dataclass(frozen=True)
 class Limits:
     """Seconds until the first training line, and from there to the end; rest None: start_up is for all, whatever is
-    printed. largest_log: bytes; what prints more is ended."""
+    printed. largest_log: bytes; what prints more is ended. folders: its own; what leaves more than most_left bytes in
+    them is ended too."""
 
     start_up: float
     rest: float | None
     largest_log: int = LARGEST_LOG
+    folders: tuple[Path, ...] = ()
+    most_left: int = MOST_LEFT
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,7 @@ def _wait(guard: subprocess.Popen[bytes], log: Path, limits: Limits) -> Ended:
 def _watch(guard: subprocess.Popen[bytes], log: Path, limits: Limits, on_training: Callable[[], None]) -> Ended:
     began = time.monotonic()
     training_since: float | None = None
+    next_weighing = began + WEIGH_SECONDS
     printed_footer = False
     growing, unread = GrowingFile(log), b""
     while True:
@@ -157,6 +163,10 @@ def _watch(guard: subprocess.Popen[bytes], log: Path, limits: Limits, on_trainin
             return Ended(-1, f"{how}: still running {limits.rest:g} s after its first training line")
         if log.stat().st_size > limits.largest_log:
             return Ended(-1, f"printed more than {limits.largest_log >> 20} MiB")
+        if now > next_weighing:
+            next_weighing = now + WEIGH_SECONDS
+            if sum(map(size_of, limits.folders)) > limits.most_left:
+                return Ended(-1, f"left more than {limits.most_left >> 20} MiB in its folders")
 
 
 def watch_over_this_process() -> subprocess.Popen[bytes]:

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,12 +108,13 @@ def run_training(
         command = confined(command, [run.view], writable, run.secret, run.scratch / "rules.json", run.isolated)
     if run.nice:
         command = ["nice", "-n", str(run.nice), *command]
+    limits = replace(run.limits, folders=(run.tree, run.scratch, run.temporary))
     began = time.monotonic()
     with Scorer(run.labels, run.images) as scorer, GpuWatch(run.gpu) as watch:
         environment = environment_of(run.gpu, run.threads, run.scratch, run.temporary)
         environment[prepare.SCORER_VARIABLE] = str(scorer.descriptor)
         ended = run_limited(
-            command, run.tree, environment, run.log, run.limits, on_started, on_training, (scorer.descriptor,)
+            command, run.tree, environment, run.log, limits, on_started, on_training, (scorer.descriptor,)
         )
     remove_own(run)
     text = end_of(run.log, READ_OF_LOG)

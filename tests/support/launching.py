@@ -46,8 +46,8 @@ def check_agreement(repository, count):
     assert sorted(slots) == sorted("\t".join(row) for row in found)
 
 
-def begin(repository, demo, ready, dashboard=False):
-    wanted = command(demo, "--tag", "t")
+def begin(repository, demo, ready, *arguments, dashboard=False):
+    wanted = command(demo, "--tag", "t", *arguments)
     if dashboard:
         wanted.remove("--no-dashboard")
     driver = subprocess.Popen(

@@ -55,7 +55,7 @@ def test_a_full_disk_pauses_a_search_and_it_goes_on_when_there_is_room(small_dis
     terminate(driver)
     said = driver.communicate(timeout=60)[0]
     wait_until_dead(below)
-    assert said.count("no trial begins until it has 8 MB") == 1 and said.count("has room again") == 1
+    assert said.count("no trial begins until it has 8 MB") == 1 and said.count("room on the disk again") == 1
     assert "Traceback" not in said and "crash" not in {row[4] for row in rows(repository)}
     done = len(rows(repository))
     launch(repository, demo, "--resume", "t", "--experiments", str(done + 3), "--disk-reserve", "1")
@@ -68,3 +68,23 @@ def test_a_disk_that_cannot_be_written_is_one_line(small_disk, demo):
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     done = launch(repository, demo, "--tag", "t", code=1)
     assert "Read-only file system" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.full
+def test_a_search_that_takes_more_than_it_may_waits_until_it_may_take_more(tmp_path, demo):
+    repository = make_repository(tmp_path / "project", SLOW_TRAIN)
+    running, results = repository.glob, repository / "runs/t/results.tsv"
+    driver, below = begin(repository, demo, (repository / "runs/t/view.json").exists, "--disk-limit", "0.001")
+    time.sleep(5)
+    settled(lambda: not list(running("runs/t/gpu*/trials/*/running.json")))
+    before = results.read_text() if results.exists() else ""
+    time.sleep(6)
+    assert (results.read_text() if results.exists() else "") == before and driver.poll() is None
+    terminate(driver)
+    said = driver.communicate(timeout=60)[0]
+    wait_until_dead(below)
+    assert said.count("GB on the disk, of --disk-limit 0.001") == 1 and "at most 0.001 GB" in said
+    assert "Traceback" not in said
+    done = len(before.splitlines()[1:])
+    launch(repository, demo, "--resume", "t", "--experiments", str(done + 3))
+    check_agreement(repository, done + 3 + (done == 0))

@@ -151,6 +151,23 @@ def test_a_flood_of_output_is_ended(tmp_path, rest):
     assert 2**20 < (tmp_path / "log").stat().st_size < 4 * 2**20  # ended within a second and a half
 
 
+HOARD = """
+import time
+print("step 1", flush=True)
+while True:
+    open("own/hoard", "ab").write(bytes(2**20))
+    time.sleep(0.05)
+"""
+
+
+@pytest.mark.full
+def test_what_hoards_files_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "WEIGH_SECONDS", 0.2)
+    (tmp_path / "own").mkdir()
+    ended = run(tmp_path, HOARD, folders=(tmp_path / "own",), most_left=4 * 2**20)
+    assert ended.ended_for == "left more than 4 MiB in its folders"
+
+
 def test_what_was_started_a_moment_before_the_driver_was_killed_ends_too(tmp_path):
     body = f"""
 import os, subprocess, sys
