@@ -1,12 +1,13 @@
 """Does a search lose anything, whatever dies? Kills parts of a real one at random, again and again, and looks.
 
-A search with trials that wait a second runs on four logical slots of this machine. After every kill it is seen whether
-what must end has ended, and whether the driver still lives; if it does not, the search is resumed. At last it runs to
-its end undisturbed, and then: every trial that ever left an outcome is recorded, once; every experiment has one row;
-branch, rows and frontier name the same incumbent; nothing of the search runs any more; no traceback was shown.
+A search with trials that wait a second, and an agent that edits after every few, runs on four logical slots: of this
+machine, or, with --cluster, of two Ray nodes on it, each with an address of its own. After every kill it is seen
+whether what must end has ended, and whether the driver still lives; if it does not, the search is resumed. A node that
+was killed comes back. At last the search runs to its end undisturbed, and then: every trial that ever left an outcome
+is recorded, once; every experiment has one row; branch, rows and frontier name the same incumbent; nothing of the
+search runs any more; no traceback was shown. On a cluster, a trial of a node that was lost is not lost if it ran again.
 
-A node and an agent are not among what is killed: tests/system/cluster/ and tests/edge/agent/ do that. The last line is
-one JSON object.
+tests/edge/driver/test_resume.py kills the driver between any two of its writes. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import contextlib
 import json
 import os
 import random
+import secrets
+import shlex
 import signal
 import subprocess
 import sys
@@ -29,8 +32,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import prepare
-from bench.cluster import make_project
-from search.system.guard import descendants, started_at
+from bench.cluster import environment_of, make_project
+from search.system.guard import descendants, processes, started_at
 from search.system.process import is_alive
 from search.task.demo_images import draw
 
@@ -44,13 +47,83 @@ FROZEN_SECONDS = 4.0
 ENDINGS = {0, 1, 130, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}  # of a driver that was disturbed
 
 
+HEAD, PORT = "127.0.0.2", 6390
+SLOTS = 4
+ACTORS = ("SlotActor", "Dispatcher", "ArtifactExchange", "NodeManager")
+AGENT = """
+import random, re, sys, time
+sys.stdin.read()
+time.sleep(2)
+text = open("train.py").read()
+open("train.py", "w").write(re.sub(r"np.ones\\(5\\).*?, photos", f"np.ones(5) * {random.random():.6f}, photos", text))
+print("IDEA: other guesses")
+"""
+QUICK_TO_NOTICE = {  # a node that is lost; Ray's own minute would be most of the time
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_failure_threshold": "3",
+}
+
+
+@dataclass
+class Node:
+    """One Ray node of the cluster. process: `ray start`; what it starts is below it. home: what tells its processes,
+    also those that outlive it."""
+
+    name: str
+    arguments: list[str]
+    work: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        return self.work / f"{self.name}.log"
+
+    def start(self) -> None:
+        ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block", "--num-cpus=2"]
+        ray += ["--disable-usage-stats", f"--temp-dir={self.work / self.name / 'ray'}", f"--num-gpus={SLOTS // 2}"]
+        environment = environment_of(self.work, self.name) | QUICK_TO_NOTICE
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*ray, *self.arguments], env=environment, stdout=output, stderr=output, cwd=self.work,
+                stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+        deadline = time.monotonic() + UP_SECONDS
+        while "Ray runtime started" not in self.log.read_text(errors="replace"):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"bench/chaos.py: Ray did not start:\n{self.log.read_text()[-2000:]}")
+            time.sleep(0.2)
+
+    def pids(self) -> list[int]:
+        """Its processes, the node's own and those of the search: its folder is in the environment of each."""
+        mine, found = str(self.work / self.name / "node").encode(), []
+        for pid in processes():
+            with contextlib.suppress(OSError):
+                if b"AUTORESEARCH_NODE=" + mine in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                    found.append(pid)
+        return found
+
+    def kill(self) -> None:
+        """As if the machine had lost its power."""
+        for pid in self.pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if self.process is not None:
+            self.process.wait()
+
+
 @dataclass
 class Chaos:
-    """The search, and what was seen of it. left: trials that left an outcome."""
+    """The search, and what was seen of it. nodes: of the cluster, the head first; none without one. environment: of the
+    driver. left: trials that left an outcome."""
 
     folder: Path
     photos: Path
     rng: random.Random
+    agent: Path
+    environment: dict[str, str]
+    nodes: list[Node] = field(default_factory=list)
     driver: subprocess.Popen[bytes] | None = None
     below: dict[int, str] = field(default_factory=dict)  # process id -> when it began
     left: set[str] = field(default_factory=set)
@@ -70,25 +143,39 @@ class Chaos:
         """Begins the search, or goes on with it, and waits until trials run."""
         known = subprocess.run(["git", "rev-parse", "-q", "--verify", f"refs/autoresearch/{TAG}/journal"],
                                cwd=self.folder, capture_output=True, check=False)  # fmt: skip
-        setup = ["--gpus", "4", "--dataset", self.photos, "--space", "spaces/waiting.toml", "--max-train-seconds", "5"]
+        setup = ["--dataset", self.photos, "--space", "spaces/waiting.toml", "--max-train-seconds", "5"]
         begin = ["--resume", TAG] if known.returncode == 0 else ["--tag", TAG, *setup]
-        command = [sys.executable, "-m", "search.launch", *map(str, begin), "--no-dashboard", *limits]
+        slots = ["--address", f"{HEAD}:{PORT}"] if self.nodes else ["--gpus", str(SLOTS), "--no-dashboard"]
+        thinks = ["--agent", shlex.join([sys.executable, str(self.agent)]), "--experiments-per-round", "6"]
+        command = [sys.executable, "-m", "search.launch", *map(str, begin), *slots, *thinks, *limits]
         with self.log.open("ab") as output:
             self.driver = subprocess.Popen(
-                command, cwd=self.folder, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
-            )
+                command, cwd=self.folder, stdout=output, stderr=output, stdin=subprocess.DEVNULL,
+                start_new_session=True, env=self.environment,
+            )  # fmt: skip
         deadline = time.monotonic() + UP_SECONDS
         while self.driver.poll() is None and not self.running() and time.monotonic() < deadline:
             time.sleep(0.1)
 
     def running(self) -> list[Path]:
-        return list(self.run.glob("gpu*/trials/*/running.json"))
+        elsewhere = "node/searches/*/run/gpu*/trials/*/running.json"
+        away = [path for node in self.nodes[1:] for path in (node.work / node.name).glob(elsewhere)]
+        return [*self.run.glob("gpu*/trials/*/running.json"), *away]
 
     def look(self) -> None:
         """Notes what runs, and which trials have left an outcome."""
         if self.driver is not None:
             self.below |= {pid: started_at(pid) for pid in descendants(self.driver.pid)}
+            on_nodes = {pid for node in self.nodes for pid in node.pids()}
+            self.below |= {pid: started_at(pid) for pid in on_nodes if self.is_of_search(pid)}
         self.left |= {path.parent.name for path in self.run.glob("gpu*/trials/*/outcome.json")}
+
+    def is_of_search(self, pid: int) -> bool:
+        """Whether a process of a node is the search's, and not Ray's own."""
+        with contextlib.suppress(OSError):
+            line = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+            return "train.py" in line or any(line.startswith(f"ray::{actor}") for actor in ACTORS)
+        return False
 
     def with_words(self, *words: str) -> list[int]:
         """The search's processes whose command line has all of these."""
@@ -129,6 +216,19 @@ class Chaos:
         for pid in [self.driver.pid, *self.below]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        for node in self.nodes:
+            node.kill()
+        for node in self.nodes:
+            node.start()
+        return True
+
+    def lose_node(self) -> bool:
+        """Kills a node that is not the driver's; it comes back a moment later."""
+        self.look()
+        node = self.rng.choice(self.nodes[1:])
+        node.kill()
+        time.sleep(self.rng.uniform(0.0, 12.0))
+        node.start()
         return True
 
     def after(self, name: str) -> None:
@@ -188,7 +288,13 @@ class Chaos:
 
 def deeds(chaos: Chaos) -> dict[str, Callable[[], bool]]:
     """What can happen, by name; each is False where there was nothing to do it to."""
-    return {
+    of_ray: dict[str, Callable[[], bool]] = {
+        "the raylet": lambda: chaos.kill_one("raylet/raylet"),
+        "Ray's head": lambda: chaos.kill_one("gcs_server"),
+    }
+    if chaos.nodes:
+        of_ray = {"a node": chaos.lose_node, "a node's manager": lambda: chaos.kill_one("ray::NodeManager")}
+    return of_ray | {
         "driver killed": lambda: chaos.signal_driver(signal.SIGKILL),
         "driver: SIGTERM": lambda: chaos.signal_driver(signal.SIGTERM),
         "driver: SIGINT": lambda: chaos.signal_driver(signal.SIGINT),
@@ -199,8 +305,7 @@ def deeds(chaos: Chaos) -> dict[str, Callable[[], bool]]:
         "the dispatcher": lambda: chaos.kill_one("ray::Dispatcher"),
         "a trial": lambda: chaos.kill_one("train.py", "--dataset"),
         "a guard": lambda: chaos.kill_one("guard.py", "train.py"),
-        "the raylet": lambda: chaos.kill_one("raylet/raylet"),
-        "Ray's head": lambda: chaos.kill_one("gcs_server"),
+        "an agent": lambda: chaos.kill_one(chaos.agent.name),
         "everything": chaos.kill_everything,
     }
 
@@ -209,21 +314,34 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="bench/chaos.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--kills", type=int, default=6, help="(default 6; docs: 200, some half an hour)")
+    parser.add_argument("--kills", type=int, default=6, help="(default 6; docs: 150, and 50 with --cluster)")
+    parser.add_argument("--cluster", action="store_true", help="on two Ray nodes, which are killed too")
     parser.add_argument("--seed", type=int, default=0, help="of what is killed, and when (default 0)")
     options = parser.parse_args()
     if options.kills < 1:
         parser.error(f"--kills {options.kills}: at least 1")
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["AUTORESEARCH_CACHE"] = str(Path(folder, "cache"))
-        os.environ["AUTORESEARCH_STATE"] = str(Path(folder, "state"))
-        draw(Path(folder, "photos"), PHOTOS)
-        prepare.load(Path(folder, "photos"))
-        make_project(Path(folder, "project"), WAIT)
-        chaos = Chaos(Path(folder, "project"), Path(folder, "photos"), random.Random(options.seed))
+        work = Path(folder)
+        environment = environment_of(work, "head")
+        os.environ |= {name: environment[name] for name in ("AUTORESEARCH_CACHE", "AUTORESEARCH_STATE")}
+        (work / "token").write_text(secrets.token_hex(32))
+        draw(work / "photos", PHOTOS)
+        prepare.load(work / "photos")
+        make_project(work / "project", WAIT)
+        agent = work / "agent.py"
+        agent.write_text(AGENT)
+        head = ["--head", f"--node-ip-address={HEAD}", f"--port={PORT}", "--include-dashboard=false"]
+        away = [f"--address={HEAD}:{PORT}", "--node-ip-address=127.0.0.3"]
+        nodes = [Node("head", head, work), Node("node1", away, work)] if options.cluster else []
+        rng = random.Random(options.seed)
+        if not nodes:
+            del environment["RAY_AUTH_MODE"], environment["RAY_AUTH_TOKEN_PATH"]  # launch begins a Ray of its own
+        chaos = Chaos(work / "project", work / "photos", rng, agent, environment, nodes)
         possible = deeds(chaos)
         try:
+            for node in nodes:
+                node.start()
             while sum(chaos.kills.values()) < options.kills:
                 if chaos.driver is None:
                     chaos.start()
@@ -244,7 +362,12 @@ def main() -> int:
             lost, twice = chaos.check_records()
         finally:
             if chaos.driver is not None and chaos.driver.poll() is None:
-                chaos.kill_everything()
+                chaos.look()
+                for pid in [chaos.driver.pid, *chaos.below]:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            for node in nodes:
+                node.kill()
     for violation in chaos.violations:
         print(f"violation: {violation}")
     print(
@@ -256,6 +379,7 @@ def main() -> int:
                 "lost_trials": lost,
                 "duplicate_rows": twice,
                 "seed": options.seed,
+                "cluster": options.cluster,
                 "seconds": round(time.monotonic() - began, 1),
                 "of_each": dict(sorted(chaos.kills.items())),
             }

@@ -103,6 +103,7 @@ LAUNCHES = {
     "--proof-share 0.6": "--proof-share 0.6: from 0 to 0.5",
     "--proof-share nan": "--proof-share nan: from 0 to 0.5",
     "--disk-reserve -1": "--disk-reserve -1: 0 or more",
+    "--disk-limit 0": "--disk-limit 0: more than 0, and finite",
     "--disk-reserve inf": "--disk-reserve inf: 0 or more, and finite",
     "--agent-timeout 0": "--agent-timeout 0: more than 0",
     "--agent-timeout inf": "--agent-timeout inf: more than 0",

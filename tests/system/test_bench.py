@@ -103,8 +103,9 @@ def test_what_a_cluster_costs_its_head_is_measured_on_real_nodes():
 
 
 @pytest.mark.full
-def test_nothing_is_lost_whatever_dies():
-    figures, _ = bench("chaos", "--kills", "4", "--seed", "2")
+@pytest.mark.parametrize("where", [(), ("--cluster",)])
+def test_nothing_is_lost_whatever_dies(where):
+    figures, _ = bench("chaos", "--kills", "4", "--seed", "2", *where)
     assert (figures["kills"], sum(figures["of_each"].values())) == (4, 4)
     assert [figures[name] for name in ("violations", "orphans", "lost_trials", "duplicate_rows")] == [0, 0, 0, 0]
 
@@ -116,7 +117,7 @@ def test_what_is_lost_or_there_twice_is_seen(fast_repository, demo, monkeypatch)
     run = fast_repository / "runs/t"
     summarise(sorted(run.glob("gpu*/results.tsv")), run, History(Repository(fast_repository)))
     (fast_repository.parent / "output.log").write_text("search t: 4 slots\n")
-    seen = chaos.Chaos(fast_repository, demo, random.Random(0))
+    seen = chaos.Chaos(fast_repository, demo, random.Random(0), demo / "agent.py", {})
     assert seen.check_records() == (0, 0) and seen.violations == []
     trials, results = (run / "trials.jsonl").read_text(), (run / "results.tsv").read_text()
     (run / "trials.jsonl").write_text("".join(trials.splitlines(keepends=True)[:-1]))
