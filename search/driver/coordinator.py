@@ -11,7 +11,6 @@ from typing import IO, Any
 
 from search.core.events import (
     AuditRecorded,
-    CardTooSmall,
     CrashRechecked,
     Event,
     PauseSet,
@@ -21,7 +20,6 @@ from search.core.events import (
     SlotJoined,
     SlotLeft,
     SlotPutAside,
-    SlowTrial,
     TrialLost,
     TurnBegun,
 )
@@ -29,6 +27,7 @@ from search.core.paths import Names, SearchPaths
 from search.core.sources import Sources
 from search.core.state import State
 from search.core.types import (
+    AT_FAULT,
     Outcome,
     Proposal,
     SearchError,
@@ -42,6 +41,7 @@ from search.decide.decision import baseline_has_failed
 from search.decide.loop import SearchLoop
 from search.decide.plan import Limit, Pause
 from search.decide.points.sampler import frozen_trial, holds
+from search.decide.reruns import rerun_of
 from search.decide.speed import note_on_speed
 from search.driver.branches import Branches
 from search.driver.messages import decision_line, machine_is_broken, proposal_line, slot_line
@@ -51,7 +51,7 @@ from search.records.optuna_mirror import OptunaMirror
 from search.report.snapshot import view_of
 from search.system.files import DiskRoom, write_json
 from search.system.git import Repository
-from search.trial.run import AT_FAULT, read_outcome
+from search.trial.run import read_outcome
 
 LOCK_SECONDS = 2.0  # whoever looks whether a search runs has its lock for a moment
 
@@ -233,21 +233,16 @@ class Coordinator:
         state, key = self.state, outcome.key
         if key in state.outcomes:
             return
-        note = note_on_speed(outcome, state.probes.get(outcome.slot, ()))
-        if note and self.rerun_slow and state.attempts[key] == 1:
-            self.announce(f"slow    {outcome.trial} on gpu{outcome.slot}: {note}; it is run again")
-            self._append(SlowTrial(outcome.trial, *key))
-            return
-        here = state.memory_of(outcome.slot)
-        if outcome.ran_out_of_memory and here and state.has_larger(here, state.present):
-            self.announce(
-                f"small   {outcome.trial} on gpu{outcome.slot}: {outcome.reason}; it is run again on a larger GPU"
-            )
-            self._append(CardTooSmall(outcome.trial, *key, here))
+        rerun = rerun_of(state, outcome, self.rerun_slow)
+        if rerun is not None:
+            event, line = rerun
+            self.announce(line)
+            self._append(event)
             return
         if outcome.reason.startswith(AT_FAULT):
             self._put_aside(outcome)
             return
+        note = note_on_speed(outcome, state.probes.get(outcome.slot, ()))
         outcome = replace(outcome, speed=outcome.speed | ({"slow": note} if note else {}))
         of_slots = self.loop.take(outcome)
         self.ledgers.add_outcome(state, outcome)

@@ -22,6 +22,7 @@ FOOTER_LINE = re.compile(rb"^---\s*$", re.MULTILINE)
 POLL_SECONDS = 0.05
 LARGEST_LOG = 256 * 2**20  # bytes; a trial that prints more is ended
 MOST_LEFT = 10 * 2**30  # bytes
+STOPPED_FROM = 5.0  # seconds between two readings of a clock that is read all the time
 WEIGH_SECONDS = 5.0  # between two looks at its folders
 
 
@@ -71,11 +72,26 @@ class Limits:
 @dataclass(frozen=True)
 class Ended:
     """How a command ended: its exit code (128 + n for signal n), or the reason it was ended for. lives_on: something of
-    it could not be ended."""
+    it could not be ended. stopped: seconds by which this process, and so perhaps all of the machine, stood still."""
 
     code: int
     ended_for: str = ""
     lives_on: bool = False
+    stopped: float = 0.0
+
+
+class RunningClock:
+    """Seconds that count: not those by which this process stood still, as when a machine is suspended. It must be read
+    more often than every STOPPED_FROM seconds."""
+
+    def __init__(self) -> None:
+        self._read, self.stopped = time.monotonic(), 0.0
+
+    def seconds(self) -> float:
+        now = time.monotonic()
+        self.stopped += now - self._read if now - self._read > STOPPED_FROM else 0.0
+        self._read = now
+        return now - self.stopped
 
 
 def run_limited(
@@ -105,9 +121,13 @@ def run_limited(
             start_new_session=True,
             pass_fds=descriptors,
         )
+    clock = RunningClock()
     try:
         on_started(guard.pid)
-        ended = _watch(guard, log, limits, on_training) if limits.rest is not None else _wait(guard, log, limits)
+        if limits.rest is None:
+            ended = _wait(guard, log, limits, clock)
+        else:
+            ended = _watch(guard, log, limits, on_training, clock)
     finally:
         if guard.stdin:
             guard.stdin.close()
@@ -117,24 +137,26 @@ def run_limited(
             guard.kill()
             guard.wait()
             lives_on = True
-    return replace(ended, lives_on=lives_on)
+    return replace(ended, lives_on=lives_on, stopped=clock.stopped)
 
 
-def _wait(guard: subprocess.Popen[bytes], log: Path, limits: Limits) -> Ended:
-    deadline = time.monotonic() + limits.start_up
+def _wait(guard: subprocess.Popen[bytes], log: Path, limits: Limits, clock: RunningClock) -> Ended:
+    deadline = clock.seconds() + limits.start_up
     while True:
         try:
             return Ended(guard.wait(timeout=POLL_SECONDS))
         except subprocess.TimeoutExpired:
             pass
-        if time.monotonic() > deadline:
+        if clock.seconds() > deadline:
             return Ended(-1, f"no end within {limits.start_up:g} s")
         if log.stat().st_size > limits.largest_log:
             return Ended(-1, f"printed more than {limits.largest_log >> 20} MiB")
 
 
-def _watch(guard: subprocess.Popen[bytes], log: Path, limits: Limits, on_training: Callable[[], None]) -> Ended:
-    began = time.monotonic()
+def _watch(
+    guard: subprocess.Popen[bytes], log: Path, limits: Limits, on_training: Callable[[], None], clock: RunningClock
+) -> Ended:
+    began = clock.seconds()
     training_since: float | None = None
     next_weighing = began + WEIGH_SECONDS
     printed_footer = False
@@ -147,14 +169,14 @@ def _watch(guard: subprocess.Popen[bytes], log: Path, limits: Limits, on_trainin
         if gained:
             unread = unread[-4096:] + gained
             if training_since is None and TRAINING_LINE.search(unread):
-                training_since = time.monotonic()
+                training_since = clock.seconds()
                 on_training()
             printed_footer = printed_footer or bool(FOOTER_LINE.search(unread))
+        now = clock.seconds()
         if code is not None:
             if not gained:  # what it printed between two looks is read to its end, too
                 return Ended(code)
             continue
-        now = time.monotonic()
         if training_since is None and now - began > limits.start_up:
             return Ended(-1, f"no training line within {limits.start_up:g} s of its start")
         assert limits.rest is not None

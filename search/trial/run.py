@@ -16,7 +16,7 @@ import prepare
 from search.core.codec import decode, encode
 from search.core.paths import Names, SearchPaths, SlotPaths, TrialPaths
 from search.core.recipe import code_size
-from search.core.types import Outcome, SearchError, Settings, Work, short
+from search.core.types import AT_FAULT, STOOD_STILL, Outcome, SearchError, Settings, Work, short
 from search.decide.speed import from_footer
 from search.system.files import wait_for_room, write_json
 from search.system.git import Repository
@@ -35,7 +35,6 @@ from search.trial.training import TrainingJob, run_training
 
 START_UP_SECONDS = 300.0  # to the first training line
 SHORTEST_REST = 20.0  # seconds; a budget of seconds is not lost to a busy machine
-AT_FAULT = "the slot is at fault: "  # begins the reason of a trial that says nothing of its experiment
 OVER_BUDGET = 1.1  # times the budget, and OVER_BUDGET_SECONDS: training for longer, by the worker's clock, is marked
 OVER_BUDGET_SECONDS = 5.0
 
@@ -166,6 +165,8 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
     if ran.lives_on:
         reason = f"{AT_FAULT}a process of {work.trial_id} cannot be ended; a driver that hangs does that to it"
         return _crash(setup, work, commit, began, reason)
+    if ran.stopped:
+        return _crash(setup, work, commit, began, f"{STOOD_STILL}for {ran.stopped:.0f} s while it ran")
     if ran.reason:
         crash = _crash(setup, work, commit, began, ran.reason, traceback_of(ran.text), ran.footer)
         return replace(crash, losses=losses_of(ran.text))

@@ -69,8 +69,8 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a run ended. reason: why it is a crash; '' if it is none. began: by time.monotonic(). lives_on: something of
-    it could not be ended."""
+    """How a run ended. reason: why it is a crash; '' if it is none. began: by time.monotonic(). lives_on, stopped:
+    as for process.Ended."""
 
     reason: str
     text: str
@@ -80,6 +80,7 @@ class TrainingResult:
     gpu_name: str = ""
     gpu_seen: dict[str, Any] = field(default_factory=dict)
     lives_on: bool = False
+    stopped: float = 0.0
 
     @property
     def trained_seconds(self) -> float | None:
@@ -122,7 +123,7 @@ def run_training(
     reason = crash_reason(ended, text, footer)
     if not reason and scorer.submission is None:
         reason = scorer.problem or "evaluate() handed nothing to the scorer"
-    return TrainingResult(reason, text, footer, scorer, began, watch.name, watch.seen, ended.lives_on)
+    return TrainingResult(reason, text, footer, scorer, began, watch.name, watch.seen, ended.lives_on, ended.stopped)
 
 
 def remove_own(run: TrainingJob) -> None:

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import signal
+import time
 from dataclasses import replace
 
 import pytest
@@ -10,10 +12,13 @@ import pytest
 import prepare
 from search.core.codec import encode
 from search.core.paths import SlotPaths
-from search.core.types import Change, Experiment, Kind, Work
+from search.core.types import AT_FAULT, STOOD_STILL, Change, Experiment, Kind, Work
+from search.system import process
 from search.system.git import Repository
+from search.system.guard import descendants
 from search.trial import run
 from search.trial.run import run_trial
+from tests.support.lab import wait_for
 from tests.support.repositories import FAST_TRAIN, git, make_repository
 from tests.support.searches import coordinator_of, run_all, setup_of
 
@@ -149,4 +154,31 @@ def test_a_trial_of_which_something_lives_on_is_its_slots_fault(tmp_path, demo, 
     repository = make_repository(tmp_path / "project", FAST_TRAIN)
     work = Work(Experiment(0, Kind.BASELINE, Repository(repository).commit_of("HEAD")), 0)
     outcome = run_trial(setup_of(repository, demo), work)
-    assert outcome.reason.startswith(run.AT_FAULT + "a process of e0000-s0 cannot be ended")
+    assert outcome.reason.startswith(AT_FAULT + "a process of e0000-s0 cannot be ended")
+
+
+@pytest.mark.full
+def test_a_trial_that_was_suspended_is_no_crash_of_its_idea(tmp_path, demo, monkeypatch):
+    """Its worker stood still with it: neither its clock nor its budget says anything."""
+    monkeypatch.setattr(process, "STOPPED_FROM", 1.0)
+    repository = make_repository(tmp_path / "project", FAST_TRAIN.replace("rng = np", "time.sleep(2)\nrng = np", 1))
+    with coordinator_of(repository, demo) as coordinator:
+        work, setup = coordinator.next_work(0), setup_of(repository, demo)
+        trial = coordinator.paths.slot(0).trial(work.trial_id)
+        worker = os.fork()
+        if worker == 0:
+            try:
+                run_trial(setup, work)
+            finally:
+                os._exit(0)
+        wait_for(lambda: trial.running.exists() and json.loads(trial.running.read_text())["training_since"])
+        for number, pause in ((signal.SIGSTOP, 3.0), (signal.SIGCONT, 0.0)):
+            for pid in (worker, *descendants(worker)):
+                os.kill(pid, number)
+            time.sleep(pause)
+        os.waitpid(worker, 0)
+        assert run.read_outcome(trial).reason.startswith(f"{STOOD_STILL}for 3 s")
+        coordinator.record(run.read_outcome(trial))
+        assert coordinator.state.outcomes == {}
+        again = coordinator.next_work(0)
+        assert again.key == work.key and again.trial_id != work.trial_id
