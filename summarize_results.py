@@ -1,4 +1,5 @@
-"""Derives analysis_summary.json, analysis_summary.md and progress.png from any set of results.tsv files."""
+"""Derives analysis_summary.json, analysis_summary.md and progress.png from results.tsv files: any set of this project's
+own, or one that another loop wrote, with whatever columns."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ from search.core.paths import SearchPaths
 from search.core.types import SearchError
 from search.records.results_tsv import render
 from search.report.history import History
+from search.report.other_loops.histories import is_ours, metric_of, read_other
+from search.report.other_loops.summary import summarise_other
 from search.report.summary import merged_rows, summarise
 from search.system.files import write_text
 from search.system.git import Repository, clean_environment, find_repository
@@ -40,6 +43,17 @@ def repository_of(folder: Path) -> Repository | None:
         return None
 
 
+def other(files: list[Path], folder: Path, options: argparse.Namespace) -> int:
+    """Summarises another loop's history. Raises SearchError if it cannot be read, or not without a flag."""
+    if len(files) > 1:
+        raise SearchError(f"{files[0]}: another loop's results.tsv; name one file at a time")
+    history = read_other(files[0])
+    metric = metric_of(history, options.metric, True if options.maximize else False if options.minimize else None)
+    analysis = summarise_other(history, metric, folder)
+    print(json.dumps(analysis) if options.json else (folder / "analysis_summary.md").read_text(), end="")
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="summarize_results.py", description=__doc__)
     parser.add_argument(
@@ -51,6 +65,15 @@ def main(arguments: list[str] | None = None) -> int:
         "(default ./results.tsv, else the newest search)",
     )
     parser.add_argument("--out", type=Path, help="folder to write to (default: beside the first file)")
+    parser.add_argument(
+        "--metric",
+        default="",
+        metavar="NAME",
+        help="of another loop's results.tsv, the column that decided (default: what was kept tells)",
+    )
+    direction = parser.add_mutually_exclusive_group()
+    direction.add_argument("--minimize", action="store_true", help="lower is better, in another loop's results.tsv")
+    direction.add_argument("--maximize", action="store_true", help="higher is better, likewise")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     options = parser.parse_args(arguments)
     clean_environment()
@@ -62,6 +85,8 @@ def main(arguments: list[str] | None = None) -> int:
             files = files_of(search)
         folder.mkdir(parents=True, exist_ok=True)
         files = [path.absolute() for path in files]
+        if options.metric or options.minimize or options.maximize or not all(map(is_ours, files)):
+            return other(files, folder, options)
         history = History(repository_of(files[0].parent) or repository_of(Path.cwd()))
         if search:
             write_text(folder / "results.tsv", render(merged_rows(files, history)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ FIRST, SECOND = PRIMARY.name, SECONDARY.name
 
 LABEL_WIDTH = 44  # characters
 MOST_LABELS = 14
+MOST_NUMBERS = 60  # of the kept, the latest: more would cover each other
 MOST_PROPOSALS = 30  # in the brief; the JSON has them all
 MOST_MEMORY_NOTES = 5  # in the brief; the JSON has them all
 
@@ -45,7 +47,7 @@ def summarise(paths: Sequence[Path], folder: Path, history: History) -> dict[str
     analysis["proposals"] = proposals_of(records) if records else []
     write_text(folder / "analysis_summary.json", json.dumps(analysis, indent=2) + "\n")
     write_text(folder / "analysis_summary.md", markdown(analysis))
-    draw_progress(entries, analysis[f"majority_{FIRST}"], folder / "progress.png")
+    draw_progress(progress_of(entries, analysis[f"majority_{FIRST}"]), folder / "progress.png")
     return analysis
 
 
@@ -132,53 +134,72 @@ def markdown(analysis: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def draw_progress(entries: Sequence[Entry], majority: float | None, path: Path) -> None:
-    """All experiments, the running best, and the kept ones, numbered, with their descriptions beside the plot.
+@dataclass(frozen=True)
+class Progress:
+    """What the picture shows, by the experiments' places in the history.
 
-    majority: the primary metric of always giving the majority's answer, if it is known.
+    metric: its name. total: experiments. kept: (place, value, description), others: (place, value). level: a value to
+    compare with, and its name.
     """
+
+    metric: str
+    total: int
+    kept: Sequence[tuple[int, float, str]]
+    others: Sequence[tuple[int, float]]
+    crashed: Sequence[int]
+    level: tuple[float, str] | None = None
+
+
+def progress_of(entries: Sequence[Entry], majority: float | None) -> Progress:
+    """What the picture shows. majority: the primary metric of always giving the majority's answer, if it is known."""
+    history = list(enumerate(steps(entries)))
+    measured = [(n, step) for n, step in history if step.row.status is not Status.CRASH]
+    return Progress(
+        FIRST,
+        len(entries),
+        kept=[(n, step.row.primary, step.row.description) for n, step in history if step.is_incumbent],
+        others=[(n, step.row.primary) for n, step in measured if not step.is_incumbent],
+        crashed=[n for n, step in history if step.row.status is Status.CRASH],
+        level=None if majority is None else (majority, "always the majority's answer"),
+    )
+
+
+def draw_progress(shown: Progress, path: Path) -> None:
+    """All experiments, the running best, and the kept ones, numbered, with their descriptions beside the plot."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 5.5), layout="constrained")
     axes, beside = figure.subplots(1, 2, width_ratios=(3, 1))
-    history = list(enumerate(steps(entries)))
-    kept = [(n, step.row) for n, step in history if step.is_incumbent]
-    crashed = [n for n, step in history if step.row.status is Status.CRASH]
-    measured = ((n, step) for n, step in history if step.row.status is not Status.CRASH)
-    others = [(n, step.row.primary) for n, step in measured if not step.is_incumbent]
-    if others:
-        numbers_of_others, scores = np.array(others).T
-        points = axes.scatter(numbers_of_others, scores, s=18, color="0.65", label="discarded")
+    if shown.others:
+        places, values = np.array(shown.others).T
+        points = axes.scatter(places, values, s=18, color="0.65", label="discarded")
         points.set_in_layout(False)  # they lie within the axes, and measuring 100,000 of them takes half a second
-    if kept:
-        numbers, best = [n for n, _ in kept], [row.primary for _, row in kept]
-        axes.step(
-            [*numbers, len(entries) - 1], [*best, best[-1]], where="post", color="tab:green", label="running best"
-        )
+    if shown.kept:
+        numbers, best = [n for n, _, _ in shown.kept], [value for _, value, _ in shown.kept]
+        axes.step([*numbers, shown.total - 1], [*best, best[-1]], where="post", color="tab:green", label="running best")
         axes.scatter(numbers, best, s=36, color="tab:green", zorder=3, label="kept")
-        for label, n, y in zip(range(len(kept)), numbers, best, strict=True):
+        for label, n, y in list(zip(range(len(best)), numbers, best, strict=True))[-MOST_NUMBERS:]:
             axes.annotate(str(label), (n, y), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8)
-    if majority is not None:
-        axes.axhline(majority, linestyle="--", linewidth=1, color="0.4", label="always the majority's answer")
-    if crashed:
+    if shown.level is not None:
+        value, name = shown.level
+        axes.axhline(value, linestyle="--", linewidth=1, color="0.4", label=name)
+    if shown.crashed:
         # At the foot of the plot: a crash has no score.
-        foot = np.full(len(crashed), 0.02)
-        axes.scatter(
-            np.array(crashed), foot, transform=axes.get_xaxis_transform(), marker="x", color="tab:red", label="crashed"
-        )
+        foot, places = np.full(len(shown.crashed), 0.02), np.array(shown.crashed)
+        axes.scatter(places, foot, transform=axes.get_xaxis_transform(), marker="x", color="tab:red", label="crashed")
     axes.margins(y=0.1)
     axes.grid(axis="y", alpha=0.3)
-    axes.set(xlabel="experiment", ylabel=FIRST, title=f"{len(entries)} experiments, {len(kept)} kept")
+    axes.set(xlabel="experiment", ylabel=shown.metric, title=f"{shown.total} experiments, {len(shown.kept)} kept")
     figure.legend(loc="outside lower left", ncols=5, fontsize=8, frameon=False)
     beside.axis("off")
-    beside.text(0, 1, labels_of_kept([row for _, row in kept]), va="top", fontsize=8, linespacing=1.5)
+    beside.text(0, 1, labels_of_kept(shown.kept), va="top", fontsize=8, linespacing=1.5)
     write_aside(path, lambda stream: figure.savefig(stream, dpi=110, format="png"))
 
 
-def labels_of_kept(kept: Sequence[Row]) -> str:
+def labels_of_kept(kept: Sequence[tuple[int, float, str]]) -> str:
     """One line or two for each kept row, by its number in the plot; if there are many, the latest."""
     lines = [] if len(kept) <= MOST_LABELS else [f"… {len(kept) - MOST_LABELS} more before these"]
-    for number, row in list(enumerate(kept))[-MOST_LABELS:]:
-        text = textwrap.shorten(row.description, 2 * LABEL_WIDTH, placeholder=" …")
-        lines += textwrap.wrap(f"{number}  {row.primary:.4f}  {text}", LABEL_WIDTH, subsequent_indent="      ")
+    for number, (_, value, description) in list(enumerate(kept))[-MOST_LABELS:]:
+        text = textwrap.shorten(description, 2 * LABEL_WIDTH, placeholder=" …")
+        lines += textwrap.wrap(f"{number}  {value:.4f}  {text}", LABEL_WIDTH, subsequent_indent="      ")
     return "\n".join(lines).replace("$", "\\$")  # which would begin a formula

@@ -26,7 +26,7 @@ LIBRARIES = {
     "pynvml": {"system", "cluster"},
     "ray": {"driver"},
     "rich": {"report", "driver", "top"},
-    "scipy": {"decide"},
+    "scipy": {"decide", "report"},
     "threadpoolctl": {"top"},
 }
 BARE = ("search.core.types", "search.system.guard", "search.system.confine")  # run or sent where no library is

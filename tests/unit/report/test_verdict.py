@@ -31,7 +31,7 @@ def test_the_verdict_says_what_the_frontier_beats(found, majority, words):
 
 
 def test_the_labels_of_a_long_frontier_are_its_latest():
-    kept = [Row(f"{n:07x}", 0.5, 0.9 + n / 1000, 0.1, Status.KEEP, f"idea {n} at $5 " + "x " * 200) for n in range(20)]
+    kept = [(n, 0.9 + n / 1000, f"idea {n} at $5 " + "x " * 200) for n in range(20)]
     text = labels_of_kept(kept)
     assert text.startswith(f"… {20 - MOST_LABELS} more before these")
     assert "19  0.9190  idea 19 at \\$5" in text

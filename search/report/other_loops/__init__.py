@@ -1,0 +1,1 @@
+"""What other loops have written: read, understood, summarised."""
