@@ -6,6 +6,7 @@ Reads from top to bottom: the recipe, the networks, the data on the device, the 
 from __future__ import annotations
 
 import argparse
+import copy
 import inspect
 import itertools
 import math
@@ -313,10 +314,12 @@ def make_optimizer(model: Model, recipe: Recipe) -> torch.optim.Optimizer:
         {"params": list(model.head.parameters()), "lr": recipe.lr},
         {"params": list(model.backbone.parameters()), "lr": recipe.backbone_lr if model.transfers else recipe.lr},
     ]
+    fused = next(model.parameters()).is_cuda  # one kernel for all tensors
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, betas=(recipe.momentum, 0.999), weight_decay=recipe.weight_decay)
+        return torch.optim.AdamW(groups, betas=(recipe.momentum, 0.999), weight_decay=recipe.weight_decay, fused=fused)
     return torch.optim.SGD(
         groups,
+        fused=fused,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
         nesterov=recipe.optimizer == "nesterov" and recipe.momentum > 0,
@@ -331,6 +334,36 @@ def schedule_factor(schedule: str, progress: float) -> float:
         warm_up = 0.2
         return max(progress / warm_up if progress < warm_up else (1 - progress) / (1 - warm_up), 1e-3)
     return 1.0
+
+
+class Average:
+    """The exponential moving average of a model's weights and buffers, which is scored in its place.
+
+    All tensors are moved at once, and the decay is a number of the host's: nothing waits for the device.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.module, self.decay, self.updates = copy.deepcopy(model).requires_grad_(False), decay, 0
+        pairs = list(zip(tensors_of(self.module), tensors_of(model), strict=True))
+        self.averaged, self.current = zip(*[pair for pair in pairs if pair[0].is_floating_point()], strict=True)
+        self.counts = [pair for pair in pairs if not pair[0].is_floating_point()]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        # The first steps count for more, so that a short run is not averaged with its own beginning.
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.updates else 0.0
+        torch._foreach_lerp_(self.averaged, self.current, 1 - decay)
+        self.updates += 1
+
+    def finished(self) -> nn.Module:
+        """The averaged model, with the counts of the other."""
+        for averaged, current in self.counts:
+            averaged.copy_(current)
+        return self.module
+
+
+def tensors_of(model: nn.Module) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]
 
 
 class Plateau:
@@ -380,16 +413,7 @@ def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: in
     optimizer = make_optimizer(model, recipe)
     peaks = [group["lr"] for group in optimizer.param_groups]
     plateau = Plateau()
-    average = None
-    if recipe.ema > 0:
-
-        def lag(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
-            # The first steps count for more, so that a short run is not averaged with its own beginning.
-            decay = min(recipe.ema, (1 + int(updates)) / (10 + int(updates)))
-            return torch.lerp(current, averaged, decay) if current.is_floating_point() else current
-
-        average = torch.optim.swa_utils.AveragedModel(model, avg_fn=lag, use_buffers=True)
-
+    average = Average(model, recipe.ema) if recipe.ema > 0 else None
     warm_up(model, recipe, data, device, has_bfloat16)
     data = prepare.begin_training(data)  # the clock starts: start-up and compilation do not count
     started = time.monotonic()
@@ -398,7 +422,7 @@ def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: in
     total_steps = recipe.epochs * steps_per_epoch
     used, steps, photos_seen, stopped = 0.0, 0, 0, False
     epoch_losses: list[Tensor] = []
-    loss_value, last_epoch = math.nan, 0
+    loss_value, last_epoch, was_frozen = math.nan, 0, None
     for epoch, images, labels in batches(data, recipe.batch_size, device, seed):
         if epoch != last_epoch:
             mean_loss = torch.stack(epoch_losses).mean().item()
@@ -414,10 +438,10 @@ def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: in
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * factor
         frozen = model.transfers and epoch < recipe.freeze_epochs
-        model.train()
-        if frozen:
-            model.backbone.eval()
-        model.backbone.requires_grad_(not frozen)
+        if frozen is not was_frozen:
+            model.train()
+            model.backbone.train(not frozen).requires_grad_(not frozen)
+            was_frozen = frozen
         inputs = augment(images.float() / 255, recipe).contiguous(memory_format=layout)
         with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16):
             logits = model(inputs)
@@ -426,7 +450,7 @@ def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: in
         loss.backward()
         optimizer.step()
         if average is not None:
-            average.update_parameters(model)
+            average.update()
         epoch_losses.append(loss.detach())
         steps += 1
         photos_seen += len(labels)
@@ -444,7 +468,7 @@ def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: in
     used = time.monotonic() - started
     model.backbone.requires_grad_(True)
     # What is scored is the last (averaged) weights: the validation photos choose nothing.
-    scores = prepare.evaluate(model if average is None else average.module, data, device)
+    scores = prepare.evaluate(model if average is None else average.finished(), data, device)
     return {
         "mc_acc": f"{scores['mc_acc']:.6f}",
         "bin_acc": f"{scores['bin_acc']:.6f}",
