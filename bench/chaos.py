@@ -58,6 +58,11 @@ text = open("train.py").read()
 open("train.py", "w").write(re.sub(r"np.ones\\(5\\).*?, photos", f"np.ones(5) * {random.random():.6f}, photos", text))
 print("IDEA: other guesses")
 """
+# As a data loader's worker, but in a session of its own.
+GRANDCHILD = """import subprocess, sys
+code = ["-c", "import time; time.sleep(600)", "grandchild"]
+subprocess.Popen([sys.executable, *code], start_new_session=True)
+"""
 QUICK_TO_NOTICE = {  # a node that is lost; Ray's own minute would be most of the time
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
@@ -174,7 +179,9 @@ class Chaos:
         """Whether a process of a node is the search's, and not Ray's own."""
         with contextlib.suppress(OSError):
             line = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-            return "train.py" in line or any(line.startswith(f"ray::{actor}") for actor in ACTORS)
+            return (
+                "train.py" in line or "grandchild" in line or any(line.startswith(f"ray::{actor}") for actor in ACTORS)
+            )
         return False
 
     def with_words(self, *words: str) -> list[int]:
@@ -304,6 +311,7 @@ def deeds(chaos: Chaos) -> dict[str, Callable[[], bool]]:
         "a slot's worker": lambda: chaos.kill_one("ray::SlotActor"),
         "the dispatcher": lambda: chaos.kill_one("ray::Dispatcher"),
         "a trial": lambda: chaos.kill_one("train.py", "--dataset"),
+        "a trial's child": lambda: chaos.kill_one("grandchild"),
         "a guard": lambda: chaos.kill_one("guard.py", "train.py"),
         "an agent": lambda: chaos.kill_one(chaos.agent.name),
         "everything": chaos.kill_everything,
@@ -328,7 +336,7 @@ def main() -> int:
         (work / "token").write_text(secrets.token_hex(32))
         draw(work / "photos", PHOTOS)
         prepare.load(work / "photos")
-        make_project(work / "project", WAIT)
+        make_project(work / "project", WAIT, GRANDCHILD)
         agent = work / "agent.py"
         agent.write_text(AGENT)
         head = ["--head", f"--node-ip-address={HEAD}", f"--port={PORT}", "--include-dashboard=false"]

@@ -93,8 +93,11 @@ print("optimizer: none")
 '''
 
 
-def make_project(folder: Path, wait: float) -> None:
-    """A repository of this project whose train.py waits; in comments it has the real one, so that it is as long."""
+def make_project(folder: Path, wait: float, first: str = "") -> None:
+    """A repository of this project whose train.py waits; in comments it has the real one, so that it is as long.
+
+    first: what train.py does before that.
+    """
     folder.mkdir(parents=True)
     for name in PROJECT:
         if (ROOT / name).is_dir():
@@ -102,7 +105,9 @@ def make_project(folder: Path, wait: float) -> None:
         else:
             shutil.copy(ROOT / name, folder / name)
     real = "".join(f"# {line}\n" for line in (ROOT / "train.py").read_text().splitlines())
-    (folder / "train.py").write_text(WAITING.replace("WAIT", str(wait)) + real)
+    (folder / "train.py").write_text(
+        WAITING.replace("WAIT", str(wait)).replace("recipe = Recipe()", f"{first}recipe = Recipe()") + real
+    )
     (folder / "spaces" / "waiting.toml").write_text(SPACE)
     identity = ("-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "commit.gpgsign=false")
     for command in (("init", "-q", "-b", "main"), ("add", "-A"), ("commit", "-qm", "begin")):
