@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import socket
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from search.core.paths import PROJECT
 from search.core.types import SearchError, UsageError
 from search.system.process import usable_cores
 
+LEAST_FILES = 256  # that a process must be able to have open; Ray's hang with fewer, without a word
 MOST_PENDING = 32  # tickets that wait for a GPU: what a cluster that grows is asked for at once
 REACH_SECONDS = 10.0
 
@@ -32,6 +34,12 @@ def set_up_ray(slots: int) -> dict[str, Any]:
 
 def start_ray(slots: int, dashboard: bool) -> str:
     """Starts Ray on this machine with so many slots; the dashboard's address, or ''. Raises SearchError."""
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files != resource.RLIM_INFINITY and files < LEAST_FILES:
+        raise SearchError(
+            f"Ray did not start: a process may have {files} files open here, and Ray needs {LEAST_FILES} at the least; "
+            "raise the limit (ulimit -Hn, or LimitNOFILE of a service)"
+        )
     root = str(PROJECT)
     return _init_ray(
         "",

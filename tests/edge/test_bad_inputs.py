@@ -244,7 +244,7 @@ ROW = "a1b2c3d\t0.500000\t0.900000\t0.0\tkeep\tbaseline\n"
 RESULTS = {
     "no file": (None, "results.tsv: no such file"),
     "no text": (b"\xff\xfe\x00", "results.tsv: cannot be read"),
-    "other columns": (b"commit\tloss\n" + ROW.encode(), "results.tsv:1: the columns are commit, loss"),
+    "other columns": (b"commit\tloss\n" + ROW.encode(), "results.tsv: no column of numbers beside memory"),
     "spaces for tabs": (HEADER.encode() + ROW.replace("\t", "  ").encode(), "results.tsv:2: 1 columns, not 6"),
     "a word for a number": (HEADER.encode() + ROW.replace("0.9", "high").encode(), "bin_acc is 'high00000', not a number"),
     "more than all": (HEADER.encode() + ROW.replace("0.900000", "1.5").encode(), "bin_acc is 1.5; out of its range"),

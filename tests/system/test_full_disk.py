@@ -74,17 +74,22 @@ def test_a_disk_that_cannot_be_written_is_one_line(small_disk, demo):
 def test_a_search_that_takes_more_than_it_may_waits_until_it_may_take_more(tmp_path, demo):
     repository = make_repository(tmp_path / "project", SLOW_TRAIN)
     running, results = repository.glob, repository / "runs/t/results.tsv"
-    driver, below = begin(repository, demo, (repository / "runs/t/view.json").exists, "--disk-limit", "0.001")
-    time.sleep(5)
-    settled(lambda: not list(running("runs/t/gpu*/trials/*/running.json")))
+    driver, below = begin(repository, demo, (repository / "runs/t/view.json").exists, "--disk-limit", "0.00001")
+    quiet = [0.0]
+
+    def is_over():
+        quiet[0] = 0.0 if list(running("runs/t/gpu*/trials/*/running.json")) else quiet[0] + 0.5
+        return quiet[0] > 5.0  # seconds, by the pace of settled
+
+    settled(is_over)
     before = results.read_text() if results.exists() else ""
     time.sleep(6)
     assert (results.read_text() if results.exists() else "") == before and driver.poll() is None
     terminate(driver)
     said = driver.communicate(timeout=60)[0]
     wait_until_dead(below)
-    assert said.count("GB on the disk, of --disk-limit 0.001") == 1 and "at most 0.001 GB" in said
+    assert said.count("GB on the disk, of --disk-limit 1e-05") == 1 and "at most 1e-05 GB" in said
     assert "Traceback" not in said
     done = len(before.splitlines()[1:])
     launch(repository, demo, "--resume", "t", "--experiments", str(done + 3))
-    check_agreement(repository, done + 3 + (done == 0))
+    check_agreement(repository, done + 4)

@@ -89,11 +89,11 @@ class OtherHistory:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file has this project's own columns, or its rows without a header, or is not there: results_tsv.py
-    reads it then."""
+    """Whether a file has this project's own columns, or its rows without a header, or is no text: results_tsv.py reads
+    it then."""
     try:
-        first = path.read_text(encoding="utf-8-sig", errors="replace").split("\n", 1)[0].rstrip("\r")
-    except OSError:
+        first = path.read_text(encoding="utf-8-sig").split("\n", 1)[0].rstrip("\r")
+    except (OSError, UnicodeDecodeError):
         return True
     cells = [cell.strip().lower() for cell in first.split("\t")]
     is_row = (
