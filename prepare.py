@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 TIME_BUDGET = 300  # seconds of training per trial
 IMAGE_SIZE = 384  # pixels; a data set's own manifest.json may declare a smaller one
-BINARY_INFECTION_CLASS = 4  # class_4 is infected, every other class is not
+BINARY_INFECTION_CLASS = 4  # class_4 is infected, every other class is not; a manifest.json may declare other classes
 CLASSES = tuple(f"class_{i}" for i in range(5))
 PARTS = ("train", "validation", "test")
 PART_ENDS = (0.6, 0.8, 1.0)  # upper ends of the parts' shares of the hash range
@@ -69,6 +69,22 @@ class Photo:
 
 
 @dataclass(frozen=True)
+class Classes:
+    """What photos are told apart into. names: of the class folders, in the order of their indices. positive: the
+    indices of those that mean infected, or whatever else is screened for."""
+
+    names: tuple[str, ...] = CLASSES
+    positive: tuple[int, ...] = (BINARY_INFECTION_CLASS,)
+
+    def is_positive(self, labels: np.ndarray) -> np.ndarray:
+        """(n,) of whether (n,) class indices are positive."""
+        return np.isin(labels, self.positive)
+
+
+FIVE_CLASSES = Classes()
+
+
+@dataclass(frozen=True)
 class Data:
     """A decoded data set.
 
@@ -86,65 +102,77 @@ class Data:
     image_size: int
     fingerprint: str
     groups: np.ndarray
+    classes: Classes = FIVE_CLASSES
 
     def indices(self, part: str) -> np.ndarray:
         """Positions, (n,), of the photos of one of PARTS."""
         return np.flatnonzero(self.part == PARTS.index(part))
 
 
-def is_infected(labels: np.ndarray) -> np.ndarray:
-    """True if a class index means infected."""
-    return labels == BINARY_INFECTION_CLASS
-
-
 # --- the folder -------------------------------------------------------------------------------------------------
 
 
-def image_size_of(dataset: Path) -> int:
-    """The size in pixels that photos are decoded to: IMAGE_SIZE, or the smaller one that manifest.json declares.
+def manifest_of(dataset: Path) -> tuple[int, Classes]:
+    """(the size in pixels that photos are decoded to, the classes): IMAGE_SIZE and the five, or what manifest.json
+    declares as `image_size`, which may be smaller, `classes`, names of folders, and `positive`, some of these.
 
-    Raises DataError if the manifest cannot be read or declares no usable size.
+    Raises DataError if the manifest cannot be read, or declares what cannot be used.
     """
     manifest = dataset / "manifest.json"
     if not manifest.exists():
-        return IMAGE_SIZE
+        return IMAGE_SIZE, FIVE_CLASSES
     try:
         declared = json.loads(manifest.read_text())
         size = declared.get("image_size", IMAGE_SIZE)
+        names, positive = declared.get("classes"), declared.get("positive")
     except (OSError, ValueError, AttributeError) as error:
         raise DataError(f"{manifest}: not a JSON object: {error}") from error
     if type(size) is not int or not SMALLEST_IMAGE <= size <= IMAGE_SIZE:
         raise DataError(f"{manifest}: image_size is {size!r}; a whole number from {SMALLEST_IMAGE} to {IMAGE_SIZE}")
-    return size
+    if names is None and positive is None:
+        return size, FIVE_CLASSES
+    names = list(CLASSES) if names is None else names
+    if not _are_folders(names) or len(names) < 2:
+        raise DataError(f"{manifest}: classes is {names!r}; a list of at least two different names of folders")
+    if not _are_folders(positive) or not 0 < len(set(positive) & set(names)) == len(positive) < len(names):
+        raise DataError(f"{manifest}: positive is {positive!r}; a list of some of the classes {', '.join(names)}")
+    return size, Classes(tuple(names), tuple(names.index(name) for name in positive))
+
+
+def _are_folders(names: object) -> bool:
+    """Whether this is a list of different names that folders may have."""
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return False
+    return len(set(names)) == len(names) and all(name == Path(name).name and not name.startswith(".") for name in names)
 
 
 def photo_files(dataset: Path) -> list[tuple[str, int]]:
-    """(path below the data set, class) of every file in the five class folders, sorted by path.
+    """(path below the data set, class) of every file in the class folders, sorted by path.
 
-    Raises DataError for a missing data set, a missing or empty class, or a sixth folder, all of them at once.
+    Raises DataError for a missing data set, a missing or empty class, or a folder that is none, all of them at once.
     """
-    files, problems = _look_through(dataset)
+    files, problems = _look_through(dataset, manifest_of(dataset)[1])
     if problems:
         raise DataError("\n".join(problems))
     return files
 
 
-def _look_through(dataset: Path) -> tuple[list[tuple[str, int]], list[str]]:
+def _look_through(dataset: Path, classes: Classes) -> tuple[list[tuple[str, int]], list[str]]:
     """The files of the class folders, as photo_files gives them, and what is wrong with the folders."""
     if not dataset.is_dir():
         raise DataError(
             f"{dataset}: no such data set folder; name one with --dataset, or draw one: "
             f"python prepare.py --demo {dataset}"
         )
-    problems = []
+    problems, known = [], classes.names
     for folder in sorted(p.name for p in dataset.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        if folder not in CLASSES:
+        if folder not in known:
             problems.append(
-                f"{dataset / folder}: not one of the five class folders ({CLASSES[0]} … {CLASSES[-1]}); "
-                "move it elsewhere"
+                f"{dataset / folder}: not one of the {len(known)} class folders ({known[0]} … {known[-1]}); "
+                "move it elsewhere, or declare it in manifest.json"
             )
     files: list[tuple[str, int]] = []
-    for label, name in enumerate(CLASSES):
+    for label, name in enumerate(known):
         if not (dataset / name).is_dir():
             problems.append(f"{dataset / name}: missing class folder")
             continue
@@ -263,12 +291,16 @@ def part_of_key(key: str) -> str:
     return next(part for part, end in zip(PARTS, PART_ENDS, strict=True) if fraction < end)
 
 
-def warnings_about(photos: list[Photo], parts: list[str], groups: dict[str, str]) -> list[str]:
+def warnings_about(
+    photos: list[Photo], parts: list[str], groups: dict[str, str], classes: Classes = FIVE_CLASSES
+) -> list[str]:
     """What a person should know about a data set that can be used all the same, one line each."""
     warnings = []
     for part in PARTS:
         present = {photo.label for photo, where in zip(photos, parts, strict=True) if where == part}
-        warnings += [f"{part} has no photo of {name}" for label, name in enumerate(CLASSES) if label not in present]
+        warnings += [
+            f"{part} has no photo of {name}" for label, name in enumerate(classes.names) if label not in present
+        ]
     by_sha: dict[str, list[Photo]] = defaultdict(list)
     for photo in photos:
         by_sha[photo.sha].append(photo)
@@ -295,9 +327,9 @@ def cache_root() -> Path:
     return Path(named).absolute() if named else base.absolute() / "autoresearch"
 
 
-def _stamp(dataset: Path, files: list[tuple[str, int]], size: int) -> str:
+def _stamp(dataset: Path, files: list[tuple[str, int]], size: int, classes: Classes) -> str:
     """A hash of paths, sizes and times: says without reading the photos whether the data set is the one cached."""
-    lines = [f"{CACHE_FORMAT} {size}"]
+    lines = [f"{CACHE_FORMAT} {size} {classes}"]
     for path in [*(path for path, _ in files), "groups.csv"]:
         try:
             stat = (dataset / path).stat()
@@ -328,10 +360,11 @@ def load(dataset: Path | str = "dataset") -> Data:
     dataset = Path(dataset).absolute()
     if (dataset / "view.json").exists():
         return _open_view(dataset)
-    files, size = photo_files(dataset), image_size_of(dataset)
+    size, classes = manifest_of(dataset)
+    files = photo_files(dataset)
     try:
         known = json.loads(_pointer(dataset).read_text())
-        if known["stamp"] == _stamp(dataset, files, size):
+        if known["stamp"] == _stamp(dataset, files, size, classes):
             return _open_cache(cache_root() / known["fingerprint"])
     except (OSError, ValueError, KeyError, DataError):
         pass  # no cache yet, or one that somebody removed: build it
@@ -382,17 +415,20 @@ def _open_view(folder: Path) -> Data:
             image_size=size,
             fingerprint=folder.parent.name,
             groups=np.zeros(0, np.int64),
+            classes=Classes(tuple(view["classes"]), tuple(view["positive"])),
         )
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{folder}: not the view of a cache: {error}; python prepare.py builds it anew") from error
 
 
-def _write_labels(folder: Path, photos: list[Photo], parts: list[str], together: list[int], size: int) -> None:
+def _write_labels(
+    folder: Path, photos: list[Photo], parts: list[str], together: list[int], size: int, classes: Classes
+) -> None:
     """labels.json for the scorer; view.json, without a label, for trials."""
     labels = [photo.label for photo in photos]
     sealed = {"labels": labels, "shas": [photo.sha for photo in photos], "groups": together}
     (folder / "labels.json").write_text(json.dumps(sealed))
-    view = {"part": [PARTS.index(part) for part in parts], "image_size": size}
+    view = {"part": [PARTS.index(part) for part in parts], "image_size": size, **as_json(classes)}
     (folder / VIEW / "view.json").write_text(json.dumps(view))
 
 
@@ -402,9 +438,9 @@ def build(dataset: Path) -> tuple[Data, list[Photo], list[str], Counter[str]]:
     The cache is built aside and moved into place, so that a second process, or a kill, never leaves half of one.
     Raises DataError listing every missing or empty class, sixth folder and unreadable file.
     """
-    files, problems = _look_through(dataset)
-    size, groups = image_size_of(dataset), read_groups(dataset)
-    stamp = _stamp(dataset, files, size)
+    size, classes = manifest_of(dataset)
+    files, problems = _look_through(dataset, classes)
+    groups, stamp = read_groups(dataset), _stamp(dataset, files, size, classes)
     root = cache_root()
     root.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(root)
@@ -433,12 +469,12 @@ def build(dataset: Path) -> tuple[Data, list[Photo], list[str], Counter[str]]:
         together = [numbers[key] for key in keys]
         rows = zip(photos, parts, together, strict=True)
         content = [f"{photo.sha} {photo.label} {part} {group}" for photo, part, group in rows]
-        head = f"{CACHE_FORMAT} {size}\n"
+        head = f"{CACHE_FORMAT} {size} {classes}\n"
         fingerprint = hashlib.sha256((head + "\n".join(content)).encode()).hexdigest()
         final = root / fingerprint
         if not (final / "labels.json").exists():
             images.flush()
-            _write_labels(aside, photos, parts, together, size)
+            _write_labels(aside, photos, parts, together, size, classes)
             os.chmod(aside, 0o755)
             try:
                 os.rename(aside, final)
@@ -448,7 +484,13 @@ def build(dataset: Path) -> tuple[Data, list[Photo], list[str], Counter[str]]:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     _write_in_place(_pointer(dataset), json.dumps({"stamp": stamp, "fingerprint": fingerprint}))
-    return _open_cache(final), photos, warnings_about(photos, parts, groups), Counter(name for name, _ in decoded)
+    warnings = warnings_about(photos, parts, groups, classes)
+    return _open_cache(final), photos, warnings, Counter(name for name, _ in decoded)
+
+
+def as_json(classes: Classes) -> dict[str, list[Any]]:
+    """Classes as a view has them."""
+    return {"classes": list(classes.names), "positive": list(classes.positive)}
 
 
 def _room_for(path: Path, shape: tuple[int, ...]) -> np.memmap:
@@ -471,12 +513,12 @@ def _remove_abandoned(root: Path) -> None:
 # --- the metric -------------------------------------------------------------------------------------------------
 
 
-def accuracies(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """mc_acc and bin_acc of (n, 5) probabilities against (n,) labels: the class is the most probable one."""
+def accuracies(probabilities: np.ndarray, labels: np.ndarray, classes: Classes = FIVE_CLASSES) -> dict[str, float]:
+    """mc_acc and bin_acc of (n, classes) probabilities against (n,) labels: the class is the most probable one."""
     chosen = probabilities.argmax(1)
     return {
         "mc_acc": float((chosen == labels).mean()),
-        "bin_acc": float((is_infected(chosen) == is_infected(labels)).mean()),
+        "bin_acc": float((classes.is_positive(chosen) == classes.is_positive(labels)).mean()),
     }
 
 
@@ -503,7 +545,7 @@ def begin_training(data: Data) -> Data:
 def evaluate(model: torch.nn.Module, data: Data, device: torch.device | str) -> dict[str, float]:
     """Scores a model on the validation photos: the only metric of a search. Call it once, when training has ended.
 
-    The model takes float32 (n, 3, size, size) in 0…1 and gives (n, 5) logits; normalisation is the model's own.
+    The model takes float32 (n, 3, size, size) in 0…1 and gives (n, classes) logits; normalisation is the model's own.
     In a search it hands the probabilities of the validation and test photos to the scorer, which alone has their labels
     and takes the first ones it gets. Returns mc_acc and bin_acc on validation. Raises ValueError if a probability is
     not a number, DataError if data is not begin_training's, or the scorer refuses what it gets.
@@ -515,7 +557,7 @@ def evaluate(model: torch.nn.Module, data: Data, device: torch.device | str) -> 
     if scorer is None:
         if (data.labels[validation] == WITHHELD).any():
             raise DataError("the labels of the validation photos are withheld: only a trial of a search can be scored")
-        return accuracies(_probabilities(model, data, validation, device), data.labels[validation])
+        return accuracies(_probabilities(model, data, validation, device), data.labels[validation], data.classes)
     scorer.ask({"event": "evaluating", "probe": speed_probe(device)})
     both = np.concatenate([validation, data.indices("test")])
     probabilities = _probabilities(model, data, both, device)
@@ -523,7 +565,7 @@ def evaluate(model: torch.nn.Module, data: Data, device: torch.device | str) -> 
 
 
 def _probabilities(model: torch.nn.Module, data: Data, indices: np.ndarray, device: torch.device | str) -> np.ndarray:
-    """The class probabilities, float32 (n, 5), of these photos."""
+    """The class probabilities, float32 (n, classes), of these photos."""
     import torch
 
     was_training = model.training
@@ -631,14 +673,17 @@ def report(dataset: Path) -> None:
     )
     print(f"photos     {len(photos)}; formats: " + ", ".join(f"{n} {name}" for name, n in formats.most_common()))
     print(f"{'class':10} {'photos':>7} {'share':>7}  {'role':18} " + " ".join(f"{part:>10}" for part in PARTS))
-    for label, name in enumerate(CLASSES):
-        role = "infected" if label == BINARY_INFECTION_CLASS else "not infected"
+    is_declared = data.classes != FIVE_CLASSES
+    is_positive, is_not = ("positive", "not positive") if is_declared else ("infected", "not infected")
+    for label, name in enumerate(data.classes.names):
+        role = is_positive if label in data.classes.positive else is_not
         cells = " ".join(f"{int(((data.part == i) & (data.labels == label)).sum()):>10}" for i in range(len(PARTS)))
         print(f"{name:10} {counts[label]:>7} {counts[label] / len(photos):>7.1%}  {role:18} {cells}")
     rare, common = min(counts.values()), max(counts.values())
     print(f"imbalance  the largest class has {common / rare:.1f} times the photos of the smallest")
-    infected = is_infected(data.labels[data.indices("validation")]).mean()
-    print(f'majority   always answering "not infected" has bin_acc {1 - infected:.4f} on validation')
+    share = data.classes.is_positive(data.labels[data.indices("validation")]).mean()
+    majority, answer = (1 - share, is_not) if share <= 0.5 else (share, is_positive)
+    print(f'majority   always answering "{answer}" has bin_acc {majority:.4f} on validation')
     for warning in warnings:
         print(f"warning    {warning}")
     print(f"cache      {cache_root() / data.fingerprint}")
@@ -647,7 +692,8 @@ def report(dataset: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="prepare.py",
-        description="Checks a data set of five class folders and builds its decoded cache; or draws a synthetic one.",
+        description="Checks a data set of class folders, five unless its manifest.json declares others, and builds "
+        "its decoded cache; or draws a synthetic one.",
     )
     parser.add_argument("--dataset", type=Path, default=Path("dataset"), help="data set folder (default ./dataset)")
     parser.add_argument("--demo", type=Path, metavar="DIR", help="draw a synthetic data set into DIR, then check it")

@@ -69,7 +69,7 @@ class Recipe:
     freeze_epochs: int = 0  # epochs during which a pretrained backbone stays as it is
 
 
-# --- networks: float (n, 3, size, size) in 0…1 -> logits (n, 5) ---------------------------------------------------
+# --- networks: float (n, 3, size, size) in 0…1 -> logits (n, classes) ----------------------------------------------
 
 NORMALISATION = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -228,7 +228,7 @@ def torchvision_backbone(arch: str, pretrained: bool) -> tuple[nn.Module, int]:
 
 
 class Model(nn.Module):
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, classes: int = len(prepare.CLASSES)) -> None:
         super().__init__()
         self.normalise = Normalise(recipe.normalisation)
         if recipe.arch in SCRATCH:
@@ -237,7 +237,7 @@ class Model(nn.Module):
             self.backbone, features = efficientnet_lite0(recipe.pretrained)
         else:
             self.backbone, features = torchvision_backbone(recipe.arch, recipe.pretrained)
-        self.head = nn.Sequential(nn.Dropout(recipe.dropout), nn.Linear(features, len(prepare.CLASSES)))
+        self.head = nn.Sequential(nn.Dropout(recipe.dropout), nn.Linear(features, classes))
         self.transfers = recipe.pretrained and recipe.arch not in SCRATCH
 
     def forward(self, x: Tensor) -> Tensor:
@@ -379,11 +379,11 @@ class Plateau:
             self.factor, self.waited = self.factor / 2, 0
 
 
-def loss_weights(labels: np.ndarray, recipe: Recipe) -> Tensor:
-    """The weight of each class in the loss, (5,), with a mean of 1 over the photos."""
-    counts = np.bincount(labels, minlength=len(prepare.CLASSES)).clip(1)
+def loss_weights(labels: np.ndarray, classes: prepare.Classes, recipe: Recipe) -> Tensor:
+    """The weight of each class in the loss, (classes,), with a mean of 1 over the photos."""
+    counts = np.bincount(labels, minlength=len(classes.names)).clip(1)
     weights = (len(labels) / counts) ** recipe.class_weighting
-    weights[prepare.BINARY_INFECTION_CLASS] *= recipe.positive_weight
+    weights[list(classes.positive)] *= recipe.positive_weight
     return torch.tensor(weights / weights[labels].mean(), dtype=torch.float32)
 
 
@@ -409,7 +409,7 @@ def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: in
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
     layout = torch.channels_last  # faster on CUDA's tensor cores, and by 1.6 times on the CPU
-    model = Model(recipe).to(device).to(memory_format=layout)
+    model = Model(recipe, len(data.classes.names)).to(device).to(memory_format=layout)
     optimizer = make_optimizer(model, recipe)
     peaks = [group["lr"] for group in optimizer.param_groups]
     plateau = Plateau()
@@ -417,7 +417,7 @@ def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: in
     warm_up(model, recipe, data, device, has_bfloat16)
     data = prepare.begin_training(data)  # the clock starts: start-up and compilation do not count
     started = time.monotonic()
-    weights = loss_weights(data.labels[data.indices("train")], recipe).to(device)
+    weights = loss_weights(data.labels[data.indices("train")], data.classes, recipe).to(device)
     steps_per_epoch = max(len(data.indices("train")) // recipe.batch_size, 1)
     total_steps = recipe.epochs * steps_per_epoch
     used, steps, photos_seen, stopped = 0.0, 0, 0, False

@@ -81,6 +81,7 @@ def draw_photos(setup: SmokeSetup) -> Labels:
             aside.mkdir(parents=True)
             np.save(aside / prepare.IMAGES, data.images[chosen])
             view = {"labels": labels.tolist(), "part": part.tolist(), "image_size": data.image_size}
+            view |= prepare.as_json(data.classes)
             (aside / "view.json").write_text(json.dumps(view))
             shutil.rmtree(setup.view, ignore_errors=True)
             os.rename(aside, setup.view)

@@ -21,7 +21,6 @@ from search.system.gpus import card_of, is_model, visible_gpus
 from search.system.process import usable_cores
 from search.task.metrics import ITEMS, POSITIVE
 from search.task.scoring import majority_share
-from search.task.screening import positives
 from search.trial import sealed
 from search.trial.run import SlotSetup
 
@@ -136,7 +135,7 @@ def ready_to_begin(options: LaunchOptions, repository: Repository, cluster: int 
     data = load_data(dataset)
     validation = data.indices("validation")
     together = data.groups[validation]
-    if not asked.allow_degenerate and not positives(data.labels[validation]).any():
+    if not asked.allow_degenerate and not data.classes.is_positive(data.labels[validation]).any():
         raise SearchError(
             f"{dataset}: none of the {len(validation)} validation {ITEMS} is {POSITIVE}, so no score there says "
             f"whether a model finds what it shall: add {POSITIVE} {ITEMS}, or begin all the same with "

@@ -15,7 +15,7 @@ from search.core.types import Decision, Outcome, Purpose, SearchError, short
 from search.decide.proof import fresh_of, recommended, sides_to_verify
 from search.report.evidence import paired, resampled_means
 from search.task.metrics import ITEMS, NEGATIVE, POSITIVE, PRIMARY
-from search.task.screening import mean_metrics, positives, rightly_told, screen
+from search.task.screening import mean_metrics, rightly_told, screen
 from search.trial import sealed
 from search.trial.scorer import Labels
 
@@ -60,9 +60,9 @@ class SideResult:
             kept = sealed.read(folder, outcome.trial)
             if kept is None:
                 continue
-            self.test[outcome.seed] = rightly_told(kept[1], labels.test).astype(float)
-            validation.append(float(rightly_told(kept[0], labels.validation).mean()))
-            metrics.append(screen(kept[1], labels.test, labels.test_groups))
+            self.test[outcome.seed] = rightly_told(kept[1], labels.test, labels.classes).astype(float)
+            validation.append(float(rightly_told(kept[0], labels.validation, labels.classes).mean()))
+            metrics.append(screen(kept[1], labels.test, labels.test_groups, labels.classes))
         if not self.test:
             raise SearchError(
                 f"the sealed results of {self.commit} are not in {folder}, where the search was to leave them: nothing "
@@ -118,7 +118,7 @@ def opened(state: State, folder: Path, labels: Labels) -> dict[str, Any]:
     of_photos = values.mean(0)
     groups = np.arange(len(of_photos)) if labels.test_groups is None else labels.test_groups
     low, high = np.percentile(resampled_means(values, groups), [2.5, 97.5])
-    positive = positives(labels.test)
+    positive = labels.classes.is_positive(labels.test)
     return {
         "opened": time.strftime("%Y-%m-%d %H:%M:%S"),
         "test_photos": len(labels.test),

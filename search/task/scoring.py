@@ -20,5 +20,5 @@ def agrees(score: Score, footer: dict[str, str]) -> bool:
 
 def majority_share(data: prepare.Data) -> float:
     """The primary metric of always answering the majority, on the validation photos."""
-    infected = float(prepare.is_infected(data.labels[data.indices("validation")]).mean())
-    return max(infected, 1 - infected)
+    positive = float(data.classes.is_positive(data.labels[data.indices("validation")]).mean())
+    return max(positive, 1 - positive)

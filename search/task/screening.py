@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-import prepare
+from prepare import FIVE_CLASSES, Classes
 from search.task.metrics import RATES
 
 DEGENERATE = "a model that never, or always, flags infection"  # it screens nothing, whatever its accuracy
@@ -18,21 +18,26 @@ RESAMPLES = 400
 BINS = 15
 
 
-def screen(probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> dict[str, Any]:
-    """The screening metrics of (n, 5) probabilities against (n,) labels, as JSON values.
+def screen(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray | None = None,
+    classes: Classes = FIVE_CLASSES,
+) -> dict[str, Any]:
+    """The screening metrics of (n, classes) probabilities against (n,) labels, as JSON values.
 
     groups: (n,), the same for photos that belong together, as one patient's do, which tell less than as many of others;
     None: each is by itself. A metric with an interval is [value, low, high], 95 %; it is None if it is unknown, as when
     no photo is infected. sensitivity, specificity: share_with_interval. balanced_accuracy, auroc, average_precision:
-    the percentile bootstrap (Efron, 1979) over groups (Davison and Hinkley, 1997, 3.8). confusion: 5 x 5, rows are the
-    true classes. calibration_error: of the probability of infection, in 15 equal bins (Naeini et al., 2015). flagged:
-    share of photos called infected. not_infected_share: the bin_acc of always answering "not infected".
+    the percentile bootstrap (Efron, 1979) over groups (Davison and Hinkley, 1997, 3.8). confusion: a square of counts,
+    rows are the true classes. calibration_error: of the probability of infection, in 15 equal bins (Naeini et al.,
+    2015). flagged: share of photos called infected. not_infected_share: the bin_acc of always answering "not infected".
     """
-    infected = prepare.is_infected(labels)
+    infected = classes.is_positive(labels)
     chosen = probabilities.argmax(1)
-    flagged = prepare.is_infected(chosen)
-    risk = probabilities[:, prepare.BINARY_INFECTION_CLASS].astype(float)
-    confusion = np.zeros((len(prepare.CLASSES),) * 2, int)
+    flagged = classes.is_positive(chosen)
+    risk = probabilities[:, list(classes.positive)].astype(float).sum(1).clip(0.0, 1.0)
+    confusion = np.zeros((len(classes.names),) * 2, int)
     np.add.at(confusion, (labels, chosen), 1)
     groups = np.arange(len(labels)) if groups is None else groups
     weights = _resampling_weights(groups)
@@ -51,14 +56,9 @@ def screen(probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray | N
     }
 
 
-def positives(labels: np.ndarray) -> np.ndarray:
-    """(n,) of whether (n,) classes are what is screened for."""
-    return np.asarray(prepare.is_infected(labels))
-
-
-def rightly_told(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(n,) of whether (n, 5) probabilities classify infected or not rightly."""
-    return np.asarray(prepare.is_infected(probabilities.argmax(1)) == prepare.is_infected(labels))
+def rightly_told(probabilities: np.ndarray, labels: np.ndarray, classes: Classes = FIVE_CLASSES) -> np.ndarray:
+    """(n,) of whether (n, classes) probabilities classify infected or not rightly."""
+    return np.asarray(classes.is_positive(probabilities.argmax(1)) == classes.is_positive(labels))
 
 
 def is_degenerate(metrics: dict[str, Any]) -> bool:

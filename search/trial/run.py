@@ -181,7 +181,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         reason = f"the footer says {claimed}; its predictions give {computed}"
         return _crash(setup, work, commit, began, reason, footer=footer)
     sealed.store(Path(setup.seal), work.trial_id, submission.validation, submission.test)
-    right = rightly_told(submission.validation, run.labels.validation)
+    right = rightly_told(submission.validation, run.labels.validation, data.classes)
     return replace(
         _outcome(setup, work, commit, began, footer),
         score=submission.score,
@@ -192,7 +192,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
             ran.trained_seconds,
             setup.settings.max_train_seconds,
         ),
-        metrics=screen(submission.validation, run.labels.validation, run.labels.validation_groups),
+        metrics=screen(submission.validation, run.labels.validation, run.labels.validation_groups, data.classes),
         correct=np.packbits(right).tobytes().hex(),
         speed={
             "start_up_seconds": _between(ran.began, ran.scorer.training),

@@ -37,19 +37,22 @@ class Labels:
     test: np.ndarray
     validation_groups: np.ndarray | None = None
     test_groups: np.ndarray | None = None
+    classes: prepare.Classes = prepare.FIVE_CLASSES
 
     @classmethod
     def of(cls, data: prepare.Data) -> Labels:
         training = np.full(len(data.labels), prepare.WITHHELD)
         training[data.indices("train")] = data.labels[data.indices("train")]
-        both = [data.indices("validation"), data.indices("test")]
-        groups = [data.groups[part] if len(data.groups) else None for part in both]
-        return cls(training, *(data.labels[part] for part in both), *groups)
+        validation, test = data.indices("validation"), data.indices("test")
+        of_each = data.groups if len(data.groups) else np.arange(len(data.labels))
+        return cls(
+            training, data.labels[validation], data.labels[test], of_each[validation], of_each[test], data.classes
+        )
 
 
 @dataclass(frozen=True)
 class Submission:
-    """Probabilities, float32 (n, 5) each, as a trial handed them over, and their score on validation."""
+    """Probabilities, float32 (n, classes) each, as a trial handed them over, and their score on validation."""
 
     validation: np.ndarray
     test: np.ndarray
@@ -123,7 +126,7 @@ class Scorer:
             raise ValueError(message["event"])
         self.times += 1
         self.submitted = self.submitted or time.monotonic()
-        images, classes = len(self.labels.validation) + len(self.labels.test), len(prepare.CLASSES)
+        images, classes = len(self.labels.validation) + len(self.labels.test), len(self.labels.classes.names)
         if message["shape"] != [images, classes] or message["bytes"] != images * classes * 4:
             raise ValueError(f"probabilities of shape {message['shape']} instead of {[images, classes]}")
         payload = stream.read(images * classes * 4)
@@ -140,7 +143,9 @@ class Scorer:
         if not np.isfinite(probabilities).all() or not np.allclose(probabilities.sum(1), 1, atol=1e-2):
             raise ScoringError("what evaluate() handed over are no probabilities")
         validation, test = np.split(probabilities.copy(), [len(self.labels.validation)])
-        return Submission(validation, test, score_of(prepare.accuracies(validation, self.labels.validation)))
+        return Submission(
+            validation, test, score_of(prepare.accuracies(validation, self.labels.validation, self.labels.classes))
+        )
 
 
 class ScoringError(SearchError):

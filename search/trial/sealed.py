@@ -39,10 +39,9 @@ def withheld(dataset: str, seal: str) -> list[Path]:
 def places_of(dataset: Path) -> list[Path]:
     """A data set's folder, and all that its links lead to."""
     found = [dataset]
-    for name in prepare.CLASSES:
-        for folder, folders, names in os.walk(dataset / name, followlinks=True):
-            links = [Path(folder, one) for one in [*folders, *names] if os.path.islink(os.path.join(folder, one))]
-            found += [Path(os.path.realpath(one)) for one in (dataset / name, *links)]
+    for folder, folders, names in os.walk(dataset, followlinks=True):
+        links = [Path(folder, one) for one in [*folders, *names] if os.path.islink(os.path.join(folder, one))]
+        found += [Path(os.path.realpath(one)) for one in links]
     return list(dict.fromkeys(found))
 
 

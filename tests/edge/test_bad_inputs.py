@@ -163,7 +163,7 @@ DATASETS = {
     "a file": (lambda p: (shutil.rmtree(p), p.write_text("x")), "no such data set folder"),
     "a missing class": (lambda p: shutil.rmtree(p / "class_3"), "class_3: missing class folder"),
     "an empty class": (lambda p: empty(p / "class_3"), "class_3: empty class folder"),
-    "a sixth folder": (lambda p: (p / "class_5").mkdir(), "class_5: not one of the five class folders"),
+    "a sixth folder": (lambda p: (p / "class_5").mkdir(), "class_5: not one of the 5 class folders"),
     "a photo cut off": (lambda p: edit(p, "class_1/x.png", PHOTO), "class_1/x.png: unreadable image"),
     "no photo": (lambda p: edit(p, "class_1/x.txt", b"words"), "class_1/x.txt: unreadable image"),
     "an empty file": (lambda p: edit(p, "class_1/x.jpg", b""), "class_1/x.jpg: unreadable image"),

@@ -1,6 +1,8 @@
 """The real train.py on the CPU."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -177,3 +179,18 @@ def test_a_step_dispatches_little_and_waits_for_nothing(demo):
     assert each["aten._local_scalar_dense.default"] <= tensors + 0.5  # the loss, now and then
     assert sum(each.values()) <= 700  # 644 in November 2026; 1244 with torch's own averaging, tensor by tensor
     assert each["aten.lerp_.Scalar"] <= tensors  # the optimizer's
+
+
+@pytest.mark.full
+def test_other_classes_are_told_apart_too(demo, tmp_path):
+    for old, new in (("class_0", "clean"), ("class_2", "red"), ("class_4", "infected")):
+        shutil.copytree(demo / old, tmp_path / new)
+    declared = {"image_size": 64, "classes": ["clean", "red", "infected"], "positive": ["red", "infected"]}
+    (tmp_path / "manifest.json").write_text(json.dumps(declared))
+    data = prepare.load(tmp_path)
+    flags = ("--max-train-seconds", 3, "--arch", "lite", "--class-weighting", 0.5, "--positive-weight", 2)
+    with Scorer(Labels.of(data), prepare.images_of(data)) as scorer:
+        variables = {prepare.SCORER_VARIABLE: str(scorer.descriptor)}
+        done = train("--dataset", prepare.view_of(data), *flags, pass_fds=(scorer.descriptor,), **variables)
+    assert agrees(scorer.submission.score, parse_footer(done.stdout))
+    assert scorer.submission.validation.shape == (len(data.indices("validation")), 3)

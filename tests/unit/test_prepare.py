@@ -1,5 +1,7 @@
 """prepare.py: the photos, their split, and what is wrong with them."""
 
+import json
+import re
 import shutil
 
 import numpy as np
@@ -82,14 +84,14 @@ def test_every_problem_is_listed_at_once(demo, tmp_path, capsys):
     errors = capsys.readouterr().err
     assert errors.count("unreadable image") == 2
     assert "class_1: missing" in errors
-    assert "class_5: not one of the five" in errors
+    assert "class_5: not one of the 5 class folders" in errors
 
 
 @pytest.mark.parametrize("manifest", ['{"image_size": 999}', '{"image_size": "64"}', "[]", "{"])
 def test_a_bad_manifest_is_refused(tmp_path, manifest):
     (tmp_path / "manifest.json").write_text(manifest)
     with pytest.raises(DataError, match=r"manifest\.json"):
-        prepare.image_size_of(tmp_path)
+        prepare.manifest_of(tmp_path)
 
 
 @pytest.mark.parametrize("table", ["a,b\n", "path,group\nx\n", "path,group\nx,1\nx,2\n", ""])
@@ -154,3 +156,56 @@ def test_what_belongs_together_is_known_and_part_of_what_a_data_set_is(demo, tmp
     parts = {group: set(data.part[data.groups == group].tolist()) for group in range(60)}
     assert all(len(found) == 1 for found in parts.values())
     assert prepare.load(prepare.view_of(data)).groups.tolist() == []  # it is nothing for a trial
+
+
+@pytest.fixture
+def three_classes(demo, tmp_path):
+    """The photos of three of the demo's classes under other names, two of which are screened for."""
+    folder = tmp_path / "three"
+    for old, new in (("class_0", "clean"), ("class_2", "red"), ("class_4", "infected")):
+        shutil.copytree(demo / old, folder / new)
+    manifest = {"image_size": 64, "classes": ["clean", "red", "infected"], "positive": ["infected", "red"]}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_a_data_set_may_declare_other_classes(three_classes, capsys):
+    assert prepare.main(["--dataset", str(three_classes)]) == 0
+    said = capsys.readouterr().out
+    assert "red " in said and "not positive" in said and "class_4" not in said
+    data = prepare.load(three_classes)
+    assert data.classes == prepare.Classes(("clean", "red", "infected"), (2, 1))
+    assert set(data.labels) == {0, 1, 2}
+    assert prepare.load(prepare.view_of(data)).classes == data.classes
+    sure = np.eye(3)[data.labels]
+    assert prepare.accuracies(sure[:, [0, 2, 1]], data.labels, data.classes)["bin_acc"] == 1.0  # both are positive
+    three_classes.joinpath("manifest.json").write_text(
+        '{"image_size": 64, "classes": ["clean", "red", "infected"], "positive": ["red"]}'
+    )
+    assert prepare.load(three_classes).fingerprint != data.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("declared", "words"),
+    [
+        ('{"classes": ["a"], "positive": ["a"]}', "at least two different names"),
+        ('{"classes": ["a", "a"], "positive": ["a"]}', "at least two different names"),
+        ('{"classes": ["a", "../b"], "positive": ["a"]}', "at least two different names"),
+        ('{"classes": "ab", "positive": ["a"]}', "at least two different names"),
+        ('{"classes": ["a", "b"]}', "positive is None; a list of some of the classes a, b"),
+        ('{"classes": ["a", "b"], "positive": []}', "positive is []"),
+        ('{"classes": ["a", "b"], "positive": ["a", "b"]}', "positive is"),
+        ('{"classes": ["a", "b"], "positive": ["c"]}', "positive is ['c']"),
+        ('{"positive": ["class_9"]}', "a list of some of the classes class_0"),
+    ],
+)
+def test_classes_that_mean_nothing_are_refused(tmp_path, declared, words):
+    (tmp_path / "manifest.json").write_text(declared)
+    with pytest.raises(prepare.DataError, match=re.escape(words)):
+        prepare.manifest_of(tmp_path)
+
+
+def test_a_folder_that_is_no_class_is_named(three_classes):
+    (three_classes / "other").mkdir()
+    with pytest.raises(prepare.DataError, match=r"not one of the 3 class folders \(clean … infected\)"):
+        prepare.load(three_classes)

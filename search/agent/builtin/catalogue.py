@@ -15,7 +15,7 @@ from search.agent.builtin.surgery import DoesNotApply
 from search.core.types import Value
 
 Recipe = Mapping[str, Value]
-HEAD = "nn.Sequential(nn.Dropout(recipe.dropout), nn.Linear(features, len(prepare.CLASSES)))"
+HEAD = "nn.Sequential(nn.Dropout(recipe.dropout), nn.Linear(features, classes))"
 FROM_SCRATCH = ("baseline", "wide", "wide_xl", "deep", "lite")
 
 

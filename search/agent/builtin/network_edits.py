@@ -175,7 +175,7 @@ def hidden_layer(module: cst.Module, recipe: Recipe) -> cst.Module:
         "Model.__init__",
         HEAD,
         "nn.Sequential(nn.Dropout(recipe.dropout), nn.Linear(features, recipe.head_width), nn.SiLU(), "
-        "nn.Linear(recipe.head_width, len(prepare.CLASSES)))",
+        "nn.Linear(recipe.head_width, classes))",
     )
     return add_field(module, "head_width: int = 256  # of the head's hidden layer; 16 … 2048\n")
 

@@ -184,19 +184,19 @@ def _focal_loss(module: cst.Module, recipe: Recipe) -> cst.Module:
 
 
 BINARY = '''
-def binary_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of infected or not, by the odds that the five logits give."""
-    infected = prepare.BINARY_INFECTION_CLASS
-    others = torch.cat([logits[:, :infected], logits[:, infected + 1 :]], 1)
-    odds = logits[:, infected] - others.logsumexp(1)
-    return F.binary_cross_entropy_with_logits(odds, (labels == infected).float())
+def binary_loss(logits: Tensor, labels: Tensor, positive: tuple[int, ...]) -> Tensor:
+    """Cross-entropy of positive or not, by the odds that the logits give."""
+    chosen = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
+    chosen[list(positive)] = True
+    odds = logits[:, chosen].logsumexp(1) - logits[:, ~chosen].logsumexp(1)
+    return F.binary_cross_entropy_with_logits(odds, chosen[labels].float())
 '''
 
 
 @edit(Family.LOSS, "an auxiliary loss on infected or not")
 def binary_auxiliary_loss(module: cst.Module, recipe: Recipe) -> cst.Module:
     def with_binary(call: str, given: list[str]) -> str:
-        return f"({call} + recipe.binary_loss * binary_loss({given[0]}, {given[1]}))"
+        return f"({call} + recipe.binary_loss * binary_loss({given[0]}, {given[1]}, data.classes.positive))"
 
     module = replace_calls(module, "train", LOSSES, with_binary)
     module = define(module, "train", BINARY)
@@ -220,7 +220,7 @@ for _name in ("saturation", "contrast", "brightness", "rotation"):
 
 @edit(Family.REMOVAL, "no dropout")
 def no_dropout(module: cst.Module, recipe: Recipe) -> cst.Module:
-    module = replace_expression(module, "Model.__init__", HEAD, "nn.Linear(features, len(prepare.CLASSES))")
+    module = replace_expression(module, "Model.__init__", HEAD, "nn.Linear(features, classes)")
     return remove_field(module, "dropout")
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prepare import Classes
 from search.task.screening import (
     aurocs,
     average_precisions,
@@ -88,3 +89,13 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
 def test_means_over_seeds_are_of_what_every_seed_has():
     assert mean_metrics([{"auroc": [0.8, 0.7, 0.9]}, {"auroc": [0.6, 0.5, 0.7]}]) == {"auroc": 0.7}
     assert mean_metrics([{"auroc": [0.8, 0.7, 0.9]}, {"auroc": None}]) == {}
+
+
+def test_the_risk_is_that_of_all_positive_classes():
+    classes = Classes(("clean", "red", "infected"), (1, 2))
+    labels = np.array([0, 0, 1, 2])
+    probabilities = np.array([[0.9, 0.1, 0.0], [0.4, 0.3, 0.3], [0.2, 0.3, 0.5], [0.1, 0.6, 0.3]])
+    found = screen(probabilities, labels, classes=classes)
+    assert found["sensitivity"][0] == 1.0 and found["specificity"][0] == 1.0
+    assert found["infected"] == 2 and found["confusion"] == [[2, 0, 0], [0, 0, 1], [0, 1, 0]]
+    assert found["auroc"][0] == 1.0  # 0.6 of the second photo is below 0.8 and 0.9

@@ -21,7 +21,7 @@ def images(tmp_path):
 def test_photos_and_training_labels_come_when_training_begins(monkeypatch, tmp_path, images):
     view = tmp_path / "view"
     view.mkdir()
-    (view / "view.json").write_text('{"part": [0, 1, 0], "image_size": 2}')
+    (view / "view.json").write_text('{"part": [0, 1, 0], "image_size": 2, "classes": ["a", "b"], "positive": [1]}')
     blank = prepare.load(view)
     assert not blank.images.any() and set(blank.labels) == {prepare.WITHHELD}
     with Scorer(Labels(np.array([3, prepare.WITHHELD, 4]), LABELS, LABELS), images) as scorer:
