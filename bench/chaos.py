@@ -101,13 +101,14 @@ class Node:
             time.sleep(0.2)
 
     def pids(self) -> list[int]:
-        """Its processes, the node's own and those of the search: its folder is in the environment of each."""
+        """Its processes, the node's own and those of the search: its folder is in the environment of each, but for
+        trials and what guards them, which are below others."""
         mine, found = str(self.work / self.name / "node").encode(), []
         for pid in processes():
             with contextlib.suppress(OSError):
                 if b"AUTORESEARCH_NODE=" + mine in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
                     found.append(pid)
-        return found
+        return list({*found, *(below for pid in found for below in descendants(pid))})
 
     def kill(self) -> None:
         """As if the machine had lost its power."""
