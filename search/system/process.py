@@ -59,7 +59,7 @@ def usable_cores(groups: Path = Path("/sys/fs/cgroup"), mine: Path = Path("/proc
 @dataclass(frozen=True)
 class Limits:
     """Seconds until the first training line, and from there to the end; rest None: start_up is for all, whatever is
-    printed. largest_log: bytes; what prints more is ended. folders: its own; what leaves more than most_left bytes in
+    printed. largest_log: bytes; what prints more is ended. folders: its own; what adds more than most_left bytes to
     them is ended too."""
 
     start_up: float
@@ -92,6 +92,31 @@ class RunningClock:
         self.stopped += now - self._read if now - self._read > STOPPED_FROM else 0.0
         self._read = now
         return now - self.stopped
+
+    def worked(self) -> None:
+        """What passed since the last reading was work of this process's own, however long."""
+        self._read = time.monotonic()
+
+
+class Scales:
+    """Weighs folders now and then, so that it takes a fiftieth of the time at most."""
+
+    def __init__(self, folders: Sequence[Path], clock: RunningClock) -> None:
+        self.folders, self.clock = folders, clock
+        self._before = self._now = self._weigh()
+
+    def _weigh(self) -> int:
+        began = time.monotonic()
+        found = sum(map(size_of, self.folders))
+        self.clock.worked()
+        self._next = time.monotonic() + max(WEIGH_SECONDS, 50 * (time.monotonic() - began))
+        return found
+
+    def gained(self) -> int:
+        """Bytes that the folders have gained, as far as is known."""
+        if self.folders and time.monotonic() > self._next:
+            self._now = self._weigh()
+        return self._now - self._before
 
 
 def run_limited(
@@ -158,7 +183,7 @@ def _watch(
 ) -> Ended:
     began = clock.seconds()
     training_since: float | None = None
-    next_weighing = began + WEIGH_SECONDS
+    scales = Scales(limits.folders, clock)
     printed_footer = False
     growing, unread = GrowingFile(log), b""
     while True:
@@ -185,10 +210,8 @@ def _watch(
             return Ended(-1, f"{how}: still running {limits.rest:g} s after its first training line")
         if log.stat().st_size > limits.largest_log:
             return Ended(-1, f"printed more than {limits.largest_log >> 20} MiB")
-        if now > next_weighing:
-            next_weighing = now + WEIGH_SECONDS
-            if sum(map(size_of, limits.folders)) > limits.most_left:
-                return Ended(-1, f"left more than {limits.most_left >> 20} MiB in its folders")
+        if scales.gained() > limits.most_left:
+            return Ended(-1, f"left more than {limits.most_left >> 20} MiB in its folders")
 
 
 def watch_over_this_process() -> subprocess.Popen[bytes]:
