@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import prepare
 from bench.cluster import environment_of, make_project
+from search.system.files import end_of
 from search.system.guard import descendants, processes, started_at
 from search.system.process import is_alive
 from search.task.demo_images import draw
@@ -247,24 +248,32 @@ class Chaos:
             self.driver.wait(END_SECONDS if must_end else 2.0)
         if self.driver.poll() is None:
             if must_end:
-                self.violations.append(f"{name}: the driver did not end within {END_SECONDS:.0f} s")
+                self.violations.append(f"{name}: the driver did not end within {END_SECONDS:.0f} s{self.stacks()}")
                 self.kill_everything()
                 self.driver.wait()
             else:
                 return
         if self.driver.returncode not in ENDINGS:
-            self.violations.append(f"{name}: exit code {self.driver.returncode}")
+            self.violations.append(f"{name}: exit code {self.driver.returncode}: {end_of(self.log, 3000)}")
         deadline = time.monotonic() + ORPHAN_SECONDS
         while (alive := self.still_alive()) and time.monotonic() < deadline:
             time.sleep(0.2)
         for pid in alive:
             self.orphans += 1
-            self.violations.append(f"{name}: process {pid} lives on")
+            self.violations.append(f"{name}: process {pid} lives on: {command_of(pid)}")
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.look()
         self.below.clear()
         self.driver = None
+
+    def stacks(self) -> str:
+        """Where the driver's threads are; it ends by that."""
+        assert self.driver is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.driver.pid, signal.SIGABRT)
+        time.sleep(2.0)
+        return ": " + end_of(self.log, 6000)
 
     def still_alive(self) -> list[int]:
         return [pid for pid, began in self.below.items() if is_alive(pid) and began and began == started_at(pid)]
@@ -292,6 +301,13 @@ class Chaos:
             if word in output:
                 self.violations.append(f"the output has {word!r}: {output[output.index(word) :][:500]}")
         return len(lost), twice
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:300]
+    except OSError:
+        return "(it has gone meanwhile)"
 
 
 def deeds(chaos: Chaos) -> dict[str, Callable[[], bool]]:
@@ -346,6 +362,7 @@ def main() -> int:
         rng = random.Random(options.seed)
         if not nodes:
             del environment["RAY_AUTH_MODE"], environment["RAY_AUTH_TOKEN_PATH"]  # launch begins a Ray of its own
+        environment["PYTHONFAULTHANDLER"] = "1"  # where a driver that crashes or hangs was
         chaos = Chaos(work / "project", work / "photos", rng, agent, environment, nodes)
         possible = deeds(chaos)
         try:

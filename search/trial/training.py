@@ -13,6 +13,7 @@ from typing import Any
 import prepare
 from search.system.files import end_of
 from search.system.gpus import GpuWatch
+from search.system.guard import STARTED_BY
 from search.system.process import Limits, run_limited
 from search.system.sandbox import confined, is_available, why_not_isolated
 from search.system.worktrees import made_anew, remove_tree
@@ -23,6 +24,7 @@ READ_OF_LOG = 8 * 2**20  # bytes, the last: footer and traceback stand there
 CUDA_PROBE = "import torch; torch.zeros(8, device='cuda').sum().item()"
 CUDA_PROBE_SECONDS = 180.0  # to import torch on a busy machine takes its time
 PASSED_ON = (
+    STARTED_BY,  # by which what a trial began a moment before its driver was killed is found, too
     "PATH",
     "HOME",
     "LANG",
