@@ -6,6 +6,7 @@ import logging
 import os
 import resource
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from search.system.process import usable_cores
 LEAST_FILES = 256  # that a process must be able to have open; Ray's hang with fewer, without a word
 MOST_PENDING = 32  # tickets that wait for a GPU: what a cluster that grows is asked for at once
 REACH_SECONDS = 10.0
+SHUTDOWN_SECONDS = 20.0
 
 
 def set_up_ray(slots: int) -> dict[str, Any]:
@@ -95,6 +97,12 @@ def gpus_of_cluster() -> int:
     return sum(int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"])
 
 
-def stop_ray() -> None:
-    """Ends the slots and the Ray that start_ray started; leaves a cluster that it joined running."""
-    ray.shutdown()
+def stop_ray(patience: float = SHUTDOWN_SECONDS) -> None:
+    """Ends the slots and the Ray that start_ray started; leaves a cluster that it joined running.
+
+    Where Ray's head has died Ray waits a minute for it: it is waited for so many seconds at most, and what is left ends
+    with this process.
+    """
+    ending = threading.Thread(target=ray.shutdown, daemon=True)
+    ending.start()
+    ending.join(patience)
