@@ -25,18 +25,19 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import prepare
-from bench.cluster import environment_of, make_project
+from bench.cluster import environment_of, make_project, ray_command, wait_for
 from search.system.files import end_of
 from search.system.guard import descendants, processes, started_at
 from search.system.process import is_alive
 from search.task.demo_images import draw
+from tests.support.clusters import QUICK_HEAD
 
 TAG = "chaos"
 WAIT = 1.0  # seconds of a trial
@@ -50,7 +51,7 @@ ENDINGS = {0, 1, 130, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}  # of a 
 
 HEAD, PORT = "127.0.0.2", 6390
 SLOTS = 4
-ACTORS = ("SlotActor", "Dispatcher", "ArtifactExchange", "NodeManager")
+ACTORS = ("ray::SlotActor", "ray::Dispatcher", "ray::ArtifactExchange", "ray::NodeManager")
 AGENT = """
 import random, re, sys, time
 sys.stdin.read()
@@ -64,18 +65,12 @@ GRANDCHILD = """import subprocess, sys
 code = ["-c", "import time; time.sleep(600)", "grandchild"]
 subprocess.Popen([sys.executable, *code], start_new_session=True)
 """
-QUICK_TO_NOTICE = {  # a node that is lost; Ray's own minute would be most of the time
-    "RAY_health_check_initial_delay_ms": "1000",
-    "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "3000",
-    "RAY_health_check_failure_threshold": "3",
-}
 
 
 @dataclass
 class Node:
-    """One Ray node of the cluster. process: `ray start`; what it starts is below it. home: what tells its processes,
-    also those that outlive it."""
+    """One Ray node of the cluster. work: the folder in which each node has one of its name. process: `ray start`; what
+    it starts is below it."""
 
     name: str
     arguments: list[str]
@@ -87,19 +82,14 @@ class Node:
         return self.work / f"{self.name}.log"
 
     def start(self) -> None:
-        ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block", "--num-cpus=2"]
-        ray += ["--disable-usage-stats", f"--temp-dir={self.work / self.name / 'ray'}", f"--num-gpus={SLOTS // 2}"]
-        environment = environment_of(self.work, self.name) | QUICK_TO_NOTICE
+        command = ray_command(self.work, self.name, f"--num-gpus={SLOTS // 2}", *self.arguments)
+        environment = environment_of(self.work, self.name) | QUICK_HEAD
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                [*ray, *self.arguments], env=environment, stdout=output, stderr=output, cwd=self.work,
+                command, env=environment, stdout=output, stderr=output, cwd=self.work,
                 stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
-        deadline = time.monotonic() + UP_SECONDS
-        while "Ray runtime started" not in self.log.read_text(errors="replace"):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"bench/chaos.py: Ray did not start:\n{self.log.read_text()[-2000:]}")
-            time.sleep(0.2)
+        wait_for("Ray runtime started", self.process, self.log)
 
     def pids(self) -> list[int]:
         """Its processes, the node's own and those of the search: its folder is in the environment of each, but for
@@ -113,9 +103,7 @@ class Node:
 
     def kill(self) -> None:
         """As if the machine had lost its power."""
-        for pid in self.pids():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill_all(self.pids())
         if self.process is not None:
             self.process.wait()
 
@@ -179,30 +167,20 @@ class Chaos:
 
     def is_of_search(self, pid: int) -> bool:
         """Whether a process of a node is the search's, and not Ray's own."""
-        with contextlib.suppress(OSError):
-            line = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-            return (
-                "train.py" in line or "grandchild" in line or any(line.startswith(f"ray::{actor}") for actor in ACTORS)
-            )
-        return False
+        command = command_of(pid)
+        return any(word in command for word in ("train.py", "grandchild")) or command.startswith(ACTORS)
 
     def with_words(self, *words: str) -> list[int]:
         """The search's processes whose command line has all of these."""
-        found = []
-        for pid in self.below:
-            with contextlib.suppress(OSError):
-                line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                if is_alive(pid) and all(word in line for word in words):
-                    found.append(pid)
-        return found
+        alive = [pid for pid in self.below if is_alive(pid)]
+        return [pid for pid in alive if all(word in command_of(pid) for word in words)]
 
     def kill_one(self, *words: str) -> bool:
         """Kills one process of the search at random; False if there is none."""
         self.look()
         found = self.with_words(*words)
         if found:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.rng.choice(found), signal.SIGKILL)
+            kill_all([self.rng.choice(found)])
         return bool(found)
 
     def signal_driver(self, *numbers: int) -> bool:
@@ -222,9 +200,7 @@ class Chaos:
     def kill_everything(self) -> bool:
         assert self.driver is not None
         self.look()
-        for pid in [self.driver.pid, *self.below]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill_all([self.driver.pid, *self.below])
         for node in self.nodes:
             node.kill()
         for node in self.nodes:
@@ -260,9 +236,8 @@ class Chaos:
             time.sleep(0.2)
         for pid in alive:
             self.orphans += 1
-            self.violations.append(f"{name}: process {pid} lives on: {command_of(pid)}")
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            self.violations.append(f"{name}: process {pid} lives on: {command_of(pid) or '(it has gone meanwhile)'}")
+        kill_all(alive)
         self.look()
         self.below.clear()
         self.driver = None
@@ -304,10 +279,17 @@ class Chaos:
 
 
 def command_of(pid: int) -> str:
+    """The beginning of a process's command line; '' if it has gone."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:300]
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:2000]
     except OSError:
-        return "(it has gone meanwhile)"
+        return ""
+
+
+def kill_all(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def deeds(chaos: Chaos) -> dict[str, Callable[[], bool]]:
@@ -389,9 +371,7 @@ def main() -> int:
         finally:
             if chaos.driver is not None and chaos.driver.poll() is None:
                 chaos.look()
-                for pid in [chaos.driver.pid, *chaos.below]:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
+                kill_all([chaos.driver.pid, *chaos.below])
             for node in nodes:
                 node.kill()
     for violation in chaos.violations:

@@ -137,23 +137,28 @@ def guarded(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen
         process.wait()
 
 
+def ray_command(work: Path, name: str, *arguments: str) -> list[str]:
+    """Starts one Ray node, and stays."""
+    ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block", "--num-cpus=2"]
+    # A folder each: nodes that start at once in one would find the same names free for their sockets.
+    return [*ray, "--disable-usage-stats", f"--temp-dir={work / name / 'ray'}", *arguments]
+
+
 def start_node(stack: ExitStack, work: Path, name: str, *arguments: str) -> tuple[subprocess.Popen[bytes], Path]:
     """Starts one Ray node; (its guard, its log)."""
     log = work / f"{name}.log"
-    ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block", "--num-cpus=2"]
     with log.open("wb") as stream:
-        # A folder each: nodes that start at once in one would find the same names free for their sockets.
-        command = [*ray, "--disable-usage-stats", f"--temp-dir={work / name / 'ray'}", *arguments]
-        node = guarded(command, env=environment_of(work, name), stdout=stream, stderr=subprocess.STDOUT, cwd=work)
+        command, environment = ray_command(work, name, *arguments), environment_of(work, name)
+        node = guarded(command, env=environment, stdout=stream, stderr=subprocess.STDOUT, cwd=work)
         return stack.enter_context(node), log
 
 
 def wait_for(text: str, node: subprocess.Popen[bytes], log: Path) -> str:
     """A node's log, once it has the text. Raises SystemExit if it does not come."""
     deadline = time.monotonic() + START_SECONDS
-    while text not in (text_so_far := log.read_text()):
+    while text not in (text_so_far := log.read_text(errors="replace")):
         if time.monotonic() > deadline or node.poll() is not None:
-            raise SystemExit(f"bench/cluster.py: Ray did not start:\n{text_so_far[-2000:]}")
+            raise SystemExit(f"{sys.argv[0]}: Ray did not start:\n{text_so_far[-2000:]}")
         time.sleep(0.2)
     return text_so_far
 

@@ -23,7 +23,7 @@ from search.driver.proposals import ProposalManager
 from search.system.files import GB, MB
 from search.system.git import clean_environment, find_repository
 from search.system.gpus import use_gpus
-from search.system.process import end_guards, wait_for_guards, watch_over_this_process
+from search.system.process import end_guards, kill_descendants, wait_for_guards, watch_over_this_process
 from search.system.sandbox import is_available, why_not_isolated
 from search.system.signals import Signals
 from search.system.terminal import hold_on_to_terminal, leave_terminal, lossy_output, start_in_background
@@ -85,11 +85,12 @@ def run(
         os.environ |= ON_LOOPBACK
     from search.driver.fleet import Fleet
     from search.driver.live import Reporter
-    from search.driver.ray_session import start_ray, stop_ray
+    from search.driver.ray_session import HeadWatch, start_ray, stop_ray
     from search.driver.tune import PlaceholderTrials, end_slots, run_search
 
     tag = ready.settings.tag
     code, failure = 0, ""
+    head: HeadWatch | None = None
     proposals: ProposalManager | None = None
     fleet: Fleet | None = None
     reporter = Reporter(coordinator, follow_logs=options.logs, to_stderr=options.json)
@@ -101,6 +102,7 @@ def run(
         else:
             use_gpus(ready.gpus)
             reporter.dashboard = start_ray(ready.slots, not options.no_dashboard)
+            head = HeadWatch(lambda: give_up(tag))
             signals.install()  # ray.init puts a handler of its own in place of SIGTERM's
         say(
             f"search {tag}: {ready.slots_in_words}, "
@@ -127,17 +129,23 @@ def run(
         code, failure = 1, str(error)
     finally:
         signals.asked = True  # from here on nothing is cut short
+        if head is not None:
+            head.stop()
         if proposals is not None:
             try:
                 proposals.close()
             except (SearchError, OSError) as error:  # the disk may be what ended the search
                 print(f"search.launch: the last proposals could not be recorded: {error}", file=sys.stderr)
-        end_slots()
         traffic = {}
-        if fleet is not None:
-            traffic = fleet.traffic()
-            fleet.close()
-        stop_ray()
+        if head is None or head.answers():
+            end_slots()
+            if fleet is not None:
+                traffic = fleet.traffic()
+                fleet.close()
+            stop_ray()
+        else:
+            kill_descendants()
+            gc.disable()  # what Tune leaves would wait for the head
         if options.address:
             wait_for_guards(lambda: running_guards(coordinator.paths))  # on a cluster, workers end a moment later
         end_guards(lambda: running_guards(coordinator.paths))
@@ -213,6 +221,14 @@ def _main(given: list[str]) -> int:
     if as_json:
         print(json.dumps({"exit_code": code, **summary}))
     return code
+
+
+def give_up(tag: str) -> NoReturn:
+    """Ends this process though its main thread waits for a Ray that will not answer: all that was decided is recorded,
+    and trials end as if it had been killed."""
+    print(f"search.launch: Ray's head has died; go on with python -m search.launch --resume {tag}", file=sys.stderr)
+    kill_descendants()
+    leave(1)
 
 
 def leave(code: int) -> NoReturn:

@@ -7,6 +7,8 @@ import os
 import resource
 import socket
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ LEAST_FILES = 256  # that a process must be able to have open; Ray's hang with f
 MOST_PENDING = 32  # tickets that wait for a GPU: what a cluster that grows is asked for at once
 REACH_SECONDS = 10.0
 SHUTDOWN_SECONDS = 20.0
+HEAD_LOOK_SECONDS = 1.0
+HEAD_GONE_SECONDS = 5.0
 
 
 def set_up_ray(slots: int) -> dict[str, Any]:
@@ -97,11 +101,45 @@ def gpus_of_cluster() -> int:
     return sum(int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"])
 
 
+class HeadWatch:
+    """Looks, in a thread of its own, whether the head of the Ray that start_ray started still answers.
+
+    Once it has died, nothing brings it back, and many calls of Ray's and Tune's wait a minute for it, in C++, where no
+    signal ends them. give_up: called from the thread when it has not answered for HEAD_GONE_SECONDS; it ends this
+    process.
+    """
+
+    def __init__(self, give_up: Callable[[], None]) -> None:
+        host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+        self._address, self._give_up, self._ended = (host, int(port)), give_up, threading.Event()
+        threading.Thread(target=self._look, name="head watch", daemon=True).start()
+
+    def answers(self) -> bool:
+        try:
+            socket.create_connection(self._address, HEAD_GONE_SECONDS).close()
+        except OSError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Nobody gives up from here on."""
+        self._ended.set()
+
+    def _look(self) -> None:
+        answered = time.monotonic()
+        while not self._ended.wait(HEAD_LOOK_SECONDS):
+            if self.answers():
+                answered = time.monotonic()
+            elif time.monotonic() - answered > HEAD_GONE_SECONDS and not self._ended.is_set():
+                self._give_up()
+                return
+
+
 def stop_ray(patience: float = SHUTDOWN_SECONDS) -> None:
     """Ends the slots and the Ray that start_ray started; leaves a cluster that it joined running.
 
-    Where Ray's head has died Ray waits a minute for it: it is waited for so many seconds at most, and what is left ends
-    with this process.
+    Where a cluster's head has died Ray waits a minute for it: it is waited for so many seconds at most, and what is
+    left ends with this process.
     """
     ending = threading.Thread(target=ray.shutdown, daemon=True)
     ending.start()

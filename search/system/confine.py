@@ -122,6 +122,7 @@ def restrict(read: list[str], write: list[str], network: bool = False) -> None:
 
 def can_isolate() -> int:
     """The exit code of --can-isolate."""
+    os.chdir("/")  # the folder that this began in may be below one that is covered, and would be looked for in vain
     try:
         isolate(["/dev/shm", "/tmp"], [])
     except OSError as error:

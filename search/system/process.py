@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from search.system.files import GrowingFile, size_of
-from search.system.guard import END_SECONDS, LIVES_ON, STARTED_BY, started_at
+from search.system.guard import END_SECONDS, LIVES_ON, STARTED_BY, descendants, started_at
 
 GUARD = Path(__file__).with_name("guard.py")
 TRAINING_LINE = re.compile(rb"^(step|epoch)\b", re.IGNORECASE | re.MULTILINE)
@@ -254,6 +254,15 @@ def end_guards(pids: Callable[[], list[int]], patience: float = 10.0) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
         time.sleep(0.1)
+
+
+def kill_descendants() -> None:
+    """Kills all that this process has started, parents first, but the guards, which end what they guard themselves: a
+    trial whose worker has died has no outcome, and runs again."""
+    for pid in descendants(os.getpid()):
+        if not is_guard(pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def is_alive(pid: int) -> bool:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +50,19 @@ def test_kill_9_of_the_driver_loses_nothing(tmp_path, demo, least):
     trials = [json.loads(line)["trial"] for line in (repository / "runs/t/trials.jsonl").read_text().splitlines()]
     assert finished <= set(trials)
     assert len(set(trials)) == len(trials)
+
+
+@pytest.mark.full
+def test_a_search_whose_ray_has_lost_its_head_ends_at_once_and_goes_on_later(tmp_path, demo):
+    repository = make_repository(tmp_path / "project", SLOW_TRAIN)
+    results = repository / "runs/t/results.tsv"
+    driver, _ = begin(repository, demo, lambda: results.exists() and len(rows(repository)) >= 2)
+    below = descendants(driver.pid)
+    (head,) = [pid for pid in below if b"gcs_server" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(head, signal.SIGKILL)
+    said = driver.communicate(timeout=30)[0]  # Ray itself would wait for a minute
+    assert driver.returncode == 1 and "--resume t" in said and "Traceback" not in said, said
+    wait_until_dead(below)
+    launch(repository, demo, "--resume", "t", "--experiments", "5")
+    check_agreement(repository, 6)
+    assert "crash" not in {row[4] for row in rows(repository)}
