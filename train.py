@@ -11,10 +11,9 @@ import inspect
 import itertools
 import math
 import os
-import queue
+import random
 import re
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
@@ -228,6 +227,9 @@ def torchvision_backbone(arch: str, pretrained: bool) -> tuple[nn.Module, int]:
 
 
 class Model(nn.Module):
+    """On CUDA, forward() is recorded once and replayed in training: it must decide nothing on the host that changes
+    from step to step. Random numbers come from the device, as in torch.rand(n, device=x.device)."""
+
     def __init__(self, recipe: Recipe, classes: int = len(prepare.CLASSES)) -> None:
         super().__init__()
         self.normalise = Normalise(recipe.normalisation)
@@ -247,35 +249,39 @@ class Model(nn.Module):
 # --- data on the device ------------------------------------------------------------------------------------------
 
 
-def batches(
-    data: prepare.Data, batch_size: int, device: torch.device, seed: int
-) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Endless (epoch, uint8 images (n, 3, size, size), labels (n,)) on the device, gathered ahead by a thread."""
+PHOTOS_SHARE = 0.25  # of a GPU's memory that the training photos may take
+
+
+def photos_on_device(data: prepare.Data, device: torch.device) -> Tensor | None:
+    """The training photos, uint8 (n, size, size, 3), where each batch is taken from them without the host; None if
+    they stay on the host, since they are too many, or there is no GPU."""
     indices = data.indices("train")
-    rng = np.random.default_rng(seed)
-    ahead: queue.Queue[Any] = queue.Queue(maxsize=3)
+    size = len(indices) * data.images[0].nbytes
+    if device.type != "cuda" or size > PHOTOS_SHARE * torch.cuda.mem_get_info(device)[1]:
+        return None
+    return torch.from_numpy(data.images[indices]).to(device)
 
-    def gather() -> None:
-        try:
-            for epoch in itertools.count():
-                order = rng.permutation(indices)
-                # A last, smaller batch is left out: batch normalisation wants full ones.
-                for start in range(0, max(len(order) - batch_size, 0) + 1, batch_size):
-                    chosen = np.sort(order[start : start + batch_size])
-                    images, labels = torch.from_numpy(data.images[chosen]), torch.from_numpy(data.labels[chosen])
-                    if device.type == "cuda":
-                        images, labels = images.pin_memory(), labels.pin_memory()
-                    ahead.put((epoch, images, labels))
-        except BaseException as error:  # a thread's error must reach the loop that waits for its batches
-            ahead.put(error)
 
-    threading.Thread(target=gather, daemon=True).start()
-    while True:
-        item = ahead.get()
-        if isinstance(item, BaseException):
-            raise item
-        epoch, images, labels = item
-        yield epoch, images.to(device, non_blocking=True).permute(0, 3, 1, 2), labels.to(device, non_blocking=True)
+def batches(
+    data: prepare.Data, photos: Tensor | None, batch_size: int, device: torch.device, seed: int
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Endless (epoch, uint8 images (n, 3, size, size), labels (n,)) on the device. photos: by photos_on_device."""
+    indices = torch.from_numpy(data.indices("train"))
+    home = torch.device("cpu") if photos is None else device  # where batches are chosen
+    labels = torch.from_numpy(data.labels)[indices].to(home)
+    generator = torch.Generator(home).manual_seed(seed)
+    for epoch in itertools.count():
+        order = torch.randperm(len(indices), generator=generator, device=home)
+        # A last, smaller batch is left out: batch normalisation wants full ones.
+        for start in range(0, max(len(order) - batch_size, 0) + 1, batch_size):
+            chosen = order[start : start + batch_size]
+            if photos is not None:
+                yield epoch, photos[chosen].permute(0, 3, 1, 2), labels[chosen]
+                continue
+            images = torch.from_numpy(data.images[indices[chosen].numpy()])
+            if device.type == "cuda":
+                images = images.pin_memory()  # torch takes the same memory again and again
+            yield epoch, images.to(device, non_blocking=True).permute(0, 3, 1, 2), labels[chosen].to(device)
 
 
 def augment(images: Tensor, recipe: Recipe) -> Tensor:
@@ -387,13 +393,36 @@ def loss_weights(labels: np.ndarray, classes: prepare.Classes, recipe: Recipe) -
     return torch.tensor(weights / weights[labels].mean(), dtype=torch.float32)
 
 
+def record(model: Model, inputs: Tensor) -> None:
+    """Has forward() and its backward pass, in training, replayed as CUDA graphs from here on: the hundreds of small
+    kernels of a network would wait for Python, one by one. A model that cannot be recorded is left as it is."""
+
+    def drawn_on_host() -> str:
+        return str((torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()))
+
+    before = drawn_on_host()
+    model(inputs)
+    if drawn_on_host() != before:
+        print("not recorded as a CUDA graph: the model draws random numbers on the host", flush=True)
+        return
+    try:
+        torch.cuda.make_graphed_callables(model, (inputs,))
+    except Exception as error:  # what waits for the host in the midst, or has layers that change shape
+        print(f"not recorded as a CUDA graph: {' '.join(str(error).split())[:200]}", flush=True)
+
+
 def warm_up(model: Model, recipe: Recipe, data: prepare.Data, device: torch.device, has_bfloat16: bool) -> None:
     """One pass over blank photos, forward and back, and one of evaluate()'s, that leave the model as it was: what is
     compiled, or chosen by trying, at a first pass is there when the clock starts."""
     before = {name: value.clone() for name, value in model.state_dict().items()}
     blank = torch.zeros(recipe.batch_size, 3, data.image_size, data.image_size, device=device)
-    with torch.random.fork_rng(), torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16):
-        model(augment(blank, recipe).contiguous(memory_format=torch.channels_last)).float().sum().backward()
+    # A graph must not use what autocast keeps of weights, which move.
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16, cache_enabled=False)
+    with torch.random.fork_rng(), autocast:
+        inputs = augment(blank, recipe).contiguous(memory_format=torch.channels_last)
+        if device.type == "cuda" and not (model.transfers and recipe.freeze_epochs > 0):
+            record(model, inputs)
+        model(inputs).float().sum().backward()
     model.zero_grad()
     prepare.rehearse_evaluation(model, data, device)
     model.load_state_dict(before)
@@ -418,12 +447,13 @@ def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: in
     data = prepare.begin_training(data)  # the clock starts: start-up and compilation do not count
     started = time.monotonic()
     weights = loss_weights(data.labels[data.indices("train")], data.classes, recipe).to(device)
+    photos = photos_on_device(data, device)
     steps_per_epoch = max(len(data.indices("train")) // recipe.batch_size, 1)
     total_steps = recipe.epochs * steps_per_epoch
     used, steps, photos_seen, stopped = 0.0, 0, 0, False
     epoch_losses: list[Tensor] = []
     loss_value, last_epoch, was_frozen = math.nan, 0, None
-    for epoch, images, labels in batches(data, recipe.batch_size, device, seed):
+    for epoch, images, labels in batches(data, photos, recipe.batch_size, device, seed):
         if epoch != last_epoch:
             mean_loss = torch.stack(epoch_losses).mean().item()
             print(f"epoch {last_epoch + 1} | loss {mean_loss:.4f} | {used:.1f} s", flush=True)
@@ -475,6 +505,7 @@ def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: in
         "train_seconds": f"{used:.1f}",
         "train_stopped_budget": str(stopped).lower(),
         "peak_vram_mb": f"{torch.cuda.max_memory_allocated() / 2**20 if on_cuda else 0.0:.1f}",
+        "photos_vram_mb": f"{0.0 if photos is None else photos.nbytes / 2**20:.1f}",
         "arch": recipe.arch,
         "optimizer": recipe.optimizer,
         "seed": seed,

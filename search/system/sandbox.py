@@ -17,6 +17,7 @@ from search.system.confine import version
 CONFINE = Path(__file__).with_name("confine.py")
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/opt", "/nix/store", "/proc", "/sys")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/shm")
+OWN_THREADS = "/proc/self/task"  # CUDA names its threads there, and does not start if it may not
 GPUS = ("/dev/nvidia*", "/dev/nvhost*", "/dev/nvmap", "/dev/dri", "/dev/kfd", "/dev/dxg", "/tmp/nvidia-mps")
 PRIVATE = ("/tmp", "/dev/shm", "/run", "/var/run")  # what lasts there, and the sockets of this machine's services
 
@@ -62,7 +63,7 @@ def confined(
     gpus = [path for pattern in GPUS for path in glob.glob(pattern)]
     granted_here = {
         "read": list(map(str, [*system, *read])),
-        "write": [*map(str, write), *DEVICES, *gpus],
+        "write": [*map(str, write), *DEVICES, OWN_THREADS, *gpus],
         "private": list(PRIVATE) if isolated and not why_not_isolated() else [],
     }
     return _by_rules(command, granted_here, rules)
