@@ -55,7 +55,6 @@ def bare_step(options: argparse.Namespace, size: int) -> float:
     on_cuda = device.type == "cuda"
     has_bfloat16 = on_cuda and torch.cuda.is_bf16_supported(including_emulation=False)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    torch.backends.cudnn.benchmark = on_cuda
     recipe, _ = train.parse_arguments(recipe_flags(options))
     model = train.Model(recipe).to(device).to(memory_format=torch.channels_last)
     optimizer = train.make_optimizer(model, recipe)
