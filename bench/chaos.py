@@ -143,19 +143,25 @@ class Chaos:
         slots = ["--address", f"{HEAD}:{PORT}"] if self.nodes else ["--gpus", str(SLOTS), "--no-dashboard"]
         thinks = ["--agent", shlex.join([sys.executable, str(self.agent)]), "--experiments-per-round", "6"]
         command = [sys.executable, "-m", "search.launch", *map(str, begin), *slots, *thinks, *limits]
+        began = time.time()
         with self.log.open("ab") as output:
             self.driver = subprocess.Popen(
                 command, cwd=self.folder, stdout=output, stderr=output, stdin=subprocess.DEVNULL,
                 start_new_session=True, env=self.environment,
             )  # fmt: skip
         deadline = time.monotonic() + UP_SECONDS
-        while self.driver.poll() is None and not self.running() and time.monotonic() < deadline:
+        while self.driver.poll() is None and not self.running(since=began) and time.monotonic() < deadline:
             time.sleep(0.1)
 
-    def running(self) -> list[Path]:
+    def running(self, since: float) -> bool:
+        """Whether a trial runs that began since then; a killed driver leaves the files of others."""
         elsewhere = "node/searches/*/run/gpu*/trials/*/running.json"
         away = [path for node in self.nodes[1:] for path in (node.work / node.name).glob(elsewhere)]
-        return [*self.run.glob("gpu*/trials/*/running.json"), *away]
+        for path in [*self.run.glob("gpu*/trials/*/running.json"), *away]:
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime > since:
+                    return True
+        return False
 
     def look(self) -> None:
         """Notes what runs, and which trials have left an outcome."""

@@ -17,7 +17,7 @@ from tests.support.repositories import FAST_SPACE, FAST_TRAIN, git, make_reposit
 from tests.support.searches import coordinator_of, run_all, setup_of
 
 PLACES = (
-    "search.launch.find_repository",
+    "search.cli.session.find_repository",
     "search.cli.control.find_repository",
     "search.delete.repository_here",
     "search.audit.repository_here",

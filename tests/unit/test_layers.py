@@ -27,7 +27,7 @@ LIBRARIES = {
     "ray": {"driver"},
     "rich": {"report", "driver", "top"},
     "scipy": {"decide", "report"},
-    "threadpoolctl": {"top"},
+    "threadpoolctl": {"cli"},
 }
 BARE = ("search.core.types", "search.system.guard", "search.system.confine")  # run or sent where no library is
 MOST_FILES, MOST_LINES = 12, 350

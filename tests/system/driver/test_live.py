@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from search.launch import ON_LOOPBACK
+from search.cli.session import ON_LOOPBACK
 from search.system.process import is_alive
 from tests.support.launching import SLOW_TRAIN, begin, terminate
 from tests.support.repositories import make_repository
