@@ -3,13 +3,15 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from search.system.guard import descendants
 from tests.support.launching import SLOW_TRAIN, begin, check_agreement, launch, rows, terminate, wait_until_dead
-from tests.support.repositories import make_repository
+from tests.support.repositories import ROOT, make_repository
 
 
 def ctrl_c(driver):
@@ -66,3 +68,14 @@ def test_a_search_whose_ray_has_lost_its_head_ends_at_once_and_goes_on_later(tmp
     launch(repository, demo, "--resume", "t", "--experiments", "5")
     check_agreement(repository, 6)
     assert "crash" not in {row[4] for row in rows(repository)}
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_it_starts_is_no_traceback(tmp_path, end):
+    command = [sys.executable, "-m", "search.launch", "--dataset", str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver:
+        while "_multiarray_umath" not in Path(f"/proc/{driver.pid}/maps").read_text():  # numpy is there, not all else
+            assert driver.poll() is None
+        driver.send_signal(end)
+        said = driver.communicate(timeout=60)[0]
+    assert (driver.returncode, said) == (130, "")
