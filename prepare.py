@@ -146,12 +146,12 @@ def _are_folders(names: object) -> bool:
     return len(set(names)) == len(names) and all(name == Path(name).name and not name.startswith(".") for name in names)
 
 
-def photo_files(dataset: Path) -> list[tuple[str, int]]:
+def photo_files(dataset: Path, classes: Classes) -> list[tuple[str, int]]:
     """(path below the data set, class) of every file in the class folders, sorted by path.
 
     Raises DataError for a missing data set, a missing or empty class, or a folder that is none, all of them at once.
     """
-    files, problems = _look_through(dataset, manifest_of(dataset)[1])
+    files, problems = _look_through(dataset, classes)
     if problems:
         raise DataError("\n".join(problems))
     return files
@@ -361,7 +361,7 @@ def load(dataset: Path | str = "dataset") -> Data:
     if (dataset / "view.json").exists():
         return _open_view(dataset)
     size, classes = manifest_of(dataset)
-    files = photo_files(dataset)
+    files = photo_files(dataset, classes)
     try:
         known = json.loads(_pointer(dataset).read_text())
         if known["stamp"] == _stamp(dataset, files, size, classes):
@@ -641,19 +641,22 @@ class _Scorer:
     def ask(self, message: dict[str, object], payload: bytes = b"") -> dict[str, Any]:
         line = json.dumps({**message, "bytes": len(payload)}) + "\n"
         self.connection.sendall(line.encode() + payload)
-        answer = json.loads(self.answers.readline() or '{"error": "the scorer has gone"}')
-        if "error" in answer:
-            raise DataError(answer["error"])
-        return dict(answer)
+        return self._answer(self.answers.readline())
 
     def ask_for_file(self, message: dict[str, object]) -> tuple[dict[str, Any], int]:
         """The answer, and the descriptor of an open file, which comes with a space before it."""
         self.connection.sendall(json.dumps(message).encode() + b"\n")
         first, descriptors, _, _ = socket.recv_fds(self.connection, 1, 1)
-        answer = json.loads((first.decode() + self.answers.readline()).strip() or '{"error": "the scorer has gone"}')
-        if "error" in answer or not descriptors:
-            raise DataError(answer.get("error", "the scorer gave no photos"))
-        return dict(answer), descriptors[0]
+        answer = self._answer(first.decode() + self.answers.readline())
+        if not descriptors:
+            raise DataError("the scorer gave no photos")
+        return answer, descriptors[0]
+
+    def _answer(self, line: str) -> dict[str, Any]:
+        answer = json.loads(line.strip() or '{"error": "the scorer has gone"}')
+        if "error" in answer:
+            raise DataError(answer["error"])
+        return dict(answer)
 
 
 # --- the command ------------------------------------------------------------------------------------------------

@@ -139,7 +139,7 @@ class ArtifactExchange:
     @cached_property
     def _photos(self) -> list[tuple[str, int]]:
         dataset = Path(self.shared.dataset)
-        files = [path for path, _ in prepare.photo_files(dataset)]
+        files = [path for path, _ in prepare.photo_files(dataset, prepare.manifest_of(dataset)[1])]
         files += [name for name in ("groups.csv", "manifest.json") if (dataset / name).exists()]
         return [(path, (dataset / path).stat().st_size) for path in files]
 

@@ -101,14 +101,22 @@ def read_rows(path: Path) -> list[Placed]:
     ]
 
 
+def bytes_of(path: Path) -> bytes:
+    """Raises LedgerError if the file cannot be read."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise LedgerError(f"{path}: no such file") from error
+    except OSError as error:
+        raise LedgerError(f"{path}: cannot be read: {error}") from error
+
+
 def read_table(path: Path) -> pd.DataFrame:
     """The rows of a results.tsv as a table with COLUMNS and `line`, counted from 1. Raises as read_rows does."""
     try:
         # The end of a letter may be missing at the file's, as a killed writer leaves it.
-        text = codecs.getincrementaldecoder("utf-8-sig")().decode(path.read_bytes())
-    except FileNotFoundError as error:
-        raise LedgerError(f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError) as error:
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(bytes_of(path))
+    except UnicodeDecodeError as error:
         raise LedgerError(f"{path}: cannot be read: {error}") from error
     lines = pd.Series(text.split("\n"), dtype="str")
     last = len(lines)

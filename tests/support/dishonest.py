@@ -12,6 +12,7 @@ from tests.support.searches import setup_of
 
 START = 'print("step 1 | loss 1.0", flush=True)\n'
 SUBMIT = 'scores = scorer.ask({"event": "submit"'
+SEND = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'photos', ('127.0.0.1', 9))"  # UDP
 HELP = """
 def attempt(action):
     try:

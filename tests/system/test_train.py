@@ -78,7 +78,7 @@ def test_training_ends_by_itself_without_a_cap(demo):
 
 @pytest.mark.full
 def test_the_last_weights_learn_to_find_infection(demo):
-    footer = parse_footer(train("--dataset", demo, "--max-train-seconds", 0, "--epochs", 12).stdout)
+    footer = parse_footer(train("--dataset", demo, "--max-train-seconds", 0, "--epochs", 20).stdout)
     labels = prepare.load(demo)
     validation = labels.labels[labels.indices("validation")]
     assert float(footer["mc_acc"]) > max((validation == label).mean() for label in range(5)) + 0.1

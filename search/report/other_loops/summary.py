@@ -95,9 +95,10 @@ def is_better(step: Step, metric: Metric) -> bool:
     return step.before is None or metric.gain(step.value, step.before) > 0
 
 
-def analyse_other(history: OtherHistory, metric: Metric) -> dict[str, Any]:
-    """The content of analysis_summary.json for another loop's history; docs/summary.md documents it."""
-    noise, steps = noise_of(history.rows, metric), steps_of(history, metric)
+def analyse_other(history: OtherHistory, metric: Metric, steps: list[Step]) -> dict[str, Any]:
+    """The content of analysis_summary.json for another loop's history; docs/summary.md documents it. steps: by
+    steps_of."""
+    noise = noise_of(history.rows, metric)
     kept = {step.place for step in steps}
     best = max(steps, key=lambda step: metric.gain(step.value, 0.0), default=None)
     counted = Counter(row.status for row in history.rows)
@@ -154,10 +155,10 @@ def shown(step: Step, metric: Metric, noise: Noise | None) -> dict[str, Any]:
 
 def summarise_other(history: OtherHistory, metric: Metric, folder: Path) -> dict[str, Any]:
     """Writes analysis_summary.json, analysis_summary.md and progress.png into the folder; the JSON's content."""
-    analysis = analyse_other(history, metric)
+    steps = steps_of(history, metric)
+    analysis = analyse_other(history, metric, steps)
     write_text(folder / "analysis_summary.json", json.dumps(analysis, indent=2) + "\n")
     write_text(folder / "analysis_summary.md", other_markdown(analysis))
-    steps = steps_of(history, metric)
     kept = {step.place for step in steps}
     picture = Progress(
         metric.name,

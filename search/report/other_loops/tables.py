@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.core.types import Status
-from search.records.results_tsv import LedgerError
+from search.records.results_tsv import LedgerError, bytes_of
 
 COMMITS = ("commit", "git_commit", "commit_hash", "git_hash", "hash", "sha", "git_sha", "revision", "rev")
 LABELS = ("experiment", "exp", "run", "run_id", "id", "trial", "config_id", "name", "candidate", "iteration", "iter")
@@ -53,12 +53,7 @@ def has_header(cells: Sequence[str]) -> bool:
 
 def read_other_table(path: Path) -> Table:
     """Raises LedgerError if a file cannot be read, is empty, or has no header and no column of words like keep."""
-    try:
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
-    except FileNotFoundError as error:
-        raise LedgerError(f"{path}: no such file") from error
-    except OSError as error:
-        raise LedgerError(f"{path}: cannot be read: {error}") from error
+    text = bytes_of(path).decode("utf-8-sig", errors="replace")
     lines = [(number, line.rstrip("\r")) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise LedgerError(f"{path}: it is empty")

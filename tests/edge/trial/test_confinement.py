@@ -9,7 +9,7 @@ import pytest
 from search.system.sandbox import is_available, why_not_isolated
 from search.trial import training
 from search.trial.training import probe_cuda
-from tests.support.dishonest import edited, run_edit
+from tests.support.dishonest import SEND, edited, run_edit
 
 READ_LABELS = """
 import json
@@ -34,7 +34,6 @@ def touch():
     with open({path!r}, "a") as stream:
         stream.write("dishonest")
 """
-SEND = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'photos', ('127.0.0.1', 9))"
 CONNECT = "import socket\ndef call(): socket.create_connection(('127.0.0.1', PORT)).close()\n"
 # What confinement stops: the edit, and what shows that without it the edit would have succeeded.
 CONFINED = {

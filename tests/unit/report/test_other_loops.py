@@ -111,7 +111,7 @@ def test_any_history_is_read_without_a_flag(tmp_path, kind):
     history = read_other(path)
     metric = metric_of(history)
     assert (metric.name, metric.higher_is_better) == (name, higher), metric.known_by
-    found = analyse_other(history, metric)
+    found = analyse_other(history, metric, steps_of(history, metric))
     assert (len(found["frontier"]), found["other_statuses"]) == (kept, others)
     rows = len(text.splitlines()) - (kind != "no header")
     assert sum(found["counts"][status] for status in Status) + sum(others.values()) == rows
@@ -130,7 +130,7 @@ def test_what_a_repeat_denies_looks_like_luck(tmp_path):
     step = steps_of(history, metric)[-1]
     assert step.others == (0.270715, 0.2617)
     assert doubt_about(step, metric, None).startswith("measured again it had 0.266")
-    found = analyse_other(history, metric)
+    found = analyse_other(history, metric, steps_of(history, metric))
     assert found["frontier"][-1]["looks_like_luck"] and found["noise"]["measured_again"] == 1
 
 
