@@ -158,3 +158,26 @@ def test_what_a_search_costs_itself_is_measured_at_every_length():
         assert set(figures[name]) == {"30", "300"} and all(value > 0 for value in figures[name].values())
     assert all(0.9 < share <= 1 for share in figures["busy"].values()) and set(figures["busy"]) == {"2", "8"}
     assert figures["summarize_2k_s"] > 0
+
+
+PEER = """import sys, time
+given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+assert given["--batch-size"] == "4" and given["--arch"] == "lite"
+for batch in range(0, 100, int(given["--log-every"])):
+    print(f"\\tEpoch 0 | Batch {batch} | Loss 1.0", flush=True)
+    time.sleep(0.02)
+print("Stopped: max train time", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.full
+def test_the_speed_of_a_trial_is_measured_beside_the_bare_step_and_another_script(tmp_path):
+    (tmp_path / "train.py").write_text(PEER)
+    figures, printed = bench(
+        "throughput", "--arch", "lite", "--seconds", "2", "--repetitions", "1", "--peer", str(tmp_path)
+    )
+    assert len(printed) == 1
+    assert figures["photos_per_s"] > 0 and 0 < figures["peer_photos_per_s"] <= 5 * 4 / 0.02
+    assert figures["bare_step_ratio"] == pytest.approx(figures["photos_per_s"] / figures["bare_step_per_s"], rel=0.05)
+    assert figures["ratio"] == pytest.approx(figures["photos_per_s"] / figures["peer_photos_per_s"], abs=0.02)
