@@ -150,8 +150,7 @@ def run(
             wait_for_guards(lambda: running_guards(coordinator.paths))  # on a cluster, workers end a moment later
         end_guards(lambda: running_guards(coordinator.paths))
         summary = wind_up(coordinator, reporter)
-        assert watcher.stdin
-        watcher.stdin.close()
+        watcher.close()
     if traffic:
         summary |= {"traffic": traffic}
     if failure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from search.core.types import SearchError, Work
 from search.driver.nodes import RemoteExchange
 from search.system.git import clean_environment
 from search.system.gpus import uuid_of
-from search.system.process import usable_cores
+from search.system.guard import STARTED_BY
+from search.system.process import usable_cores, watch_over_this_process
 from search.trial.run import run_trial
 from search.trial.sealed import withheld
 from search.trial.training import probe_cuda
@@ -77,6 +79,8 @@ class SlotActor(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         clean_environment()
+        if STARTED_BY not in os.environ:  # on a cluster, whose workers the driver has not started
+            self.watcher = watch_over_this_process()
         ids = [str(gpu) for gpu in ray.get_gpu_ids()]
         self.device = uuid_of(ids[0]) if ids else ""
         self.gpu = self.device or (ids[0] if ids else "0")

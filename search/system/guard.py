@@ -7,9 +7,10 @@ guard.py COMMAND …   stands between a slot's worker and its trial: runs the co
                      started, whatever group or session they moved to, when it exits or the worker dies. Exit code
                      LIVES_ON if that cannot be ended, as what hangs in a driver cannot.
 guard.py --watch MARK
-                     stands beside the driver, its parent: when the driver ends, ends all that it had started and that
-                     does not end by itself (some of Ray's agents outlive a killed driver for minutes): what was seen
-                     below it, and what has the mark in its environment, since it may have begun a moment before.
+                     stands beside a driver, or a slot's worker on a cluster: when that ends, ends all that it had
+                     started and that does not end by itself (some of Ray's agents outlive a killed driver for minutes):
+                     what was seen below it, and what has the mark in its environment, since it may have begun a moment
+                     before. Begins a process for this that is not its child: Ray kills a worker's children as it ends.
 """
 
 from __future__ import annotations
@@ -85,7 +86,9 @@ def marked(mark: str) -> list[int]:
 
 
 def watch(driver: int, mark: str) -> int:
-    """Waits for the driver's end, then ends what is left of the processes that it had."""
+    """Waits for the end of a driver or worker, then ends what is left of the processes that it had."""
+    if os.fork():
+        return 0
     seen: dict[int, str] = {}
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

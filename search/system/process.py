@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 from search.system.files import GrowingFile, size_of
 from search.system.guard import END_SECONDS, LIVES_ON, STARTED_BY, descendants, started_at
@@ -214,16 +215,20 @@ def _watch(
             return Ended(-1, f"left more than {limits.most_left >> 20} MiB in its folders")
 
 
-def watch_over_this_process() -> subprocess.Popen[bytes]:
-    """From here on, whatever this process has started ends with it, even when it is killed; keep what is returned."""
+def watch_over_this_process() -> IO[bytes]:
+    """From here on, whatever this process has started ends with it, even when it is killed; keep what is returned, and
+    close it at the end."""
     os.environ[STARTED_BY] = f"{os.getpid()}-{started_at(os.getpid())}"
-    return subprocess.Popen(
+    started = subprocess.Popen(
         [sys.executable, "-I", "-S", str(GUARD), "--watch", os.environ[STARTED_BY]],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    started.wait()
+    assert started.stdin
+    return started.stdin
 
 
 def is_guard(pid: int) -> bool:

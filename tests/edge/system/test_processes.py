@@ -168,14 +168,23 @@ def test_what_hoards_files_is_ended(tmp_path, monkeypatch):
     assert ended.ended_for == "left more than 4 MiB in its folders"
 
 
-def test_what_was_started_a_moment_before_the_driver_was_killed_ends_too(tmp_path):
+@pytest.mark.parametrize("by", ["nobody", "Ray, which kills the children of a worker that ends"])
+def test_what_was_started_a_moment_before_its_driver_or_worker_was_killed_ends_too(tmp_path, by):
     body = f"""
 import os, subprocess, sys
 sys.path.insert(0, {str(ROOT)!r})
 from search.system.process import watch_over_this_process
 watcher = watch_over_this_process()
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
-open({str(tmp_path / "pid")!r}, "w").write(str(child.pid))
+code = "import subprocess, sys; c = [sys.executable, '-c', 'import time; time.sleep(300)']; "
+code += "print(subprocess.Popen(c, start_new_session=True).pid, flush=True); import time; time.sleep(300)"
+child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+open({str(tmp_path / "pid")!r}, "w").write(child.stdout.readline())
+if {by!r} != "nobody":
+    for pid in os.popen(f"ps -o pid= --ppid {{os.getpid()}}").read().split():
+        try:
+            os.kill(int(pid), 9)
+        except ProcessLookupError:
+            continue
 os.kill(os.getpid(), 9)
 """
     subprocess.run([sys.executable, "-c", body], check=False)
