@@ -65,8 +65,9 @@ def test_a_search_whose_ray_has_lost_its_head_ends_at_once_and_goes_on_later(tmp
     said = driver.communicate(timeout=30)[0]  # Ray itself would wait for a minute
     assert driver.returncode == 1 and "--resume t" in said and "Traceback" not in said, said
     wait_until_dead(below)
-    launch(repository, demo, "--resume", "t", "--experiments", "5")
-    check_agreement(repository, 6)
+    before = len(rows(repository))
+    launch(repository, demo, "--resume", "t", "--experiments", str(before + 3))
+    check_agreement(repository, before + 4)
     assert "crash" not in {row[4] for row in rows(repository)}
 
 
