@@ -712,7 +712,7 @@ def main(arguments: list[str] | None = None) -> int:
     dataset = Path(os.path.abspath(options.demo or options.dataset))
     try:
         if options.demo:
-            from search.task.demo_images import draw
+            from search.task.screening.demo_images import draw
 
             try:
                 draw(dataset, options.photos, image_size=options.image_size)

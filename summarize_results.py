@@ -85,11 +85,14 @@ def main(arguments: list[str] | None = None) -> int:
             files = files_of(search)
         folder.mkdir(parents=True, exist_ok=True)
         files = [path.absolute() for path in files]
-        if options.metric or options.minimize or options.maximize or not all(map(is_ours, files)):
-            return other(files, folder, options)
         history = History(repository_of(files[0].parent) or repository_of(Path.cwd()))
+        history.load(files)
+        task = history.task
+        is_named = options.metric or options.minimize or options.maximize
+        if is_named or not all(is_ours(file, task) for file in files):
+            return other(files, folder, options)
         if search:
-            write_text(folder / "results.tsv", render(merged_rows(files, history)))
+            write_text(folder / "results.tsv", render(merged_rows(files, history), task))
         analysis = summarise(files, folder, history)
     except (SearchError, OSError) as error:
         print(f"summarize_results.py: {error}", file=sys.stderr)

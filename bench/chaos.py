@@ -36,7 +36,7 @@ from bench.cluster import environment_of, make_project, ray_command, wait_for
 from search.system.files import end_of
 from search.system.guard import descendants, processes, started_at
 from search.system.process import is_alive
-from search.task.demo_images import draw
+from search.task.screening.demo_images import draw
 from tests.support.clusters import QUICK_HEAD
 
 TAG = "chaos"

@@ -39,7 +39,7 @@ from search.system.git import Repository
 from search.system.guard import descendants
 
 ROOT = Path(__file__).resolve().parent.parent
-PROJECT = ("prepare.py", "search", "spaces", ".gitignore")
+PROJECT = ("task.toml", "prepare.py", "search", "spaces", ".gitignore")
 PHOTOS = 300
 HEAD = "127.0.0.2"
 START_SECONDS = 90.0
@@ -435,7 +435,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="arc", ignore_cleanup_errors=True) as folder:
             work = Path(folder)
             (work / "token").write_text(secrets.token_hex(32))
-            from search.task.demo_images import draw
+            from search.task.screening.demo_images import draw
 
             draw(work / "photos", PHOTOS)
             files = [path for path, _ in prepare.photo_files(work / "photos")]

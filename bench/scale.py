@@ -39,24 +39,16 @@ from search.core.events import (
     to_line,
 )
 from search.core.paths import Names
-from search.core.types import (
-    Change,
-    Decision,
-    Experiment,
-    Kind,
-    Outcome,
-    Score,
-    SearchError,
-    Settings,
-    Status,
-    Work,
-)
+from search.core.task import Score
+from search.core.types import Change, Decision, Experiment, Kind, Outcome, SearchError, Settings, Status, Work
 from search.decide.plan import Limit, Pause
 from search.driver.coordinator import Coordinator
-from search.records.results_tsv import HEADER
+from search.records.results_tsv import header_of
 from search.system.git import Repository
+from search.task.declaration import load_task
 
 ROOT = Path(__file__).resolve().parent.parent
+TASK = load_task(ROOT / "task.toml")
 NOISE = 0.02  # standard deviation of a made-up trial
 GAIN_SHARE = 0.03  # of experiments in a made-up history that are kept
 TRIAL_SECONDS = 300.0  # in virtual time
@@ -67,7 +59,7 @@ TRAIN = "class Recipe:\n" + "".join(f"    axis{n}: float = 0.01\n" for n in rang
 
 def settings_of(base: str, slots: int) -> Settings:
     return Settings(
-        tag="scale", base=base, dataset="", fingerprint="", image_size=64, majority_score=0.9, space=SPACE,
+        tag="scale", task=TASK, base=base, dataset="", fingerprint="", image_size=64, majority_score=0.9, space=SPACE,
         space_name="scale.toml", seed=0, max_train_seconds=TRIAL_SECONDS, slots=slots, created=0.0,
         validation_images=IMAGES, validation_groups=(),
         confirm_seeds=1, allow_degenerate=False, agent="none", gpu_dollars_per_hour=None,
@@ -290,7 +282,7 @@ def trained_by(clock: float, trained: float, ends: list[tuple[float, int, Work]]
 def summarise_seconds(folder: Path, rows: int) -> float:
     """How long summarize_results.py takes for so many rows, its start included."""
     rng = random.Random(rows)
-    best, lines = 0.80, [HEADER]
+    best, lines = 0.80, [header_of(TASK)]
     for number in range(rows):
         kept = number == 0 or rng.random() < 0.002
         best += 0.0005 if kept and number else 0.0
@@ -331,6 +323,7 @@ def new_repository(folder: Path) -> Repository:
     folder.mkdir(parents=True)
     shutil.copytree(ROOT / "search", folder / "search", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "prepare.py", folder)
+    shutil.copy(ROOT / "task.toml", folder)
     (folder / "train.py").write_text(TRAIN)
     who = ["-c", "user.name=bench", "-c", "user.email=bench@localhost"]
     for command in (["init", "-q"], ["add", "train.py"], [*who, "commit", "-qm", "begin"]):

@@ -70,7 +70,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         dataset = options.dataset
         if dataset is None:
-            from search.task.demo_images import draw
+            from search.task.screening.demo_images import draw
 
             dataset = Path(folder) / "dataset"
             draw(dataset, 200)

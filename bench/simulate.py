@@ -31,7 +31,7 @@ from bench.simulation.search import Conditions, Simulated, Simulation
 from bench.simulation.worlds import EFFECTS, CodesWorld, EffectsWorld, Table, TableWorld, with_flags
 from search.core.types import Status
 from search.decide.plan import Limit
-from search.task.screening import wilson
+from search.task.screening.rates import wilson
 
 WORSE = 0.001  # truly worse than the baseline by more
 TRIALS = 60  # of a search on tables

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import prepare
 import train
-from search.task.demo_images import draw
+from search.task.screening.demo_images import draw
 from search.trial.footer import parse_footer
 
 ROOT = Path(__file__).resolve().parent.parent

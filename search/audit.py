@@ -9,12 +9,10 @@ from typing import Any
 
 from search.cli import command
 from search.cli.control import repository_here, tag_of
-from search.cli.preflight import data_of_search
+from search.core.types import UsageError
 from search.driver.coordinator import Coordinator
 from search.records.journal import load_state
-from search.report.test_set import as_text, opened
 from search.trial import sealed
-from search.trial.scorer import Labels
 
 
 def audit(tag: str | None, dataset: Path | None, announce: Callable[[str], None]) -> dict[str, Any]:
@@ -22,6 +20,12 @@ def audit(tag: str | None, dataset: Path | None, announce: Callable[[str], None]
     repository = repository_here()
     tag = tag_of(repository, tag)
     state = load_state(repository, tag)
+    if not state.settings.task.room:
+        raise UsageError(f"{tag}: its runs report their scores themselves; there is no test part that could be opened")
+    from search.cli.datasets import data_of_search
+    from search.report.test_set import opened
+    from search.trial.scorer import Labels
+
     if state.audit is not None:
         announce("the test photos were opened before; this is what was found then")
         return {"tag": tag, **state.audit}
@@ -42,6 +46,12 @@ def audit(tag: str | None, dataset: Path | None, announce: Callable[[str], None]
         coordinator.close()
 
 
+def in_words(found: dict[str, Any]) -> str:
+    from search.report.test_set import as_text
+
+    return as_text(found)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = command.parser(
         "audit",
@@ -55,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     def operation() -> dict[str, Any]:
         return audit(options.search or options.tag, options.dataset, lambda line: print(line, file=sys.stderr))
 
-    return command.run("audit", options, operation, as_text)
+    return command.run("audit", options, operation, in_words)
 
 
 if __name__ == "__main__":

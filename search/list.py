@@ -9,7 +9,6 @@ from typing import Any
 from search.cli import command
 from search.cli.control import repository_here
 from search.cli.removal import in_megabytes, listed
-from search.task.metrics import PRIMARY
 
 
 def as_text(found: dict[str, Any]) -> str:
@@ -18,7 +17,7 @@ def as_text(found: dict[str, Any]) -> str:
         return "no search in this repository yet; begin one: python -m search.launch --gpus 4"
     lines = []
     for one in found["searches"]:
-        best = f"best {one['best']} {PRIMARY.name} {one[PRIMARY.name]:.4f}" if one.get("best") else "no best yet"
+        best = f"best {one['best']} {one['score_in_words']}" if one.get("best") else "no best yet"
         rows = f"{one['experiments']} experiments, {one['kept']} kept, {best}" if "experiments" in one else ""
         places = (("bytes_on_disk", "on disk"), ("bytes_in_git", "in git"), ("bytes_outside", "outside"))
         sizes = ", ".join(f"{in_megabytes(one[size])} {words}" for size, words in places)

@@ -7,11 +7,10 @@ from typing import Any
 
 from search.cli import command
 from search.cli.control import show
-from search.task.metrics import METRICS
 
 
-def score_text(score: dict[str, float]) -> str:
-    return ", ".join(f"{metric.name} {score[metric.name]:.{metric.digits}f}" for metric in METRICS)
+def score_text(score: dict[str, float], decimals: dict[str, int]) -> str:
+    return ", ".join(f"{name} {value:.{decimals[name]}f}" for name, value in score.items())
 
 
 def as_text(found: dict[str, Any]) -> str:
@@ -25,11 +24,11 @@ def as_text(found: dict[str, Any]) -> str:
     lines.append(f"{found['status']}" + (f": {found['reason']}" if found["reason"] else ""))
     for name in ("score", "incumbent_score"):
         if found.get(name):
-            lines.append(f"{name.replace('_', ' ')}: {score_text(found[name])}")
+            lines.append(f"{name.replace('_', ' ')}: {score_text(found[name], found['decimals'])}")
     if found.get("metrics"):
         lines.append("metrics: " + ", ".join(f"{key} {value:.4f}" for key, value in found["metrics"].items()))
     for trial in found.get("trials", []):
-        result = score_text(trial["score"]) if trial["score"] else f"crash: {trial['crash']}"
+        result = score_text(trial["score"], found["decimals"]) if trial["score"] else f"crash: {trial['crash']}"
         lines.append(f"{trial['trial']} on gpu{trial['slot']}: {result}  {trial['log']}")
         lines += [f"  why: {trial['why']}"] if trial["why"] else []
         lines += [f"  marked: {mark}" for mark in trial["violations"]]

@@ -25,7 +25,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory, cache: None) -> Path:
     """A synthetic data set of 300 photos."""
-    from search.task.demo_images import draw
+    from search.task.screening.demo_images import draw
 
     folder = tmp_path_factory.mktemp("demo") / "dataset"
     draw(folder, 300)

@@ -9,13 +9,16 @@ from dataclasses import dataclass, field, replace
 
 from bench.simulation.worlds import World
 from search.core.events import Event, ProposalRecorded, SlotJoined, TurnBegun
+from search.core.paths import PROJECT
 from search.core.sources import Sources
 from search.core.space import Space
 from search.core.state import State
-from search.core.types import Outcome, Proposal, Score, Settings, Slot, Turn, Value, Work
+from search.core.task import Score
+from search.core.types import Outcome, Proposal, Settings, Slot, Turn, Value, Work
 from search.decide.loop import SearchLoop
 from search.decide.plan import Limit, Pause, turn_is_due
 from search.decide.proof import recommended
+from search.task.declaration import load_task
 
 TRIAL_SECONDS = 300.0
 THINKING_SECONDS = 120.0
@@ -194,9 +197,13 @@ class Simulation:
         return self.world.noise * (share**0.5 * common + (1 - share) ** 0.5 * self.random.gauss(0, 1))
 
 
+TASK = load_task(PROJECT / "task.toml")
+
+
 def settings_of(world: World, conditions: Conditions, seed: int) -> Settings:
     return Settings(
         tag="simulated",
+        task=TASK,
         base="base",
         dataset="",
         fingerprint="",

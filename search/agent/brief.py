@@ -9,9 +9,9 @@ from functools import cache
 from typing import Any
 
 from search.core.state import State
+from search.core.task import Hyperparameters, Task
 from search.core.types import Decision, Kind, Outcome, Proposal, Status, short
 from search.report.proposals import fate_of
-from search.task.metrics import ITEMS, PRIMARY, SECONDARY, SHOWN_RATES
 
 LONGEST = 24_000  # characters, some six thousand tokens
 LONGEST_DIFF = 1_800
@@ -31,11 +31,12 @@ class Facts:
     """What a brief is written from: taken from the state at once, since the search goes on meanwhile."""
 
     tag: str
+    task: Task
     incumbent: Decision
     seeds: int
     noise: float | None
     images: int
-    majority: float
+    majority: float | None
     max_train_seconds: float
     axes: tuple[str, ...]
     proposals: tuple[tuple[Proposal, Decision | None], ...]  # newest first
@@ -64,6 +65,7 @@ def facts_of(state: State, noise: float | None, axes: Sequence[str], hints: Sequ
     crashes = [(one, _crash_of(state, one)) for one in verdicts.values() if one.status is Status.CRASH]
     return Facts(
         tag=state.settings.tag,
+        task=state.settings.task,
         incumbent=incumbent,
         seeds=len([outcome for outcome in state.outcomes_of(incumbent.experiment) if outcome.score]),
         noise=noise,
@@ -109,12 +111,16 @@ def written(facts: Facts, rules: str, notes: str, difference: Callable[[str, str
         ("Where the search stands", standing(facts, paths), 2_500),
         ("What the summary says", "\n".join(f"- {hint}" for hint in facts.hints), 2_000),
         ("What is wanted now", wanted(facts, paths), 2_600),
-        ("What was tried, by the part of train.py that it changed", parts_section(facts, difference), 1_500),
+        (
+            f"What was tried, by the part of {facts.task.edited_path} that it changed",
+            parts_section(facts, difference),
+            1_500,
+        ),
         ("The last proposals, newest first, and what became of them", proposals_section(facts), 3_500),
         ("Crashes", crashes_section(facts), 2_500),
         ("Tried and not kept: do not propose these again", diffs_section(facts, difference), LONGEST),
     ]
-    text = f"# Brief: the search {facts.tag} wants one better idea for train.py\n"
+    text = f"# Brief: the search {facts.tag} wants one better idea for {facts.task.edited_path}\n"
     for title, body, most in sections:
         room = min(most, LONGEST - len(text) - len(title) - 10)
         if body.strip() and room > 200:
@@ -122,27 +128,50 @@ def written(facts: Facts, rules: str, notes: str, difference: Callable[[str, str
     return text
 
 
-WANTED = """\
-Make one idea real, by editing `train.py` in this folder, and nothing else. It will be trained and scored as it is.
+BEGIN = """\
+Make one idea real, by editing `{edited}` in this folder, and nothing else. It will be run and scored as it is."""
+
+OF_A_RECIPE = """\
 - Change the architecture, the loss, the augmentation or the training loop. Optuna moves the recipe's numbers by itself,
   so do not only change those. A new number worth searching becomes a recipe field with its range in the comment beside
-  it, as in `mixup: float = 0.2  # alpha; 0 … 1`; it is then searched too.
-- Taking something out, with a result as good, is as welcome as adding something.
+  it, as in `mixup: float = 0.2  # alpha; 0 … 1`; it is then searched too."""
+
+OF_CONSTANTS = """\
+- Change how it works. Optuna moves the constants in capitals at its top level by itself, so do not only change those. A
+  new number worth searching becomes such a constant, with its range in the comment beside it, as in
+  `MIXUP = 0.2  # alpha; 0 … 1`; it is then searched too."""
+
+OF_A_SCORER = """\
 - Keep the footer, the flags and the calls of `prepare.begin_training()` and `prepare.evaluate()` as they are. The
-  budget's clock runs from the one to the other: what needs no photo, such as compiling, belongs before.
-- Check it if you can: `{python} train.py --dataset {photos} --max-train-seconds 4` takes half a minute on the CPU.
+  budget's clock runs from the one to the other: what needs no {item}, such as compiling, belongs before."""
+
+OF_A_REPORT = """\
+- Keep how it measures and prints {metric} as it is: an edit that changes what is measured is worth nothing."""
+
+END = """\
+- Taking something out, with a result as good, is as welcome as adding something.{check}
 - End with an answer whose first line is `IDEA: ` and the idea in a few words. That line is its name from then on."""
 
 
 FURTHER = """\
 The search is on a plateau: {count} experiments since the last that was kept. Do not refine what is there. Propose
-something further away: another architecture, another loss, another way to use the photos, or the removal of a whole
+something further away: another architecture, another loss, another way to use the data, or the removal of a whole
 part."""
 
 
 def wanted(facts: Facts, paths: dict[str, str]) -> str:
     """What the agent is asked for; on a plateau, something further away."""
-    text = WANTED.format(python=paths["python"], photos=paths["photos"])
+    task, check = facts.task, paths["check"]
+    parts = [
+        BEGIN,
+        OF_A_RECIPE if task.hyperparameters is Hyperparameters.RECIPE else OF_CONSTANTS,
+        OF_A_SCORER if task.room else OF_A_REPORT,
+        END,
+    ]
+    check = f"\n- Check it if you can: `{check}` takes half a minute on the CPU." if check else ""
+    text = "\n".join(parts).format(
+        edited=task.edited_path, item=task.item or "data", metric=task.metric.name, check=check
+    )
     return f"{FURTHER.format(count=facts.since_kept)}\n\n{text}" if facts.since_kept >= PLATEAU else text
 
 
@@ -165,7 +194,7 @@ def parts_section(facts: Facts, difference: Callable[[str, str], str]) -> str:
     lines = []
     for part, tries in sorted(groups.items(), key=lambda group: -len(group[1]))[:MOST_PARTS]:
         kept, gaps = sum(status == Status.KEEP for status, _ in tries), [gap for _, gap in tries if gap is not None]
-        best = f"nearest {max(gaps):+.4f} to the incumbent" if gaps else "all crashed"
+        best = f"nearest {facts.task.metric.gain(max(gaps))} to the incumbent" if gaps else "all crashed"
         lines.append(f"- {part}: {len(tries)} edits, {kept} kept, {best}")
     return "\n".join(lines)
 
@@ -173,22 +202,32 @@ def parts_section(facts: Facts, difference: Callable[[str, str], str]) -> str:
 def standing(facts: Facts, paths: dict[str, str]) -> str:
     score, metrics = facts.incumbent.score, facts.incumbent.metrics
     assert score is not None
-    rates = "".join(f", {name} {metrics[name]:.3f}" for name in SHOWN_RATES if name in metrics)
-    noise, deviation = "", f"standard deviation of {PRIMARY.name}"
+    task, metric, side = facts.task, facts.task.metric, facts.task.tie_breaker
+    rates = "".join(f", {name} {metrics[name]:.3f}" for name in task.shown_rates if name in metrics)
+    noise, deviation = "", f"standard deviation of {metric.name}"
     if facts.noise:
-        noise = f"Runs of one train.py with other seeds differ by {facts.noise:.4f} ({deviation}). "
-    photo = f"One of the {facts.images} validation {ITEMS} is worth {1 / max(facts.images, 1):.4f}."
+        known = f"{facts.noise:.{metric.shown_digits}f}"
+        noise = f"Runs of one {task.edited_path} with other seeds differ by {known} ({deviation}). "
+    photo = f"One of the {facts.images} validation {task.items} is worth {1 / max(facts.images, 1):.4f}."
+    better = "higher" if metric.higher_is_better else "lower"
+    first = f"{metric.name} ({metric.meaning or f'{better} is better'}) comes first"
+    second = f", {side.name} ({side.meaning}) second" if side else ""
+    majority = (
+        ""
+        if facts.majority is None
+        else (f"; always giving the majority's answer has {metric.name} {facts.majority:.{metric.shown_digits}f}")
+    )
     lines = [
-        f"- The incumbent, `{short(facts.incumbent.commit)}` ({facts.incumbent.description}), is the `train.py` here: "
-        f"{PRIMARY.shown(score.primary)}, {SECONDARY.shown(score.secondary)}{rates}, over {facts.seeds} seeds.",
-        f"- {PRIMARY.name} ({PRIMARY.meaning}) comes first, {SECONDARY.name} ({SECONDARY.meaning}) second; always "
-        f"giving the majority's answer has {PRIMARY.shown(facts.majority)}.",
+        f"- The incumbent, `{short(facts.incumbent.commit)}` ({facts.incumbent.description}), is the "
+        f"`{task.edited_path}` here: {', '.join(task.shown_each(score))}{rates}{task.by_own_word}, over "
+        f"{facts.seeds} seeds.",
+        f"- {first}{second}{majority}.",
         f"- A run trains for {facts.max_train_seconds:g} s. {noise}{photo if facts.images else ''}",
         f"- Axes that Optuna moves: {', '.join(facts.axes)}.",
     ]
     curve = losses_text(facts.losses.get(facts.incumbent.experiment, ()))
     lines += [f"- The incumbent's {curve}, from its begin to its end."] if curve else []
-    lines += [f"- {what}: `{path}`" for what, path in paths.items() if what not in ("python", "photos")]
+    lines += [f"- {what}: `{path}`" for what, path in paths.items() if what != "check"]
     return "\n".join(lines)
 
 
@@ -230,7 +269,8 @@ def diffs_section(facts: Facts, difference: Callable[[str, str], str]) -> str:
     for place, decision in enumerate(facts.near):
         assert decision.score is not None
         gap = decision.score.primary - facts.incumbent.score.primary
-        head = f"### {decision.description}\n{PRIMARY.name} {gap:+.4f} to the incumbent; {decision.reason}"
+        metric = facts.task.metric
+        head = f"### {decision.description}\n{metric.name} {metric.gain(gap)} to the incumbent; {decision.reason}"
         curve = losses_text(facts.losses.get(decision.experiment, ()))
         head += f"; {curve}" if curve else ""
         if place < MOST_DIFFS:

@@ -10,7 +10,6 @@ from search.agent.validate import EditBase, Refusal
 from search.core.types import Proposal, short
 from search.system.git import Repository
 from search.trial import integrity
-from search.trial.integrity import EDITED
 
 
 def proposal_from(commit: str, author: str, idea: str, edit_base: EditBase, context: ProposalContext) -> Proposal:
@@ -18,26 +17,26 @@ def proposal_from(commit: str, author: str, idea: str, edit_base: EditBase, cont
     repository = context.repository
     title = (repository.message_of(commit).splitlines() or [""])[0]
     made = Proposal(0, author, one_line(idea or title), edit_base.commit, origin=commit)
-    source = source_of(commit, edit_base, repository)
+    source = source_of(commit, edit_base, repository, context.edited)
     if isinstance(source, Refusal):
         return replace(made, refused=source.reason)
     return checked(made, source, edit_base, context, f"handed-in/{commit[:12]}")
 
 
-def source_of(commit: str, edit_base: EditBase, repository: Repository) -> str | Refusal:
-    """The incumbent's train.py with what a commit changed in it."""
+def source_of(commit: str, edit_base: EditBase, repository: Repository, edited: str) -> str | Refusal:
+    """The incumbent's edited file with what a commit changed in it."""
     name, parents = short(commit), repository.parents_of(commit)
     if len(parents) != 1:
         return Refusal(f"{name} has {len(parents)} parents: what it changes is not clear; hand in one commit")
     before, after = (integrity.files_of(repository, one) for one in (parents[0], commit))
-    others = integrity.other_changes(before, after)
+    others = integrity.other_changes(before, after, edited)
     if others:
-        return Refusal(f"{name} changes files other than train.py: {', '.join(others[:5])}")
-    if EDITED not in after or before.get(EDITED) == after[EDITED]:
-        return Refusal(f"{name} does not change train.py, or removes it")
-    base, theirs = (repository.file_at(one, EDITED) for one in (parents[0], commit))
+        return Refusal(f"{name} changes files other than {edited}: {', '.join(others[:5])}")
+    if edited not in after or before.get(edited) == after[edited]:
+        return Refusal(f"{name} does not change {edited}, or removes it")
+    base, theirs = (repository.file_at(one, edited) for one in (parents[0], commit))
     merged = theirs if base == edit_base.source else repository.merged(base, edit_base.source, theirs)
     if merged is None:
         on = short(edit_base.commit)
-        return Refusal(f"{name} conflicts with the incumbent's train.py ({on}): make it again on that")
+        return Refusal(f"{name} conflicts with the incumbent's {edited} ({on}): make it again on that")
     return merged

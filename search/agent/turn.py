@@ -27,7 +27,6 @@ from search.system.process import Limits, run_limited
 from search.system.sandbox import confined_agent, is_available
 from search.system.worktrees import made_anew, remove_tree
 from search.trial import integrity
-from search.trial.integrity import EDITED
 
 ATTEMPTS = 3  # the first, and twice handed back
 BRIEF = "BRIEF.md"
@@ -56,6 +55,11 @@ class ProposalContext:
     folder: Path
     started: Callable[[int], None]
     ended: Callable[[], bool] = lambda: False
+
+    @property
+    def edited(self) -> str:
+        """The only file that edits change, by its path in the repository."""
+        return self.smoke.places.task.edited_path
 
 
 @dataclass(frozen=True)
@@ -89,24 +93,25 @@ def ask(agent: Agent, task: Assignment, context: ProposalContext) -> Proposal:
 
 
 def _asked(agent: Agent, task: Assignment, context: ProposalContext, tree: Path) -> Proposal:
+    edited = context.edited
     given = integrity.as_written(tree, integrity.files_of(context.repository, task.edit_base.commit))
     (tree / "analysis_summary.json").write_text(task.summary)
     made = Proposal(0, agent.name, "", task.edit_base.commit, turn=task.turn)
     said: list[Said] = []
     thinking, reason = 0.0, ""
     for attempt in range(1, ATTEMPTS + 1):
-        prompt = task.brief if attempt == 1 else handed_back(reason)
+        prompt = task.brief if attempt == 1 else handed_back(edited, reason)
         began = time.monotonic()
         left = None if task.dollars is None else max(task.dollars - (made.cost.dollars or 0.0), 0.01)
         failed, answered = call(agent, task, context, prompt, attempt, task.seconds - thinking, left)
         thinking += time.monotonic() - began
-        if is_file_of(tree / EDITED, LARGEST_FILE):  # what is refused before it is a commit can still be looked at
-            shutil.copyfile(tree / EDITED, tree.parent / f"edit{attempt}.py")
+        if is_file_of(tree / edited, LARGEST_FILE):  # what is refused before it is a commit can still be looked at
+            shutil.copyfile(tree / edited, tree.parent / f"edit{attempt}.py")
         said.append(answered)
         made = replace(made, idea=idea_of(answered.answer) or made.idea, cost=cost_of(said, thinking))
         if failed:
             return replace(made, refused=failed)
-        source = edited_source(agent, task, context.repository, tree, given)
+        source = edited_source(agent, task, context, tree, given)
         if isinstance(source, Refusal):
             made = replace(made, refused=source.reason)
             if attempt == 1 and source.final:
@@ -137,10 +142,10 @@ def cost_of(said: Sequence[Said], seconds: float) -> Cost:
     )
 
 
-def handed_back(reason: str) -> str:
+def handed_back(edited: str, reason: str) -> str:
     return (
-        f"Your edit of train.py in this folder is not accepted:\n\n{reason}\n\nThe file is as you left it; all others "
-        f"are as they were. {BRIEF} still says what is wanted. Mend train.py, or make another idea real in it, and end "
+        f"Your edit of {edited} in this folder is not accepted:\n\n{reason}\n\nThe file is as you left it; all others "
+        f"are as they were. {BRIEF} still says what is wanted. Mend {edited}, or make another idea real in it, and end "
         "with an answer whose first line is `IDEA: ` and the idea in a few words.\n"
     )
 
@@ -178,7 +183,7 @@ def call(
     if is_confined:
         for home in agent.homes:
             (Path.home() / home).mkdir(parents=True, exist_ok=True)
-        read, write = [context.smoke.view, given], [tree, temporary, own, log]  # the log: some open /dev/stderr
+        read, write = [context.smoke.photos, given], [tree, temporary, own, log]  # the log: some open /dev/stderr
         rules = folder / f"rules{attempt}.json"
         command = confined_agent(command, read, write, task.kept, task.secret or (), rules)
     environment = {name: value for name, value in os.environ.items() if is_passed_on(name)}
@@ -204,36 +209,37 @@ def is_file_of(path: Path, most: int) -> bool:
 
 
 def edited_source(
-    agent: Agent, task: Assignment, repository: Repository, tree: Path, given: Mapping[str, tuple[str, str]]
+    agent: Agent, task: Assignment, context: ProposalContext, tree: Path, given: Mapping[str, tuple[str, str]]
 ) -> str | Refusal:
-    """The train.py that the agent left; a refusal if it changed other files, which are put back.
+    """The edited file that the agent left; a refusal if it changed other files, which are put back.
 
     given: the files that it was given, by integrity.as_written.
     """
-    path, base = tree / EDITED, task.edit_base
+    edited, base = context.edited, task.edit_base
+    path = tree / edited
     if path.is_file() and not is_file_of(path, LARGEST_FILE):
         path.unlink()
-        return Refusal(f"train.py is a link, or has more than {LARGEST_FILE} bytes, and is taken away")
+        return Refusal(f"{edited} is a link, or has more than {LARGEST_FILE} bytes, and is taken away")
     source = path.read_text(errors="replace") if path.is_file() else ""
-    wanted = {name: file for name, file in given.items() if name != EDITED}
+    wanted = {name: file for name, file in given.items() if name != edited}
     patterns = (*OWN, *agent.leaves)
     others = integrity.changed(tree, wanted)
     others += [
         name
         for name in integrity.strays(tree, wanted)
-        if name != EDITED and not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+        if name != edited and not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
     ]
     if others:
-        repository.export(base.commit, tree)
+        context.repository.export(base.commit, tree)
         path.write_text(source)
         (tree / "analysis_summary.json").write_text(task.summary)
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
         named = integrity.printable(", ".join(others[:5]))
-        return Refusal(f"files other than train.py were changed, and are put back: {named}{more}")
+        return Refusal(f"files other than {edited} were changed, and are put back: {named}{more}")
     if not source:
-        return Refusal("train.py is gone")
+        return Refusal(f"{edited} is gone")
     if source == base.source:
-        return Refusal("train.py was left as it was", final=True)
+        return Refusal(f"{edited} was left as it was", final=True)
     return source
 
 
@@ -244,7 +250,7 @@ def checked(made: Proposal, source: str, edit_base: EditBase, context: ProposalC
         return replace(made, refused=found.reason)
     idea = made.idea or "an edit without a name"
     message = f"{idea}\n\nProposal of {made.author}, on {edit_base.commit}\n"
-    commit = context.repository.commit_edit(edit_base.commit, EDITED, source, message, made.author)
+    commit = context.repository.commit_edit(edit_base.commit, context.edited, source, message, made.author)
     with one_smoke_at_a_time:
         wrong = "the search ended" if context.ended() else fault(context.smoke, commit, name, context.started)
     return replace(made, idea=idea, commit=commit, identity=found, refused=wrong)

@@ -13,9 +13,10 @@ from typing import Any
 
 from search.agent.validate import LARGEST_FILE
 from search.core.codec import encode
-from search.core.paths import PROJECT, Names, SearchPaths
+from search.core.paths import Names, SearchPaths
 from search.core.recipe import read_recipe
 from search.core.state import State
+from search.core.task import Task
 from search.core.types import Decision, Experiment, Outcome, Proposal, SearchError, UsageError, short
 from search.records.housekeeping import end_of_log, present
 from search.records.journal import load_state, searches
@@ -23,7 +24,7 @@ from search.records.requests import Operation, Request, send
 from search.report.proposals import fate_of
 from search.report.snapshot import is_running, snapshot, view_of
 from search.system.git import Repository, find_repository
-from search.task.metrics import named
+from search.task.declaration import file_here
 
 POLL_SECONDS = 0.3
 TAKEN_SECONDS = 20.0  # a driver looks every second
@@ -34,7 +35,8 @@ LONG_JOURNAL = 2000  # records; fewer are read in no time
 
 
 def repository_here() -> Repository:
-    return find_repository(PROJECT)
+    """Of the task that is meant here."""
+    return find_repository(file_here().parent)
 
 
 def tag_of(repository: Repository, tag: str | None) -> str:
@@ -81,17 +83,18 @@ def summary(tag: str | None = None) -> dict[str, Any]:
 
 
 def incumbent(tag: str | None = None) -> dict[str, Any]:
-    """The commit that edits start from, with its train.py."""
+    """The commit that edits start from, with its edited file."""
     repository = repository_here()
     tag = tag_of(repository, tag)
     state = load_state(repository, tag)
-    best = state.incumbent
+    best, task = state.incumbent, state.settings.task
     return {
         "tag": tag,
         "commit": state.incumbent_commit,
         "description": best.description if best else "baseline, not decided yet",
-        "score": named(best.score) if best and best.score else None,
-        "train_py": repository.file_at(state.incumbent_commit, "train.py"),
+        "score": task.named(best.score) if best and best.score else None,
+        "edited": task.edited_path,
+        "source": repository.file_at(state.incumbent_commit, task.edited_path),
     }
 
 
@@ -132,7 +135,7 @@ def _taken(repository: Repository, tag: str, request: Request) -> bool:
 def propose(
     source: str, idea: str, tag: str | None = None, base: str | None = None, wait_seconds: float = 0.0
 ) -> dict[str, Any]:
-    """Hands in a train.py. base: the commit that it was edited from (default: the incumbent).
+    """Hands in an edited file. base: the commit that it was edited from (default: the incumbent).
 
     If the search does not run, it waits in git until it goes on. wait_seconds: how long to wait for the checks.
     """
@@ -140,18 +143,19 @@ def propose(
     tag = tag_of(repository, tag)
     state = load_state(repository, tag)
     parent = repository.commit_of(base) if base else state.incumbent_commit
+    edited = state.settings.task.edited_path
     if parent is None:
         raise UsageError(f"--base {base}: no such commit here")
     if not idea.strip():
         raise UsageError("--idea is empty: say in a few words what the edit tries")
     if len(source) > LARGEST_FILE:
-        raise UsageError(f"the train.py has {len(source)} characters; {LARGEST_FILE} at most")
+        raise UsageError(f"the {edited} has {len(source)} characters; {LARGEST_FILE} at most")
     try:
         read_recipe(source)
     except SearchError as error:
-        raise UsageError(f"the train.py cannot be tried: {error}") from error
-    if source == repository.file_at(parent, "train.py"):
-        raise UsageError(f"the train.py is that of {short(parent)}: nothing to try; edit it, or name another --base")
+        raise UsageError(f"the {edited} cannot be tried: {error}") from error
+    if source == repository.file_at(parent, edited):
+        raise UsageError(f"the {edited} is that of {short(parent)}: nothing to try; edit it, or name another --base")
     running = is_running(SearchPaths.of(repository.root, tag))
     request = send(repository, Names(tag), Operation.PROPOSE, (parent, source, " ".join(idea.split())))
     shown = {"tag": tag, "request": request.commit, "running": running, "status": "checking" if running else "queued"}
@@ -194,23 +198,24 @@ def show(what: str, tag: str | None = None) -> dict[str, Any]:
     tag = tag_of(repository, tag)
     state = load_state(repository, tag)
     proposal, experiment = found(state, what)
-    shown: dict[str, Any] = {"tag": tag}
+    task = state.settings.task
+    shown: dict[str, Any] = {"tag": tag, "decimals": {metric.name: metric.digits for metric in task.metrics}}
     if proposal is not None:
         shown |= proposal_shown(state, proposal)
         if proposal.commit:
-            shown["diff"] = repository.difference(proposal.parent, proposal.commit, "train.py")
+            shown["diff"] = repository.difference(proposal.parent, proposal.commit, task.edited_path)
     if experiment is None:
         return shown
     decision = state.verdicts.get(experiment.number)
     outcomes = sorted(state.outcomes_of(experiment.number), key=lambda outcome: outcome.seed)
     commit = decision.commit if decision else experiment.commit or (outcomes[0].commit if outcomes else "")
-    shown |= experiment_shown(experiment, decision, commit)
+    shown |= experiment_shown(task, experiment, decision, commit)
     if commit and commit != experiment.parent:
-        shown["diff"] = repository.difference(experiment.parent, commit, "train.py")
+        shown["diff"] = repository.difference(experiment.parent, commit, task.edited_path)
     paths = SearchPaths.of(repository.root, tag)
     fresh = sorted(state.fresh.get(experiment.number, {}).values(), key=lambda outcome: outcome.seed)
     reasons = state.reasons
-    shown["trials"] = [trial_shown(one, paths, reasons.get(one.key, "")) for one in (*outcomes, *fresh)]
+    shown["trials"] = [trial_shown(task, one, paths, reasons.get(one.key, "")) for one in (*outcomes, *fresh)]
     shown["log_tail"] = tail_of(log_of(outcomes[0], paths)) if outcomes else ""
     return shown
 
@@ -239,7 +244,7 @@ def found(state: State, what: str) -> tuple[Proposal | None, Experiment | None]:
     return proposals.get(experiment.proposal or 0), experiment
 
 
-def experiment_shown(experiment: Experiment, decision: Decision | None, commit: str) -> dict[str, Any]:
+def experiment_shown(task: Task, experiment: Experiment, decision: Decision | None, commit: str) -> dict[str, Any]:
     return {
         "experiment": experiment.number,
         "kind": str(experiment.kind),
@@ -249,21 +254,21 @@ def experiment_shown(experiment: Experiment, decision: Decision | None, commit: 
         "commit": commit or None,
         "status": str(decision.status) if decision else "running",
         "reason": decision.reason if decision else "",
-        "score": named(decision.score) if decision and decision.score else None,
+        "score": task.named(decision.score) if decision and decision.score else None,
         "incumbent": decision.incumbent if decision else None,
-        "incumbent_score": named(decision.incumbent_score) if decision and decision.incumbent_score else None,
+        "incumbent_score": task.named(decision.incumbent_score) if decision and decision.incumbent_score else None,
         "probability_better": decision.probability if decision else None,
         "metrics": decision.metrics if decision else {},
     }
 
 
-def trial_shown(outcome: Outcome, paths: SearchPaths, why: str) -> dict[str, Any]:
+def trial_shown(task: Task, outcome: Outcome, paths: SearchPaths, why: str) -> dict[str, Any]:
     return {
         "trial": outcome.trial,
         "seed": outcome.seed,
         "slot": outcome.slot,
         "why": why,
-        "score": named(outcome.score) if outcome.score else None,
+        "score": task.named(outcome.score) if outcome.score else None,
         "crash": outcome.reason,
         "traceback": outcome.traceback,
         "violations": list(outcome.violations),

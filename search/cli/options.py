@@ -8,27 +8,24 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import prepare
 from search.agent.agents import AgentPlan
 from search.agent.presets import PRESETS, agent_of, check_agent
 from search.core.types import UsageError
 from search.decide.plan import Limit
 from search.decide.races import MOST_SEEDS
 from search.system.gpus import LOGICAL_SLOTS
-from search.task.metrics import PRIMARY
-from search.task.screening import DEGENERATE
 
 ROUND = 12  # experiments between two turns of the agent
 
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """What a search is set up with, for life, and the defaults."""
+    """What a search is set up with, for life, and the defaults. None: as the task has it."""
 
-    dataset: Path = Path("dataset")
-    space: Path = Path("spaces/default.toml")
+    dataset: Path | None = None
+    space: Path | None = None
     seed: int = 0
-    max_train_seconds: float = float(prepare.TIME_BUDGET)
+    max_train_seconds: float | None = None
     tag: str | None = None  # today's date
     confirm_seeds: int = 1
     proof_share: float = 0.1
@@ -49,6 +46,7 @@ class LaunchOptions:
 
     search: SearchOptions
     named: frozenset[str]  # of FOR_LIFE, those that were given
+    task: Path | None
     resume: str | None
     gpus: str | None
     address: str | None
@@ -81,8 +79,9 @@ class LaunchOptions:
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m search.launch",
-        description="Searches for a better train.py: the baseline first, then experiments around the best, one trial "
-        "per GPU at a time, until a limit or Ctrl-C. Without a limit it goes on until it is interrupted.",
+        description="Searches for a better train.py, or whatever the task.toml names: the baseline first, then "
+        "experiments around the best, one trial per GPU at a time, until a limit or Ctrl-C. Without a limit it goes on "
+        "until it is interrupted.",
         epilog="Exit codes: 0 the limit was reached, or search.stop asked, 1 a known failure, 2 a wrong argument, "
         "3 a bug, 130 interrupted. "
         "What was found lies in runs/<tag>/ and on the branch autoresearch/<tag>.",
@@ -122,6 +121,13 @@ def parser() -> argparse.ArgumentParser:
     slots.add_argument("--no-dashboard", action="store_true", help="start Ray without its dashboard")
 
     what = made.add_argument_group("what it searches")
+    what.add_argument(
+        "--task",
+        type=Path,
+        metavar="FILE",
+        help="task.toml of what is searched, in that task's own repository (default: of this folder or one above it, "
+        "else of this project; python -m search.adopt writes one)",
+    )
     what.add_argument("--tag", help="name of the search (default: today's date, as in nov23)")
     what.add_argument(
         "--resume", metavar="TAG", help="go on with a search, as it was set up, after a Ctrl-C, a crash or a reboot"
@@ -129,15 +135,15 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--dataset",
         type=Path,
-        help=f"data set folder (default ./{DEFAULTS.dataset}); on a resume: where the same data set is now",
+        help="data set folder (default ./dataset), of a task that has one; on a resume: where it is now",
     )
-    what.add_argument("--space", type=Path, help=f"file of the axes that may vary (default {DEFAULTS.space})")
+    what.add_argument("--space", type=Path, help="file of the axes that may vary (default: the task's)")
     what.add_argument("--seed", type=int, help=f"of the search's choices and of the trials (default {DEFAULTS.seed})")
     what.add_argument(
         "--max-train-seconds",
         type=float,
         metavar="S",
-        help=f"training budget of a trial, in seconds (default {DEFAULTS.max_train_seconds:g})",
+        help="training budget of a trial, in seconds (default: the task's; of the one that ships, 300)",
     )
 
     proof = made.add_argument_group("what it believes")
@@ -159,7 +165,7 @@ def parser() -> argparse.ArgumentParser:
         "--allow-degenerate",
         action="store_true",
         default=None,
-        help=f"keep by {PRIMARY.name} alone, also {DEGENERATE}",
+        help="keep by the metric alone, also a model that always gives the same answer",
     )
 
     proof.add_argument(
@@ -175,11 +181,11 @@ def parser() -> argparse.ArgumentParser:
         "(docs/trust.md says what is open then)",
     )
 
-    agents = made.add_argument_group("the agent, which proposes an edit of train.py after each round")
+    agents = made.add_argument_group("the agent, which proposes an edit of the program after each round")
     agents.add_argument(
         "--agent",
         metavar="NAME|COMMAND",
-        help=f"{', '.join(PRESETS)}; or any command line, which gets the brief on standard input and edits train.py "
+        help=f"{', '.join(PRESETS)}; or any command line, which gets the brief on standard input and edits the program "
         "where it is run; or builtin, a catalogue of edits that needs no model (the default); or none",
     )
     agents.add_argument(

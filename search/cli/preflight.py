@@ -8,21 +8,22 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import prepare
 from search.agent.smoke import Places
 from search.cli.options import LaunchOptions, cluster_slots, slot_count
 from search.core.paths import SearchPaths, temporary_root
-from search.core.recipe import read_recipe
+from search.core.recipe import has_recipe, read_recipe
 from search.core.space import check_space, load_space, parse_space
-from search.core.types import GitError, SearchError, Settings, UsageError
+from search.core.task import Hyperparameters, Task, Trust
+from search.core.types import SearchError, Settings, UsageError
 from search.records.journal import check_tag, load_settings
 from search.system.git import Repository
 from search.system.gpus import card_of, is_model, visible_gpus
 from search.system.process import usable_cores
-from search.task.metrics import ITEMS, POSITIVE
-from search.task.scoring import majority_share
+from search.task.declaration import FILE, file_here, folder_in_repository, load_task
 from search.trial import sealed
 from search.trial.run import SlotSetup
+
+DATASET = Path("dataset")  # of a task that has one, unless another is named
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Ready:
     most: int | None
     gpus: list[str]
     dataset: str
-    images: int
+    images: int  # of the data set; 0 without one
     repository: Path
     git_folder: Path
     decided: int | None = None
@@ -68,7 +69,7 @@ class Ready:
         photos = sealed.withheld(self.dataset, str(sealed.folder_of(self.settings)))
         secret = (*photos, self.git_folder, root / ".git", root / "runs", temporary_root(), *ray)
         threads = max(usable_cores() // 2, 1)
-        return Places(self.settings.fingerprint, threads, None if unconfined else secret)
+        return Places(self.settings.task, self.settings.fingerprint, threads, None if unconfined else secret)
 
     @property
     def slots_in_words(self) -> str:
@@ -81,12 +82,12 @@ class Ready:
         """One line: what would run, with this limit."""
         settings = self.settings
         axes = parse_space(settings.space, settings.space_name).axes
+        data = f", data set {self.dataset} ({self.images} {settings.task.items}, {settings.image_size} px)"
         verb = "would search" if self.decided is None else f"would go on, after {self.decided} experiments, with"
         return (
             f"{verb} {settings.tag}: {self.slots_in_words}, "
             f"{settings.max_train_seconds:g} s a trial, {experiments or 'endless'} experiments, {len(axes)} axes of "
-            f"{settings.space_name}, agent {settings.agent}, data set {self.dataset} ({self.images} {ITEMS}, "
-            f"{settings.image_size} px)"
+            f"{settings.space_name}, agent {settings.agent}{data if self.images else ''}"
         )
 
 
@@ -106,56 +107,49 @@ def slots_here(gpu_model: str, asked: str, cluster: int | None) -> tuple[int | N
     return count, count, gpus
 
 
+def task_file(options: LaunchOptions) -> Path:
+    """The task.toml that is meant. Raises UsageError if there is none."""
+    file = options.task or file_here()
+    if file.is_dir():
+        file = file / FILE
+    if not file.is_file():
+        raise UsageError(f"--task {file}: no such file; python -m search.adopt writes one")
+    return file
+
+
 def ready_to_begin(options: LaunchOptions, repository: Repository, cluster: int | None = None) -> Ready:
     """A fresh search, after every check. cluster: as in slots_here. Raises UsageError or SearchError."""
     most, slots, gpus = slots_here(options.gpu_model, options.gpus or "auto", cluster)
-    asked = options.search
+    asked, file = options.search, task_file(options)
+    task = load_task(file, folder_in_repository(file))
     tag = time.strftime("%b%d").lower() if asked.tag is None else asked.tag
     check_tag(repository, tag)
     folder = SearchPaths.of(repository.root, tag).root
     if folder.exists() and any(path.name != ".lock" for path in folder.iterdir()):
         raise UsageError(f"{folder}: holds files of another search; move it away, or name another with --tag")
-    changed = repository.changed_files("train.py", "prepare.py")
-    if changed:
-        raise UsageError(
-            f"{', '.join(changed)}: changed and not committed; the search starts from HEAD, so commit or stash it first"
-        )
-    base = repository.commit_of("HEAD")
-    assert base is not None
-    try:
-        recipe = read_recipe(repository.file_at(base, "train.py"))
-    except GitError as error:
-        raise UsageError("HEAD has no train.py: commit one, with the hyperparameters in its class Recipe") from error
-    except SearchError as error:
-        raise UsageError(f"train.py at HEAD: {error}") from error
-    file = asked.space if asked.space.is_absolute() or asked.space.exists() else repository.root / asked.space
-    space = load_space(file)
-    check_space(space, recipe)
-    dataset = Path(os.path.abspath(asked.dataset))
-    data = load_data(dataset)
-    validation = data.indices("validation")
-    together = data.groups[validation]
-    if not asked.allow_degenerate and not data.classes.is_positive(data.labels[validation]).any():
-        raise SearchError(
-            f"{dataset}: none of the {len(validation)} validation {ITEMS} is {POSITIVE}, so no score there says "
-            f"whether a model finds what it shall: add {POSITIVE} {ITEMS}, or begin all the same with "
-            "--allow-degenerate"
-        )
+    base = commit_to_begin(repository, task)
+    space_name = asked.space or Path(task.space)
+    near = [space_name] if asked.space else []
+    places = [*near, file.parent / space_name, repository.root / space_name]
+    space_file = next((place for place in places if place.exists()), places[0])
+    space = load_space(space_file)
+    check_space(space, read_recipe(repository.file_at(base, task.edited_path)))
     settings = Settings(
         tag=tag,
+        task=task,
         base=base,
-        dataset=str(dataset),
-        fingerprint=data.fingerprint,
-        image_size=data.image_size,
-        majority_score=majority_share(data),
-        space=file.read_text(encoding="utf-8"),
-        space_name=str(asked.space),
+        dataset="",
+        fingerprint="",
+        image_size=0,
+        majority_score=None,
+        space=space_file.read_text(encoding="utf-8"),
+        space_name=str(space_name),
         seed=asked.seed,
-        max_train_seconds=asked.max_train_seconds,
+        max_train_seconds=seconds_of(options, task),
         slots=slots,
         created=time.time(),
-        validation_images=len(validation),
-        validation_groups=tuple(together.tolist()) if len(set(together)) < len(together) else (),
+        validation_images=0,
+        validation_groups=(),
         confirm_seeds=asked.confirm_seeds,
         allow_degenerate=asked.allow_degenerate,
         agent=asked.agent,
@@ -165,12 +159,78 @@ def ready_to_begin(options: LaunchOptions, repository: Repository, cluster: int 
         on_gpus=bool(gpus),
         proof_share=asked.proof_share,
     )
+    images = 0
+    if task.room:
+        from search.cli.datasets import settings_with_data
+
+        settings, images = settings_with_data(settings, Path(os.path.abspath(asked.dataset or DATASET)))
+    elif asked.dataset is not None:
+        raise UsageError(f"--dataset {asked.dataset}: the task {task.name} has no data set of its own; leave it out")
     settings = replace(settings, seal=str(sealed.folder_of(settings)))
-    images, root = len(data.labels), repository.root
     git_folder, joined = repository.common_folder(), cluster is not None
     return Ready(
-        settings, slots, most, gpus, settings.dataset, images, root, git_folder, None, joined, options.gpu_model
+        settings,
+        slots,
+        most,
+        gpus,
+        settings.dataset,
+        images,
+        repository.root,
+        git_folder,
+        None,
+        joined,
+        options.gpu_model,
+        notes_about(task),
     )
+
+
+def commit_to_begin(repository: Repository, task: Task) -> str:
+    """The commit that the search begins with: HEAD, with the task's files as they are there. Raises UsageError."""
+    files = [task.path(name) for name in (task.edited, *task.fixed)]
+    base = repository.commit_of("HEAD")
+    assert base is not None
+    for path in files:
+        if not repository.has_file(base, path):
+            advice = "commit one, with its hyperparameters" if path == task.edited_path else "commit it"
+            raise UsageError(f"HEAD has no {path}: {advice}")
+    changed = repository.changed_files(*files)
+    if changed:
+        raise UsageError(
+            f"{', '.join(changed)}: changed and not committed; the search starts from HEAD, so commit or stash it first"
+        )
+    try:
+        source = repository.file_at(base, task.edited_path)
+        read_recipe(source)
+        is_recipe = has_recipe(source)
+    except SearchError as error:
+        raise UsageError(f"{task.edited_path} at HEAD: {error}") from error
+    if is_recipe != (task.hyperparameters is Hyperparameters.RECIPE):
+        found, said = ("a class Recipe", "constants") if is_recipe else ("no class Recipe at its top level", "a recipe")
+        raise UsageError(f"{task.edited_path} at HEAD: it has {found}; the task says that it has {said}")
+    return base
+
+
+def seconds_of(options: LaunchOptions, task: Task) -> float:
+    """The budget of a trial. Raises UsageError if the task cannot be told another one than its own."""
+    asked = options.search.max_train_seconds
+    if asked is not None and asked != task.usual_seconds and not task.seconds.is_possible:
+        raise UsageError(
+            f"--max-train-seconds {asked:g}: the task {task.name} has no way to be told its budget ([seconds] in its "
+            f"{FILE}); it takes {task.usual_seconds:g}"
+        )
+    return task.usual_seconds if asked is None else asked
+
+
+def notes_about(task: Task) -> tuple[str, ...]:
+    """What a person should know of a task before its search begins."""
+    found = []
+    if task.trust is Trust.REPORTED:
+        found.append(
+            f"{task.metric.name} is what each run reports itself: no scorer outside of it checks it (docs/trust.md)"
+        )
+    if not task.seed.is_possible:
+        found.append("runs cannot be told a seed: repeats stand for seeds, if two runs of the baseline differ")
+    return tuple(found)
 
 
 def ready_to_go_on(options: LaunchOptions, repository: Repository, cluster: int | None = None) -> Ready:
@@ -185,15 +245,21 @@ def ready_to_go_on(options: LaunchOptions, repository: Repository, cluster: int 
             f"search {settings.tag} ran on GPUs, and this machine shows none now: mend that (nvidia-smi), or name "
             f"--gpus {slots} to go on without, on logical slots, whose trials do not compare"
         )
-    dataset = Path(os.path.abspath(options.search.dataset if "dataset" in options.named else settings.dataset))
-    data, notes = data_of_search(settings, dataset, "dataset" in options.named)
+    images, dataset = 0, ""
+    notes: tuple[str, ...] = ()
+    if settings.task.room:
+        from search.cli.datasets import data_of_search
+
+        dataset = os.path.abspath(options.search.dataset or settings.dataset)
+        data, notes = data_of_search(settings, Path(dataset), options.search.dataset is not None)
+        images = len(data.labels)
     return Ready(
         settings,
         slots,
         most,
         gpus,
-        str(dataset),
-        len(data.labels),
+        dataset,
+        images,
         repository.root,
         repository.common_folder(),
         decided,
@@ -201,36 +267,3 @@ def ready_to_go_on(options: LaunchOptions, repository: Repository, cluster: int 
         gpu_model,
         notes,
     )
-
-
-def data_of_search(settings: Settings, dataset: Path, was_named: bool) -> tuple[prepare.Data, tuple[str, ...]]:
-    """The data set that a search began with, and what is to be said of it: its photos may have changed since, and then
-    it goes on with what it decoded. was_named: somebody says that this folder has it. Raises SearchError."""
-    try:
-        data = load_data(dataset)
-        problem = "" if data.fingerprint == settings.fingerprint else "its photos are others now"
-    except SearchError as error:
-        if was_named:
-            raise
-        problem = str(error).splitlines()[0]
-    if not problem:
-        return data, ()
-    kept = None if was_named else prepare.cached(settings.fingerprint)
-    if kept is None:
-        raise SearchError(
-            f"the data set {dataset} is not the one that search {settings.tag} began with; bring that one back, name "
-            "the folder that has it with --dataset, or start a fresh search"
-        )
-    return kept, (f"the data set {dataset} has changed ({problem}); {settings.tag} goes on with what it began with",)
-
-
-def load_data(dataset: Path) -> prepare.Data:
-    """The decoded data set. Raises SearchError if it cannot be used for a search."""
-    try:
-        data = prepare.load(dataset)
-    except prepare.DataError as error:
-        raise SearchError(str(error)) from error
-    for part in prepare.PARTS:
-        if not len(data.indices(part)):
-            raise SearchError(f"{dataset}: too few {ITEMS}: the {part} part is empty")
-    return data

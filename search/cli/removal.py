@@ -18,7 +18,6 @@ from search.records.journal import TAG, load_settings, searches
 from search.system.files import size_of
 from search.system.git import Repository
 from search.system.worktrees import remove_tree
-from search.task.metrics import PRIMARY
 from search.trial import sealed
 
 OF_A_SLOT = re.compile(rf"refs/heads/autoresearch/(.+?)({BESIDE_A_TAG})?$")
@@ -176,7 +175,8 @@ def _whole(repository: Repository, tag: str) -> dict[str, Any]:
         state = "running" if shown["running"] else "ended"
         best = shown["frontier"][-1] if shown["frontier"] else {}
         about = {"experiments": shown["counts"]["experiments"], "kept": shown["counts"]["keep"]}
-        about |= {"best": best.get("commit"), PRIMARY.name: best.get(PRIMARY.name)}
+        about |= {"best": best.get("commit"), "score_in_words": best.get("score_in_words")}
+        about |= {shown["metric"]: best.get(shown["metric"])}
     except SearchError as error:
         state, about = "unreadable", {"error": str(error)}
     return {"tag": tag, "state": state, **about, **_sizes(repository, tag)}

@@ -15,8 +15,8 @@ import threadpoolctl
 
 from search.agent.agents import AgentPlan
 from search.cli.options import LaunchOptions, parsed, plan_of
-from search.cli.preflight import Ready, ready_to_begin, ready_to_go_on
-from search.core.paths import PROJECT, SearchPaths
+from search.cli.preflight import Ready, ready_to_begin, ready_to_go_on, task_file
+from search.core.paths import SearchPaths
 from search.core.types import SearchError, UsageError
 from search.driver.coordinator import Coordinator
 from search.driver.proposals import ProposalManager
@@ -37,7 +37,7 @@ Say = Callable[[str], None]
 
 def search(options: LaunchOptions, signals: Signals, say: Say) -> tuple[int, dict[str, Any]]:
     """Runs or resumes a search: (exit code, summary). Raises UsageError or SearchError before it has begun."""
-    repository = find_repository(PROJECT)
+    repository = find_repository(task_file(options).parent)
     dashboard, cluster = "", None
     if options.address:
         from search.driver.ray_session import gpus_of_cluster, join_ray
@@ -169,13 +169,13 @@ def wind_up(coordinator: Coordinator, reporter: Any) -> dict[str, Any]:
         return {"tag": coordinator.names.tag}
 
 
-def in_background(given: list[str], as_json: bool) -> tuple[int, dict[str, Any]]:
+def in_background(given: list[str], options: LaunchOptions, as_json: bool) -> tuple[int, dict[str, Any]]:
     """Starts the same search without a terminal: (exit code, what --json says)."""
     command = [sys.executable, "-m", "search.launch", *given]
     found, tag = start_in_background(command)
     if not tag:
         return found, {}
-    log = SearchPaths.of(find_repository(PROJECT).root, tag).output
+    log = SearchPaths.of(find_repository(task_file(options).parent).root, tag).output
     if not as_json:
         print(
             f"{tag} runs in the background, as process {found}; its output: {log}\n"
@@ -202,7 +202,7 @@ def _run_command(given: list[str], signals: Signals) -> int:
     try:
         options = parsed(given)
         if options.detach and not options.dry_run and not is_in_background:
-            code, summary = in_background(given, as_json)
+            code, summary = in_background(given, options, as_json)
             as_json = as_json and bool(summary)  # else the search itself has said it
         else:
             code, summary = search(options, signals, say)

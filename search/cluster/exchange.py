@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-import prepare
 from search.cluster import git_packs
 from search.core.paths import Names, SearchPaths
 from search.core.types import SearchError
@@ -138,6 +137,8 @@ class ArtifactExchange:
 
     @cached_property
     def _photos(self) -> list[tuple[str, int]]:
+        import prepare  # a task without a data set never asks
+
         dataset = Path(self.shared.dataset)
         files = [path for path, _ in prepare.photo_files(dataset, prepare.manifest_of(dataset)[1])]
         files += [name for name in ("groups.csv", "manifest.json") if (dataset / name).exists()]

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from search.cluster.compatibility import versions_here
-from search.cluster.dataset import find_or_fetch
 from search.cluster.exchange import ArtifactExchange
 from search.cluster.node import SearchFolder, cards, node_folder, node_name
 from search.cluster.preemption import notice
@@ -78,9 +77,14 @@ class NodeManager:
         return delivered
 
     def get_ready(self) -> str:
-        """Makes the repository and the data set; where the data set is, or '' for in the cache. Raises SearchError."""
+        """Makes the repository, and the data set if the task has one; where that is, or '' for in the cache. Raises
+        SearchError."""
         with self.busy:
             begin(self.folder, self.setup.settings.base, self.exchange)
+            if not self.setup.settings.task.room:
+                return ""
+            from search.cluster.dataset import find_or_fetch
+
             is_over = self.folder.ending.exists
             return find_or_fetch(
                 self.setup.dataset, self.setup.settings.fingerprint, self.folder.photos, self.exchange, is_over

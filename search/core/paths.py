@@ -20,6 +20,13 @@ def state_root() -> Path:
     return Path(named).absolute() if named else base.absolute() / "autoresearch"
 
 
+def cache_root() -> Path:
+    """Where decoded data sets lie, of all searches; prepare.py, which is handed to trials, says the same."""
+    named = os.environ.get("AUTORESEARCH_CACHE")
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(named).absolute() if named else base.absolute() / "autoresearch"
+
+
 LONGEST_TEMPORARY = 48  # characters of a folder for temporary files; the path of a socket in it may have 107
 
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from search.core.axes import adapted
 from search.core.recipe import Field, code_id, identity, read_recipe, usages
-from search.core.space import Point, Space, parse_space
+from search.core.space import Point, Space, adapted, parse_space
 from search.core.state import State
 from search.core.types import Experiment, Settings, Value
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from search.core.task import Score, Task
+
 Value = bool | int | float | str  # of one recipe field
-SCORE_DIGITS = 6
 OUT_OF_MEMORY = "out of memory"  # begins the reason of a crash that was one
 AT_FAULT = "the slot is at fault: "  # begins the reason of a trial that says nothing of its experiment
 STOOD_STILL = "its machine stood still "  # likewise, but its slot is as good as before
@@ -55,19 +56,6 @@ class Purpose(StrEnum):
     AGAIN = "again"  # the incumbent once more, since there is nothing else to do
     PROOF = "proof"  # a fresh seed of an incumbent or the baseline, which nothing is chosen by
     VERIFY = "verify"  # likewise, as search.verify asked
-
-
-@dataclass(frozen=True)
-class Score:
-    """What experiments are compared by: the primary metric first, then the secondary one (task.metrics names them);
-    rounded to the SCORE_DIGITS decimals that rows show."""
-
-    primary: float
-    secondary: float
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "primary", round(self.primary, SCORE_DIGITS))
-        object.__setattr__(self, "secondary", round(self.secondary, SCORE_DIGITS))
 
 
 @dataclass(frozen=True)
@@ -160,7 +148,7 @@ class Outcome:
     footer: dict[str, str] = field(default_factory=dict)
     traceback: str = ""
     violations: tuple[str, ...] = ()  # what it did that a trial must not do; such an experiment is never kept
-    metrics: dict[str, Any] = field(default_factory=dict)  # of task.screening.screen
+    metrics: dict[str, Any] = field(default_factory=dict)  # of a scorer, beside the score
     correct: str = ""  # which validation images the primary metric counts as right: bits, packed, as hex
     # start_up_, training_ and evaluation_seconds; probe, matrix products per second; what the footer and card said
     speed: dict[str, Any] = field(default_factory=dict)
@@ -255,11 +243,12 @@ class Settings:
     """What a search was started with; never changes over its life. cli.preflight says what a resume may name again."""
 
     tag: str
+    task: Task
     base: str  # commit of the baseline
     dataset: str
     fingerprint: str
     image_size: int
-    majority_score: float  # primary metric of always giving the majority's answer on the validation images
+    majority_score: float | None  # primary metric of always giving the majority's answer, where that means something
     space: str  # the space file's text, so that a later edit of the file does not change a search
     space_name: str
     seed: int

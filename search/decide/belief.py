@@ -17,7 +17,6 @@ from search.core.types import Experiment, Outcome, TrialKey
 from search.decide.points.sampler import columns_of, encoded
 from search.decide.rules import NOISE_WEIGHT, PooledNoise, guess_of_noise, scored, why_out
 from search.decide.surrogate import Guess, Hyper, Nodes, Surrogate, fitted, worth_of_a_run
-from search.task.metrics import PRIMARY, SECONDARY
 
 LARGEST_HISTORY = 300  # rows that the posterior knows, the latest; the baseline and kept ones are always among them
 MOST_KEPT = 32  # of those, the latest
@@ -63,16 +62,16 @@ def checkpoint(outcomes: int) -> int:
 class Belief:
     """Follows a state; `followed` brings it up to date.
 
-    noise: by metric, pooled over all experiments' seeds, each kind of slot apart. borrowing: whether a code is known by
-    those that it is an edit of. The hyperparameters are fitted to what there was at checkpoints, so that a resumed
+    noise: pooled over all experiments' seeds, each kind of slot apart. borrowing: whether a code is known by those that
+    it is an edit of. The hyperparameters are fitted to what there was at checkpoints, so that a resumed
     search believes what it would have.
     """
 
     def __init__(self, state: State, sources: Sources) -> None:
         self.state, self.sources = state, sources
-        self.noise = {metric.name: PooledNoise() for metric in (PRIMARY, SECONDARY)}
+        self.noise, self._secondary_noise = PooledNoise(), PooledNoise()
         self.version, self.borrowing = 0, True
-        self.rows: dict[RowKey, tuple[float, ...]] = {}  # gains of the primary metric, by seed
+        self.rows: dict[RowKey, tuple[float, ...]] = {}  # scores of the primary metric, by seed
         self._secondary: dict[RowKey, tuple[float, ...]] = {}
         self._order: list[RowKey] = []  # as their first outcomes came
         self._came: list[int] = []  # how many outcomes there were by then
@@ -116,20 +115,21 @@ class Belief:
             self._came.append(self._taken)
             self.kinds.setdefault(outcome.machine, len(self.kinds) - 1)
         parts = (
-            (PRIMARY, self.rows, [one.score.primary for one in runs if one.score]),
-            (SECONDARY, self._secondary, [one.score.secondary for one in runs if one.score]),
+            (self.noise, self.rows, [one.score.primary for one in runs if one.score]),
+            (self._secondary_noise, self._secondary, [one.score.secondary for one in runs if one.score]),
         )
-        for metric, rows, values in parts:
-            pooled = self.noise[metric.name]
+        for pooled, rows, values in parts:
             pooled.add(rows.get(key, ()), -1)
-            rows[key] = tuple(metric.gain(value, 0.0) for value in values)
+            rows[key] = tuple(values)
             pooled.add(rows[key])
 
-    def noise_of(self, metric: str = PRIMARY.name) -> float:
+    def noise_of(self) -> float:
         """Standard deviation of one run."""
-        return self.noise[metric].deviation(
-            guess_of_noise(self.state.settings) * (1.0 if metric == PRIMARY.name else 2.0)
-        )
+        return self.noise.deviation(guess_of_noise(self.state))
+
+    def noise_of_tie_breaker(self) -> float:
+        """Likewise, of what breaks ties."""
+        return self._secondary_noise.deviation(2 * guess_of_noise(self.state))
 
     # --- experiments as nodes ---
 
@@ -203,7 +203,7 @@ class Belief:
             pooled = PooledNoise()
             for values in scores:
                 pooled.add(values)
-            noise = pooled.deviation(guess_of_noise(self.state.settings))
+            noise = pooled.deviation(guess_of_noise(self.state))
             y, runs = np.array([fmean(one) for one in scores]), np.array([float(len(one)) for one in scores])
             spread = max(float(np.std(clipped(y, noise))), 0.5 * noise)
             guess = Guess(noise, spread, NOISE_WEIGHT + pooled.freedom)
@@ -220,7 +220,7 @@ class Belief:
         found = []
         for number, machine in rows:
             runs = [one for one in scored(self.state, number, machine) if self._positions[one.key] <= at]
-            found.append([PRIMARY.gain(one.score.primary, 0.0) for one in runs if one.score])
+            found.append([one.score.primary for one in runs if one.score])
         return found
 
     def _place(self, number: int) -> Nodes | None:
@@ -242,8 +242,7 @@ class Belief:
         node = self._place(number)
         if node is None:
             return None
-        value = float(self.surrogate().mean(node)[0])
-        return value if PRIMARY.higher_is_better else -value
+        return float(self.surrogate().mean(node)[0])
 
     def worth_of_a_seed(self, one: int, other: int) -> float:
         """Of one more seed of `one`, by the knowledge gradient, where the choice is between it and `other`."""

@@ -9,11 +9,10 @@ from search.core.state import State
 from search.core.types import Decision, Outcome, Status, short
 from search.decide.belief import Belief
 from search.decide.races import Next, Race, overtaken, race_of
-from search.decide.rules import judge, mean_of, memory_note, scored
+from search.decide.rules import judge, mean_of, mean_rates, memory_note, scored
 from search.decide.speed import is_gpu, unequal_note
-from search.task.metrics import PRIMARY
-from search.task.screening import mean_metrics
 
+EQUAL = "equal, and simpler"
 AS_GOOD = "no worse than the best by half the noise, as far as its seeds tell, and simpler"
 
 
@@ -52,8 +51,9 @@ def _of_the_fallen(state: State, incumbent: Decision, before: Decision, now: flo
     ours, theirs = scored(state, incumbent.experiment), scored(state, before.experiment)
     one, other = mean_of(ours), mean_of(theirs)
     assert one is not None and other is not None
+    metric = state.settings.task.metric
     reason = (
-        f"{PRIMARY.name} {one.primary - other.primary:+.{PRIMARY.digits}f} below its predecessor "
+        f"{metric.name} {metric.gain(one.primary - other.primary, metric.digits)}, worse than its predecessor "
         f"{short(before.commit)}, "
         f"over {len(ours)} seeds against {len(theirs)}"
     )
@@ -64,6 +64,7 @@ def _of_a_race(state: State, race: Race, now: float, belief: Belief) -> Decision
     """What the rules say of a challenger whose race is over, by the means of what both sides have."""
     incumbent = state.incumbent
     assert incumbent is not None
+    task, metric = state.settings.task, state.settings.task.metric
     number = race.challenger
     ours, theirs = scored(state, number), scored(state, race.incumbent, race.machine or None)
     score, held = mean_of(ours), mean_of(theirs)
@@ -73,12 +74,12 @@ def _of_a_race(state: State, race: Race, now: float, belief: Belief) -> Decision
         return _made(state, number, Status.DISCARD, race.out, ours, now, incumbent)
     chance = None if race.probability is None else f"{race.probability:.0%}"
     if race.need is Next.DROP:
-        gap = f"{PRIMARY.name} {score.primary - held.primary:+.{PRIMARY.digits}f}"
+        gap = f"{metric.name} {metric.gain(score.primary - held.primary, metric.digits)}"
         reason = f"{gap} over {len(ours)} of its seeds: {chance} likely to be better"
         return _made(state, number, Status.DISCARD, reason, ours, now, incumbent, race)
     bare = state.settings.confirm_seeds == 0
-    as_good = ("equal on both metrics, and simpler" if bare else AS_GOOD) if race.is_equal else ""
-    status, reason = judge(score, held, as_good)
+    as_good = (EQUAL if bare else AS_GOOD) if race.is_equal else ""
+    status, reason = judge(task, score, held, as_good)
     simpler = bool(as_good) and reason == as_good
     if len(ours) > 1:
         reason += f" over {len(ours)} seeds: {chance} likely to be better"
@@ -86,7 +87,7 @@ def _of_a_race(state: State, race: Race, now: float, belief: Belief) -> Decision
     if status is not Status.KEEP:
         return made
     lead = belief.lead(number, 0)
-    return replace(made, gain=(round(lead.mean, 6), round(lead.deviation, 6)))
+    return replace(made, gain=(lead.mean, lead.deviation))
 
 
 def _made(
@@ -126,7 +127,7 @@ def _made(
         probability=race.probability if race else None,
         estimate=race.estimate if race else None,
         simpler=simpler,
-        metrics=mean_metrics([outcome.metrics for outcome in ours]),
+        metrics=mean_rates(state.settings.task, [outcome.metrics for outcome in ours]),
         proposal=experiment.proposal,
     )
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from search.core.seeds import purpose_of
 from search.core.state import State
+from search.core.task import Task
 from search.core.types import Decision, Outcome, Purpose, Settings, short
 from search.decide.rules import NOISE_WEIGHT, PooledNoise, guess_of_noise
-from search.task.metrics import PRIMARY
 
 if TYPE_CHECKING:  # whoever only shows a proof need not load the posterior
     from search.decide.belief import Belief
@@ -121,7 +121,7 @@ def proof_of(
     decision: Decision, ours: Sequence[Outcome], theirs: Sequence[Outcome], noise: float, share: float
 ) -> Proof:
     """What these fresh runs say. noise: standard deviation of one. share: of ALPHA, that this commit has."""
-    sides = [[PRIMARY.gain(o.score.primary, 0.0) for o in side if o.score] for side in (ours, theirs)]
+    sides = [[o.score.primary for o in side if o.score] for side in (ours, theirs)]
     proof = Proof(decision.experiment, decision.commit, len(sides[0]), len(sides[1]))
     if not sides[0] or not sides[1]:
         return proof
@@ -134,9 +134,9 @@ def proof_of(
         decision.commit,
         len(sides[0]),
         len(sides[1]),
-        round(difference, 6),
-        round(difference - half, 6),
-        round(difference + half, 6),
+        difference,
+        difference - half,
+        difference + half,
         round(0.5 * math.erfc(-difference * math.sqrt(information / 2)), 4),
         round(min(1.0, math.exp(min(-exponent, MOST_EXPONENT)) / share), 6),
     )
@@ -170,7 +170,7 @@ def noise_of(state: Tested) -> float:
         for scores in by_kind.values():
             pooled.add(scores)
     freedom = max(pooled.freedom + NOISE_WEIGHT, 4.0)
-    return pooled.deviation(guess_of_noise(state.settings)) * math.sqrt(freedom / (freedom - 2))
+    return pooled.deviation(guess_of_noise(state)) * math.sqrt(freedom / (freedom - 2))
 
 
 def proofs(state: Tested) -> list[Proof]:
@@ -218,7 +218,7 @@ def recommended(state: Tested) -> Recommendation | None:
     return Recommendation(0, baseline.commit, baseline.description, by_number.get(incumbent.experiment))
 
 
-def in_words(found: Recommendation, incumbent: Decision) -> str:
+def in_words(found: Recommendation, incumbent: Decision, task: Task) -> str:
     """What to take home and why, in one line."""
     proof = found.proof
     if found.is_baseline:
@@ -227,16 +227,20 @@ def in_words(found: Recommendation, incumbent: Decision) -> str:
         said = f"the incumbent {short(incumbent.commit)} is not shown to be better"
         if proof is None or proof.gain is None:
             return f"take the baseline, {short(found.commit)}: {said}, since it has not been run with fresh seeds"
-        return f"take the baseline, {short(found.commit)}: {said} ({figures(proof)})"
+        return f"take the baseline, {short(found.commit)}: {said} ({figures(proof, task)})"
     assert proof is not None
     later = "" if found.experiment == incumbent.experiment else " (the incumbent after it is not shown to be)"
-    return f"take {short(found.commit)}, which is better than the baseline ({figures(proof)}){later}"
+    return f"take {short(found.commit)}, which is better than the baseline ({figures(proof, task)}){later}"
 
 
-def figures(proof: Proof) -> str:
+def figures(proof: Proof, task: Task) -> str:
     """The figures of a proof, for people."""
+    assert proof.gain is not None and proof.low is not None and proof.high is not None
+    metric = task.metric
+    ends = sorted((proof.low, proof.high), key=metric.turned)
     return (
-        f"{PRIMARY.name} {proof.gain:+.4f}, 95 % interval {proof.low:+.4f} to {proof.high:+.4f}, "
+        f"{metric.name} {metric.gain(proof.gain)}{task.by_own_word}, 95 % interval {metric.gain(ends[0])} to "
+        f"{metric.gain(ends[1])}, "
         f"p {proof.p_value:.4f}, {proof.seeds} fresh seeds against {proof.baseline_seeds}"
     )
 
@@ -307,7 +311,7 @@ def chance_of_a_proof(state: State, belief: Belief, incumbent: Decision, proof: 
     precision = lead.deviation**-2 + information
     mean = (lead.mean * lead.deviation**-2 + (proof.gain or 0.0) * information) / precision
     whole = most / (2 * noise**2)
-    added = max(whole - information, 1e-9)
+    added = max(whole - information, 1e-9 * whole)
     # The difference over all seeds: what is there, and what is to come, each weighted by its information.
     middle = (information * (proof.gain or 0.0) + added * mean) / whole
     deviation = added / whole * math.sqrt(1 / precision + 1 / added)

@@ -14,7 +14,6 @@ from search.core.state import State
 from search.core.types import Decision, Outcome
 from search.decide.belief import Belief
 from search.decide.rules import mean_of, mostly_degenerate, out_of_race, scored
-from search.task.metrics import PRIMARY, SECONDARY
 
 SECOND = 0.33  # probability of being better from which a challenger gets the seeds that keeping it takes
 SURE = 0.65  # from which these are run at once, on as many slots as are free
@@ -137,7 +136,7 @@ def race_of(state: State, experiment: int, belief: Belief) -> Race:
         return Race(experiment, incumbent.experiment, machine, Next.INCUMBENT, why=why)
     one, other = mean_of(challenger), mean_of(held)
     assert one is not None and other is not None
-    gain = PRIMARY.gain(one.primary, other.primary)
+    gain = one.primary - other.primary
     lead = belief.lead(experiment, incumbent.experiment)
     simpler = is_simpler(challenger, held)
     doubt = doubt_of_equal(state, experiment, belief) if simpler and state.settings.confirm_seeds else 1.0
@@ -169,11 +168,11 @@ def race_of(state: State, experiment: int, belief: Belief) -> Race:
         need,
         round(lead.probability, 4),
         sides.challenger_worth,
-        None if estimate is None else round(estimate, 6),
+        estimate,
         is_equal=is_equal,
         why=f"e{experiment:04d} is {lead.probability:.0%} likely to be better than e{incumbent.experiment:04d}; "
-        f"expected gain in {PRIMARY.name} of one more seed of it {sides.challenger_worth:.5f}, of the incumbent "
-        f"{sides.incumbent_worth:.5f}, of a new point {sides.new_worth:.5f}",
+        f"expected gain in {state.settings.task.metric.name} of one more seed of it {sides.challenger_worth:.3g}, "
+        f"of the incumbent {sides.incumbent_worth:.3g}, of a new point {sides.new_worth:.3g}",
     )
 
 
@@ -202,8 +201,8 @@ def as_good(state: State, challenger: list[Outcome], held: list[Outcome], doubt:
         return one == other
     if doubt > EQUAL_DOUBT or len(challenger) < 2:
         return False
-    side = SECONDARY.gain(one.secondary, other.secondary)
-    error = belief.noise_of(SECONDARY.name) * (1 / len(challenger) + 1 / len(held)) ** 0.5
+    side = one.secondary - other.secondary
+    error = belief.noise_of_tie_breaker() * (1 / len(challenger) + 1 / len(held)) ** 0.5
     return side >= -error
 
 
@@ -216,7 +215,7 @@ def overtaken(state: State, belief: Belief) -> tuple[Decision, Decision] | None:
         return None
     for machine in {outcome.machine for outcome in scored(state, incumbent.experiment)}:
         new, old = (mean_of(scored(state, d.experiment, machine)) for d in (incumbent, before))
-        if new is None or old is None or PRIMARY.gain(new.primary, old.primary) >= 0:
+        if new is None or old is None or new.primary >= old.primary:
             return None
     lead = belief.followed().lead(incumbent.experiment, before.experiment)
     if incumbent.simpler and doubt_of_equal(state, incumbent.experiment, belief) <= EQUAL_DOUBT:

@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 from search.core.state import State
-from search.core.types import Outcome, Score, Settings, Status
-from search.task.metrics import PRIMARY, SECONDARY
-from search.task.screening import is_degenerate
+from search.core.task import Score, Task
+from search.core.types import Outcome, Settings, Status
 
 MEMORY_FACTOR = 2.0  # peak memory beyond so many times the incumbent's is noted
 MEMORY_FLOOR_GB = 0.5  # and only if the difference is at least this
 EVALUATION_TIMES = 3.0  # times the baseline's seconds, and EVALUATION_SECONDS: evaluating for longer may be training
 EVALUATION_SECONDS = 15.0
 NOISE_WEIGHT = 2.0  # degrees of freedom that the first guess of the noise is worth
+GUESSED_NOISE = 0.02  # of a metric of shares, where nothing else is known
+GUESSED_SHARE = 0.005  # likewise of any other metric, of the baseline's own score
 
 
-def judge(challenger: Score, incumbent: Score, equal_and_simpler: str = "") -> tuple[Status, str]:
+def judge(task: Task, challenger: Score, incumbent: Score, equal_and_simpler: str = "") -> tuple[Status, str]:
     """The decision and its reason in words.
 
     equal_and_simpler: why a challenger that is not better is kept all the same, since it is as good and makes train.py
     simpler; '' if it is not so.
     """
-    difference = challenger.primary - incumbent.primary
-    gain = PRIMARY.gain(challenger.primary, incumbent.primary)
+    first, second = task.metric, task.tie_breaker
+    gain, side_gain = challenger.primary - incumbent.primary, challenger.secondary - incumbent.secondary
+    kept = gain > 0 or (gain == 0 and side_gain > 0)
     if gain:
-        kept, reason = gain > 0, f"{PRIMARY.name} {difference:+.{PRIMARY.digits}f}"
+        reason = f"{first.name} {first.gain(gain, first.digits)}"
+    elif second is None:
+        reason = f"{first.name} equal"
+    elif side_gain:
+        reason = f"{first.name} equal, {second.name} {second.gain(side_gain, second.digits)}"
     else:
-        side_difference = challenger.secondary - incumbent.secondary
-        kept = SECONDARY.gain(challenger.secondary, incumbent.secondary) > 0
-        reason = f"{PRIMARY.name} equal, {SECONDARY.name} {side_difference:+.{SECONDARY.digits}f}"
-        reason = reason if side_difference else "equal on both metrics"
+        reason = "equal on both metrics"
     if not kept and equal_and_simpler:
         return Status.KEEP, equal_and_simpler
     return (Status.KEEP if kept else Status.DISCARD), reason
@@ -41,8 +45,7 @@ def judge(challenger: Score, incumbent: Score, equal_and_simpler: str = "") -> t
 
 def better_than(one: Score, other: Score) -> bool:
     """Whether one score beats another: the primary metric first, the secondary one to break a tie."""
-    gain = PRIMARY.gain(one.primary, other.primary)
-    return gain > 0 or (gain == 0 and SECONDARY.gain(one.secondary, other.secondary) > 0)
+    return (one.primary, one.secondary) > (other.primary, other.secondary)
 
 
 def memory_note(memory_gb: float, incumbent_gb: float) -> str:
@@ -69,10 +72,23 @@ def mean_of(outcomes: Sequence[Outcome]) -> Score | None:
     )
 
 
-def guess_of_noise(settings: Settings) -> float:
-    """Of one run, before any repeats: what drawing so few validation images at random would give."""
+class HasTrials(Protocol):
+    """What the first guess of the noise follows from: a State, or what a search's files say."""
+
+    settings: Settings
+    trials: dict[int, dict[int, Outcome]]
+
+
+def guess_of_noise(state: HasTrials) -> float:
+    """Of one run, before any repeats: what drawing so few validation images at random would give; of a metric without
+    bounds, a part of what the baseline scored."""
+    settings, baseline = state.settings, mean_of(list(state.trials.get(0, {}).values()))
     share, images = settings.majority_score, settings.validation_images
-    return math.sqrt(share * (1 - share) / images) if images and 0 < share < 1 else 0.02
+    if images and share is not None and 0 < share < 1:
+        return math.sqrt(share * (1 - share) / images)
+    if settings.task.metric.span is None and baseline is not None and baseline.primary:
+        return GUESSED_SHARE * abs(baseline.primary)
+    return GUESSED_NOISE * (settings.task.metric.span or 1.0)
 
 
 class PooledNoise:
@@ -90,7 +106,7 @@ class PooledNoise:
     def deviation(self, guess: float) -> float:
         """guess: counts for NOISE_WEIGHT degrees of freedom."""
         squares = NOISE_WEIGHT * guess**2 + max(self.squares, 0.0)
-        return max(math.sqrt(squares / (NOISE_WEIGHT + self.freedom)), 1e-6)
+        return math.sqrt(squares / (NOISE_WEIGHT + self.freedom))
 
 
 def out_of_race(state: State, experiment: int) -> str:
@@ -117,4 +133,15 @@ def why_out(state: State, experiment: int, outcomes: Sequence[Outcome]) -> str:
 
 def mostly_degenerate(outcomes: Sequence[Outcome]) -> bool:
     """Whether half of these runs or more gave a model that screens nothing."""
-    return bool(outcomes) and 2 * sum(is_degenerate(outcome.metrics) for outcome in outcomes) >= len(outcomes)
+    return bool(outcomes) and 2 * sum(bool(one.metrics.get("degenerate")) for one in outcomes) >= len(outcomes)
+
+
+def mean_rates(task: Task, runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The mean over runs of each rate that is a number or has an interval; of those that every run has."""
+    means = {}
+    for name in task.rates:
+        values = [metrics.get(name) for metrics in runs]
+        numbers = [value[0] if isinstance(value, list) else value for value in values if value is not None]
+        if numbers and len(numbers) == len(values):
+            means[name] = round(math.fsum(numbers) / len(numbers), 6)
+    return means

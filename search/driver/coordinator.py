@@ -60,7 +60,7 @@ class BaselineFailed(SearchError):
     """The baseline crashed: there is nothing to search around. The message ends with its traceback."""
 
     def __init__(self, outcome: Outcome) -> None:
-        advice = "mend train.py, commit it, and begin another search with --tag"
+        advice = "mend it, commit it, and begin another search with --tag"
         super().__init__(f"the baseline failed: {outcome.reason}; {advice}\n{outcome.traceback}".rstrip())
 
 
@@ -139,7 +139,8 @@ class Coordinator:
         self.records = len(events)
         self.tip = self.repository.commit_of(self.names.journal) or ""
         self.settings = self.state.settings
-        self.sources = Sources(self.settings, lambda commit: self.repository.file_at(commit, "train.py"))
+        edited = self.settings.task.edited_path
+        self.sources = Sources(self.settings, lambda commit: self.repository.file_at(commit, edited))
         record = lambda event: self._append(event)  # noqa: E731, PLW0108  looked up at every call
         self.loop = SearchLoop(self.state, self.sources, record)
         self.branches.restore(self.state)
@@ -273,8 +274,8 @@ class Coordinator:
         commit = experiment.commit or experiment.parent
         space, point = self.sources.space(commit), self.sources.point(experiment)
         if holds(space, point):
-            code = self.sources.code(commit)
-            self.mirror.add(partial(frozen_trial, space, code, outcome.experiment, outcome.seed, point, outcome.score))
+            of_trial = outcome.experiment, outcome.seed, point, outcome.score
+            self.mirror.add(partial(frozen_trial, self.settings.task, space, self.sources.code(commit), *of_trial))
 
     def record_audit(self, found: dict[str, Any]) -> None:
         """Records that the test images are spent, and what they said."""
@@ -330,7 +331,7 @@ class Coordinator:
         for decision in self.loop.decide(time.time):
             self.branches.follow(self.state)
             self.ledgers.add_decision(self.state, decision)
-            self.announce(decision_line(decision))
+            self.announce(decision_line(decision, self.settings.task))
 
     def _append(self, event: Event) -> None:
         event = replace(event, at=time.time())

@@ -5,6 +5,7 @@ In a thread of its own, so that no slot waits: it sees the coordinator's view an
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
@@ -25,7 +26,6 @@ from search.report.summary import summarise
 from search.report.table import plain_line, rendered
 from search.system.files import GrowingFile
 from search.system.git import Repository
-from search.task.metrics import PRIMARY
 from search.trial.sealed import folder_of
 
 LOOK_SECONDS = 1.0
@@ -64,7 +64,7 @@ class Reporter:
 
     def _loop(self) -> None:
         live = Live(console=self.console, auto_refresh=False, transient=True) if self.console.is_terminal else None
-        gauges = Gauges()
+        gauges = Gauges(self.coordinator.settings.task.metric.name)
         next_line = time.monotonic() + LINE_SECONDS
         if live:
             live.start()
@@ -161,7 +161,7 @@ class Reporter:
             return shown
         print((self.paths.root / "analysis_summary.md").read_text(), file=self.stream)
         outcomes = state.outcomes_of(state.incumbent.experiment) if state.incumbent else []
-        line = verdict(analysis, [outcome.score.primary for outcome in outcomes if outcome.score])
+        line = verdict(analysis, state.settings.task, [outcome.score.primary for outcome in outcomes if outcome.score])
         print(line, file=self.stream, flush=True)
         if analysis["recommended"]:
             print(f"recommended: {analysis['recommended']['words']}", file=self.stream, flush=True)
@@ -182,17 +182,19 @@ class FollowedLog:
 class Gauges:
     """The search's figures in Ray's dashboard and metrics, as ray_autoresearch_…; absent if Ray's are."""
 
-    def __init__(self) -> None:
+    def __init__(self, metric: str) -> None:
         from ray.util.metrics import Gauge
 
-        self.best = Gauge(f"autoresearch_best_{PRIMARY.name}", f"{PRIMARY.name} of the incumbent", ("tag",))
+        self.metric = metric
+        words = re.sub(r"\W", "_", metric)  # Prometheus takes no others
+        self.best = Gauge(f"autoresearch_best_{words}", f"{metric} of the incumbent", ("tag",))
         self.rows = Gauge("autoresearch_experiments", "experiments decided, by status", ("tag", "status"))
         self.training = Gauge("autoresearch_training_share", "share of the slots' time that trains", ("tag",))
 
     def set(self, shown: dict[str, Any]) -> None:
         tag = {"tag": shown["tag"]}
         if shown["frontier"]:
-            self.best.set(shown["frontier"][-1][PRIMARY.name], tag)
+            self.best.set(shown["frontier"][-1][self.metric], tag)
         for status in Status:
             self.rows.set(shown["counts"][status], tag | {"status": str(status)})
         self.training.set(shown["share_of_time_training"], tag)

@@ -7,19 +7,19 @@ from pathlib import Path
 from search.core.events import CrashRechecked, SlotPutAside
 from search.core.health import ASIDE_SECONDS
 from search.core.state import State
+from search.core.task import Task
 from search.core.types import SHORT_HASH, Decision, Proposal, SearchError, short
 from search.report.proposals import fate_of
-from search.task.metrics import rates_text, shown
 
 
-def decision_line(decision: Decision) -> str:
+def decision_line(decision: Decision, task: Task) -> str:
     """A row, as it is decided."""
-    score = shown(decision.score) if decision.score else ""
+    score = task.shown(decision.score) if decision.score else ""
     note = f" [{decision.note}]" if decision.note else ""
     seeds = f" ({len(decision.seeds)} seeds)" if len(decision.seeds) > 1 else ""
     return (
         f"{decision.status:7} {short(decision.commit)} gpu{decision.slot} {score}{seeds} "
-        f"{rates_text(decision.metrics)}  {decision.description}{note}"
+        f"{task.rates_text(decision.metrics)}  {decision.description}{note}"
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import queue
+import shlex
 import sys
 import threading
 import time
@@ -20,9 +21,10 @@ from search.agent.brief import facts_of, hints_of, written
 from search.agent.builtin.choose import Tried
 from search.agent.inbox import proposal_from
 from search.agent.likeness import TriedEdit
-from search.agent.smoke import Places, SmokeSetup, draw_photos
+from search.agent.smoke import Places, SmokeSetup
 from search.agent.turn import NEVER_BEGAN, NOTHING_LEFT, Assignment, ProposalContext, ask, choose_and_check
 from search.agent.validate import EditBase
+from search.core.task import Task
 from search.core.types import GitError, Proposal, SearchError, Status, Turn
 from search.decide.plan import turn_is_due, unmerged
 from search.driver.coordinator import Coordinator
@@ -70,7 +72,7 @@ class ProposalManager:
         self._told: set[str] = set()
         folder = coordinator.paths.agent
         own = Repository(self.repository.root)
-        smoke = SmokeSetup(own, folder / "smoke", places.fingerprint, places.threads, places.secret)
+        smoke = SmokeSetup(own, folder / "smoke", places)
         self.context = ProposalContext(own, smoke, folder, self._guards.add, self._ended.is_set)
 
     # --- in the driver's thread ---
@@ -258,25 +260,25 @@ class ProposalManager:
         axes = [axis.name for axis in edit_base.space.axes]
         facts = facts_of(state, noise_of(scores), axes, hints_of(self._summary_values()))
         notes = end_of(paths.notes, LARGEST_NOTES)
+        task = self.places.task
         named = {
-            "python": sys.executable,
-            "photos": str(self.context.smoke.view),
-            "The rules in full": "program.md",
+            "check": check_command(task, self.context.smoke),
+            "The rules in full": task.path(task.program),
             "Everything that is known so far": "analysis_summary.json",
         }
 
         def write() -> str:
             def difference(old: str, new: str) -> str:
-                return self.context.repository.difference(old, new, "train.py")
+                return self.context.repository.difference(old, new, task.edited_path)
 
-            return written(facts, rules_of(self.context.repository, edit_base.commit), notes, difference, named)
+            return written(facts, rules_of(self.context.repository, edit_base.commit, task), notes, difference, named)
 
         return write
 
     # --- in threads ---
 
     def _ask(self, agent: Agent, task: Assignment, brief: Callable[[], str]) -> Proposal:
-        draw_photos(self.context.smoke)  # the brief names them
+        self.context.smoke.data()  # the brief names it
         return ask(agent, replace(task, brief=brief()), self.context)
 
     def _start(self, job: Job, work: Callable[..., Proposal], *given: object) -> None:
@@ -306,11 +308,23 @@ def _failed(error: Exception, given: Sequence[object]) -> Proposal:
     return Proposal(0, agent, "", parent, refused=reason, turn=task.turn if task else None, origin=origin)
 
 
-def rules_of(repository: Repository, commit: str) -> str:
-    """The section Rules of program.md; '' if there is none."""
+def check_command(task: Task, smoke: SmokeSetup) -> str:
+    """How an agent tries its edit for a few seconds; '' if the task has no way to."""
+    if task.smoke_seconds is None:
+        return ""
+    words = [word.replace("{python}", sys.executable) for word in task.command]
+    words += ["--dataset", str(smoke.photos / "view")] if task.room else []
+    words += [task.seconds.flag, f"{task.smoke_seconds:g}"] if task.seconds.flag else []
+    before = f"{task.seconds.variable}={task.smoke_seconds:g} " if task.seconds.variable else ""
+    within = f"cd {task.folder} && " if task.folder else ""
+    return within + before + shlex.join(words)
+
+
+def rules_of(repository: Repository, commit: str, task: Task) -> str:
+    """The section Rules of the task's program, or all of it if it has none; '' if there is no program."""
     try:
-        text = repository.file_at(commit, "program.md")
+        text = repository.file_at(commit, task.path(task.program))
     except GitError:
         return ""
     _, _, rest = text.partition("\n## Rules\n")
-    return rest.partition("\n## ")[0].strip()
+    return rest.partition("\n## ")[0].strip() or text.strip()

@@ -77,7 +77,7 @@ def join_ray(address: str) -> str:
             ) from error
     if (Path.home() / ".ray" / "auth_token").exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # by an address, Ray would not look for it
-    code = [str(PROJECT / "search"), str(PROJECT / "prepare.py")]
+    code = [str(path) for path in (PROJECT / "search", PROJECT / "prepare.py") if path.exists()]
     excludes = ["__pycache__"]
     return _init_ray(
         f" at {address}",

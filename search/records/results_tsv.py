@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from search.core.types import Decision, Score, SearchError, Status, short
-from search.task.metrics import PRIMARY, SECONDARY
+from search.core.task import Score, Task
+from search.core.types import Decision, SearchError, Status, short
 
-COLUMNS = ("commit", SECONDARY.name, PRIMARY.name, "memory_gb", "status", "description")
-HEADER = "\t".join(COLUMNS)
-NUMBERS = COLUMNS[1:4]
 SHORTEST_HASH = 4  # characters; git abbreviates to no less
+
+
+def columns_of(task: Task) -> tuple[str, ...]:
+    """The columns of a task's results.tsv."""
+    return ("commit", *task.metric_columns, "memory_gb", "status", "description")
+
+
+def header_of(task: Task) -> str:
+    return "\t".join(columns_of(task))
 
 
 Key = tuple[str, str]  # of a row: its commit, 7 characters, and its description
@@ -35,24 +42,29 @@ class Row:
     """One experiment as results.tsv holds it."""
 
     commit: str
-    secondary: float
-    primary: float
+    score: Score  # of a crash, nothing
     memory_gb: float
     status: Status
     description: str
 
     @property
-    def score(self) -> Score:
-        return Score(self.primary, self.secondary)
+    def primary(self) -> float:
+        return self.score.primary
+
+    @property
+    def secondary(self) -> float:
+        return self.score.secondary
 
     @property
     def key(self) -> Key:
         return key_of(self.commit, self.description)
 
-    @property
-    def line(self) -> str:
-        numbers = f"{self.secondary:.{SECONDARY.digits}f}\t{self.primary:.{PRIMARY.digits}f}\t{self.memory_gb:.1f}"
-        return f"{self.commit}\t{numbers}\t{self.status}\t{self.description}"
+    def line(self, task: Task) -> str:
+        """As its file has it."""
+        named = task.named(self.score)
+        texts = {metric.name: f"{named[metric.name]:.{metric.digits}f}" for metric in task.metrics}
+        numbers = "\t".join(texts[name] for name in task.metric_columns)
+        return f"{self.commit}\t{numbers}\t{self.memory_gb:.1f}\t{self.status}\t{self.description}"
 
 
 @dataclass(frozen=True)
@@ -70,34 +82,29 @@ class Placed:
 
 def row_of(decision: Decision) -> Row:
     """The row of a decision."""
-    score = decision.score or Score(0.0, 0.0)
     description = " ".join(decision.description.split())
-    return Row(
-        short(decision.commit),
-        score.secondary,
-        score.primary,
-        round(decision.memory_gb, 1),
-        decision.status,
-        description,
-    )
+    score = decision.score or Score(0.0)
+    return Row(short(decision.commit), score, round(decision.memory_gb, 1), decision.status, description)
 
 
-def render(rows: Iterable[Row]) -> str:
+def render(rows: Iterable[Row], task: Task) -> str:
     """The text of a results.tsv."""
-    return "".join(f"{line}\n" for line in [HEADER, *(row.line for row in rows)])
+    return "".join(f"{line}\n" for line in [header_of(task), *(row.line(task) for row in rows)])
 
 
-def read_rows(path: Path) -> list[Placed]:
+def read_rows(path: Path, task: Task) -> list[Placed]:
     """The rows of a results.tsv, in its order. Raises LedgerError naming file, line and value.
 
     Taken as they come: statuses in any letter case, hashes of any length, Windows line ends, a missing header. A last
     line without its end, as a killed writer leaves it, is left out when it is not a whole row.
     """
-    table = read_table(path)
-    columns = [table[name].tolist() for name in (*COLUMNS[:5], "description", "line")]
+    table = read_table(path, task)
+    metrics = [[metric.turned(value) for value in table[metric.name].tolist()] for metric in task.metrics]
+    scores = [Score(*values) for values in zip(*metrics, strict=True)]
+    columns = [table[name].tolist() for name in ("commit", "memory_gb", "status", "description", "line")]
     return [
-        Placed(Row(commit, secondary, primary, memory, Status(status), description), path, line)
-        for commit, secondary, primary, memory, status, description, line in zip(*columns, strict=True)
+        Placed(Row(commit, score, memory, Status(status), description), path, line)
+        for score, commit, memory, status, description, line in zip(scores, *columns, strict=True)
     ]
 
 
@@ -111,8 +118,10 @@ def bytes_of(path: Path) -> bytes:
         raise LedgerError(f"{path}: cannot be read: {error}") from error
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """The rows of a results.tsv as a table with COLUMNS and `line`, counted from 1. Raises as read_rows does."""
+def read_table(path: Path, task: Task) -> pd.DataFrame:
+    """The rows of a results.tsv as a table with its columns and `line`, counted from 1. Raises as read_rows does."""
+    columns, header = columns_of(task), header_of(task)
+    bounds = {metric.name: (metric.low, metric.high) for metric in task.metrics} | {"memory_gb": (0.0, None)}
     try:
         # The end of a letter may be missing at the file's, as a killed writer leaves it.
         text = codecs.getincrementaldecoder("utf-8-sig")().decode(bytes_of(path))
@@ -120,57 +129,65 @@ def read_table(path: Path) -> pd.DataFrame:
         raise LedgerError(f"{path}: cannot be read: {error}") from error
     lines = pd.Series(text.split("\n"), dtype="str")
     last = len(lines)
-    cells = lines.str.rstrip("\r").str.split("\t", n=len(COLUMNS) - 1, expand=True).reindex(columns=range(len(COLUMNS)))
+    cells = lines.str.rstrip("\r").str.split("\t", n=len(columns) - 1, expand=True).reindex(columns=range(len(columns)))
     counts = cells.notna().sum(axis=1)
     cells = cells.astype(object).fillna("").apply(lambda column: column.str.strip())
-    cells.columns = list(COLUMNS)
+    cells.columns = list(columns)
     cells["line"] = range(1, last + 1)
-    is_blank = (cells[list(COLUMNS)] == "").all(axis=1)
-    is_header = cells["commit"].str.lower() == COLUMNS[0]
+    is_blank = (cells[list(columns)] == "").all(axis=1)
+    is_header = cells["commit"].str.lower() == columns[0]
     for number in cells.index[is_header & ~is_blank]:
-        if number + 1 < last or not HEADER.startswith(lines[number]):  # not one that a killed writer has begun
-            check_header(path, number + 1, lines[number])
+        if number + 1 < last or not header.startswith(lines[number]):  # not one that a killed writer has begun
+            check_header(path, number + 1, lines[number], columns)
     rows = cells[~is_blank & ~is_header].copy()
     counts = counts[rows.index]
-    wrong = counts < len(COLUMNS) - 1  # an editor may have trimmed the end of a row without a description
-    for name in NUMBERS:
-        numbers = pd.to_numeric(rows[name], errors="coerce")
-        wrong |= ~numbers.between(0, float("inf") if name == "memory_gb" else 1) | (numbers == float("inf"))
-        rows[name] = numbers
+    wrong = counts < len(columns) - 1  # an editor may have trimmed the end of a row without a description
     rows["status"] = rows["status"].str.lower()
+    is_crash = rows["status"] == Status.CRASH  # whose numbers mean nothing
+    for name, (low, high) in bounds.items():
+        numbers = pd.to_numeric(rows[name], errors="coerce")
+        least, most = -float("inf") if low is None else low, float("inf") if high is None else high
+        inside = numbers.between(least, most) & (numbers.abs() != float("inf"))
+        wrong |= ~(inside | (is_crash & (numbers == 0)))
+        rows[name] = numbers
     wrong |= ~rows["status"].isin(list(Status)) | (rows["commit"] == "")
     for number in rows.index[wrong]:
-        if number + 1 == last and counts[number] < len(COLUMNS):
+        if number + 1 == last and counts[number] < len(columns):
             rows = rows.drop(index=number)  # a torn end
             break
-        raise LedgerError(f"{path}:{number + 1}: {complaint(lines[number])}")
+        raise LedgerError(f"{path}:{number + 1}: {complaint(lines[number], columns, bounds)}")
     rows["description"] = rows["description"].str.split().str.join(" ")
     return rows
 
 
-def check_header(path: Path, number: int, line: str) -> None:
+def check_header(path: Path, number: int, line: str, columns: Sequence[str]) -> None:
     """Raises LedgerError if a header has other columns."""
     cells = [cell.strip() for cell in line.rstrip("\r").split("\t")]
-    if tuple(cell.lower() for cell in cells) != COLUMNS:
+    if [cell.lower() for cell in cells] != [name.lower() for name in columns]:
         raise LedgerError(
-            f"{path}:{number}: the columns are {', '.join(cells)}; they must be {', '.join(COLUMNS)}, separated by tabs"
+            f"{path}:{number}: the columns are {', '.join(cells)}; they must be {', '.join(columns)}, separated by tabs"
         )
 
 
-def complaint(line: str) -> str:
+Bounds = Mapping[str, tuple[float | None, float | None]]
+
+
+def complaint(line: str, columns: Sequence[str], bounds: Bounds) -> str:
     """What is wrong with a row, with the value."""
     cells = [cell.strip() for cell in line.rstrip("\r").split("\t")]
-    if len(cells) < len(COLUMNS) - 1:
-        return f"{len(cells)} columns, not {len(COLUMNS)} separated by tabs: {' | '.join(cells)!r}"
-    for name, cell in zip(NUMBERS, cells[1:4], strict=True):
+    if len(cells) < len(columns) - 1:
+        return f"{len(cells)} columns, not {len(columns)} separated by tabs: {' | '.join(cells)!r}"
+    for name, cell in zip(columns[1:-2], cells[1:-2], strict=False):
         try:
             number = float(cell)
         except ValueError:
             return f"{name} is {cell!r}, not a number"
-        if not 0 <= number < float("inf") or (name != "memory_gb" and number > 1):
+        low, high = bounds[name]
+        if not math.isfinite(number) or (low is not None and number < low) or (high is not None and number > high):
             return f"{name} is {cell}; out of its range"
-    if cells[4].lower() not in list(Status):
-        return f"status is {cells[4]!r}; keep, discard or crash"
+    status = cells[len(columns) - 2]
+    if status.lower() not in list(Status):
+        return f"status is {status!r}; keep, discard or crash"
     return "the commit is missing"
 
 
@@ -178,7 +195,10 @@ TimeOf = Callable[[Row, Path], float | None]
 
 
 def merge(
-    paths: Sequence[Path], time_of: TimeOf, look_up: Callable[[Iterable[Row]], None] = lambda rows: None
+    paths: Sequence[Path],
+    task: Task,
+    time_of: TimeOf,
+    look_up: Callable[[Iterable[Row]], None] = lambda rows: None,
 ) -> list[Placed]:
     """The rows of several files as one history: each file's order kept, files interleaved by time_of.
 
@@ -186,7 +206,7 @@ def merge(
     rows before the first time_of. Raises LedgerError for rows of the same commit and description with other numbers,
     naming both.
     """
-    files = [read_rows(path) for path in sorted(set(paths))]
+    files = [read_rows(path, task) for path in sorted(set(paths))]
     look_up(placed.row for rows in files for placed in rows)
     table = pd.DataFrame(
         [(index, one.row.commit, one.row.description, one) for index, rows in enumerate(files) for one in rows],
@@ -204,8 +224,8 @@ def merge(
         known = first[(commit, description)]
         if replace(placed.row, commit=known.row.commit) != known.row:
             raise LedgerError(
-                f"{known.place} and {placed.place} contradict each other: {known.row.line!r} and "
-                f"{placed.row.line!r}; remove the wrong one"
+                f"{known.place} and {placed.place} contradict each other: {known.row.line(task)!r} and "
+                f"{placed.row.line(task)!r}; remove the wrong one"
             )
     return list(table.loc[~is_known, "placed"])
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from search.core.task import Task
 from search.core.types import Decision, short
 from search.decide import proof
 from search.decide.proof import Recommendation
-from search.task.metrics import PRIMARY, RATES, SHOWN_RATES, rates_text
-from search.task.screening import drawn_with_groups
+from search.task.resampling import drawn_with_groups
 
 RESAMPLES = 2000
 METHOD = (
@@ -27,7 +27,7 @@ class Evidence:
     """What a search recorded about one row.
 
     scores: of the primary metric, by seed. correct: by seed, which of the validation images it counts as right, as
-    Outcome.correct has it. estimate: of the true score, corrected for having been chosen. rates: of task.metrics.RATES.
+    Outcome.correct has it. estimate: of the true score, corrected for having been chosen. rates: of Task.rates.
     """
 
     scores: Mapping[int, float] = field(default_factory=dict)
@@ -79,46 +79,50 @@ def probability_better(
     return round(float((means > 0).mean() + 0.5 * (means == 0).mean()), 4)
 
 
-def shown(evidence: Evidence) -> dict[str, Any]:
+def shown(evidence: Evidence, task: Task) -> dict[str, Any]:
     """Evidence as JSON, to stand beside a row; what is not known is None."""
-    scores = list(evidence.scores.values())
+    scores, metric = list(evidence.scores.values()), task.metric
     return {
         "seeds": len(scores) or None,
-        f"spread_{PRIMARY.name}": round(stdev(scores), 6) if len(scores) > 1 else None,
-        f"estimate_{PRIMARY.name}": evidence.estimate,
-        **{name: evidence.rates.get(name) for name in RATES},
+        f"spread_{metric.name}": round(stdev(scores), metric.digits) if len(scores) > 1 else None,
+        f"estimate_{metric.name}": None if evidence.estimate is None else metric.told(evidence.estimate),
+        **{name: evidence.rates.get(name) for name in task.rates},
     }
 
 
-def believed(row: Mapping[str, Any]) -> str:
+def believed(row: Mapping[str, Any], task: Task) -> str:
     """What is known of a row in a few words, for a brief; '' if nothing is."""
-    words = [rates_text({name: row[name]}) for name in SHOWN_RATES if row.get(name) is not None]
+    name, digits = task.metric.name, task.metric.shown_digits
+    words = [task.rates_text({rate: row[rate]}) for rate in task.shown_rates if row.get(rate) is not None]
     if (row.get("seeds") or 0) > 1:
-        words.append(f"{row['seeds']} seeds ±{row[f'spread_{PRIMARY.name}']:.4f}")
-    if row.get(f"estimate_{PRIMARY.name}") is not None:
-        words.append(f"estimate {row[f'estimate_{PRIMARY.name}']:.4f}")
+        words.append(f"{row['seeds']} seeds ±{row[f'spread_{name}']:.{digits}f}")
+    if row.get(f"estimate_{name}") is not None:
+        words.append(f"estimate {row[f'estimate_{name}']:.{digits}f}")
     if row.get("probability_better") is not None:
         words.append(f"better than the one before with {row['probability_better']:.0%}")
-    if row.get("gain_below_one_photo"):
-        words.append("gain below one photo")
+    if row.get(f"gain_below_one_{task.item or 'item'}"):
+        words.append(f"gain below one {task.item or 'item'}")
     elif row.get("gain_below_noise"):
         words.append("gain below the noise")
     return ", ".join(words)
 
 
-def recommendation_shown(found: Recommendation | None, incumbent: Decision | None) -> dict[str, Any] | None:
-    """A recommendation as JSON, for every place that shows it. Figures are the proof's, None where there is none."""
+def recommendation_shown(found: Recommendation | None, incumbent: Decision | None, task: Task) -> dict[str, Any] | None:
+    """A recommendation as JSON, for every place that shows it. Figures are the proof's, None where there is none; a
+    gain above zero is for the better."""
     if found is None or incumbent is None:
         return None
-    tested = found.proof
+    tested, gain = found.proof, None
+    if tested is not None and tested.gain is not None and tested.low is not None and tested.high is not None:
+        gain = [round(number, task.metric.digits) for number in (tested.gain, tested.low, tested.high)]
     return {
         "commit": short(found.commit),
         "description": found.description,
         "is_baseline": found.is_baseline,
         "shown_better": not found.is_baseline,
-        "words": proof.in_words(found, incumbent),
-        f"gain_{PRIMARY.name}": tested.gain if tested else None,
-        "interval": [tested.low, tested.high] if tested and tested.gain is not None else None,
+        "words": proof.in_words(found, incumbent, task),
+        f"gain_{task.metric.name}": gain[0] if gain else None,
+        "interval": gain[1:] if gain else None,
         "probability_better": tested.probability if tested else None,
         "p_value": tested.p_value if tested else None,
         "fresh_seeds": tested.seeds if tested else 0,

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from search.core.task import Metric, Task
 from search.core.types import Change, Status
 from search.decide.rules import better_than, memory_note
 from search.records.results_tsv import Row
 from search.report import evidence
 from search.report.evidence import METHOD, Evidence, probability_better
 from search.report.hints import hints
-from search.task.metrics import PRIMARY, SECONDARY, named
 
 SCHEMA_VERSION = 5
-NEAR_MISS_GAP = 0.02  # of the primary metric below the best
+NEAR_MISS_GAP = 0.02  # below the best: of the metric's span; of one without bounds, of the best's own score
 MOST_NEAR_MISSES = 8
 LOSING_TRIES = 2  # tries of one axis in one direction, none kept and none even, that make a losing region
 NOTHING_KNOWN = Evidence()
@@ -75,7 +75,7 @@ class Step:
         """The primary metric above the incumbent's; None if one of them has none."""
         if self.before is None or self.row.status is Status.CRASH:
             return None
-        return round(self.row.primary - self.before.row.primary, 6)
+        return self.row.primary - self.before.row.primary
 
 
 def steps(entries: Sequence[Entry]) -> list[Step]:
@@ -106,9 +106,13 @@ def direction_of(change: Change) -> str:
     return "up" if change.new > change.old else "down"
 
 
-def analyse(entries: Sequence[Entry], facts: Facts | None = None) -> dict[str, Any]:
-    """The content of analysis_summary.json but for costs and proposals; docs/summary.md documents it."""
+def analyse(entries: Sequence[Entry], task: Task, facts: Facts | None = None) -> dict[str, Any]:
+    """The content of analysis_summary.json but for costs and proposals; docs/summary.md documents it.
+
+    Scores are in the task's own terms; of differences, those above zero are for the better.
+    """
     facts = facts or Facts()
+    first, second = task.metric, task.tie_breaker
     history = steps(entries)
     frontier = [step for step in history if step.is_incumbent]
     best = frontier[-1].entry if frontier else None
@@ -116,24 +120,30 @@ def analyse(entries: Sequence[Entry], facts: Facts | None = None) -> dict[str, A
     side = max(measured, key=lambda entry: (entry.row.secondary, entry.row.primary), default=None)
     tally = Counter(entry.row.status for entry in entries)
     counts = {str(status): tally[status] for status in Status}
-    effects = effects_of(history)
-    misses = near_misses(history, best)
+    effects = effects_of(history, first)
+    misses = near_misses(history, best, task)
     known = len(entries) < 2 or any(entry.changes for entry in entries)
     photo = 1 / facts.images if facts.images else None
     return {
         "schema_version": SCHEMA_VERSION,
         "counts": {"experiments": len(entries), **counts},
         "recommended": dict(facts.recommended) if facts.recommended else None,
-        "current_best": shown(best) if best else None,
-        "baseline": shown(frontier[0].entry) if frontier else None,
-        f"best_{SECONDARY.name}_side_run": shown(side) if side else None,
-        f"majority_{PRIMARY.name}": facts.majority,
-        f"noise_{PRIMARY.name}": facts.noise,
-        "frontier": [frontier_step(step, facts) for step in frontier],
-        "fallen": [{**shown_row(entry.row), "reason": entry.fallen} for entry in entries if entry.fallen],
+        "metric": {
+            "name": first.name,
+            "higher_is_better": first.higher_is_better,
+            "tie_breaker": second.name if second else None,
+            "trust": str(task.trust),
+        },
+        "current_best": shown(best, task) if best else None,
+        "baseline": shown(frontier[0].entry, task) if frontier else None,
+        **({f"best_{second.name}_side_run": shown(side, task) if side else None} if second else {}),
+        f"majority_{first.name}": facts.majority,
+        f"noise_{first.name}": rounded(first, facts.noise),
+        "frontier": [frontier_step(step, task, facts) for step in frontier],
+        "fallen": [{**shown_row(entry.row, task), "reason": entry.fallen} for entry in entries if entry.fallen],
         "near_misses": misses,
         "discarded_though_better": [
-            shown_row(step.row)
+            shown_row(step.row, task)
             for step in history
             if step.row.status is Status.DISCARD and (step.gap or 0.0) >= 0 and beats(step)
         ],
@@ -144,10 +154,10 @@ def analyse(entries: Sequence[Entry], facts: Facts | None = None) -> dict[str, A
             for effect in effects
             if effect["tries"] >= LOSING_TRIES and not effect["kept"] and _loses(effect["best_gap"])
         ],
-        "next_hints": hints(effects, misses, best.row if best else None, facts.noise, facts.majority, known),
+        "next_hints": hints(task, effects, misses, best.row if best else None, facts.noise, facts.majority, known),
         "probability_method": METHOD,
-        "validation_photos": facts.images,
-        f"one_photo_{PRIMARY.name}": None if photo is None else round(photo, 6),
+        f"validation_{task.items}": facts.images,
+        f"one_{task.item or 'item'}_{first.name}": None if photo is None else round(photo, 6),
         "test_opened": dict(facts.opened) if facts.opened else None,
     }
 
@@ -156,24 +166,32 @@ def _loses(best_gap: float | None) -> bool:
     return best_gap is None or best_gap < 0  # None: all of them crashed
 
 
-def shown_row(row: Row) -> dict[str, Any]:
-    """A row as JSON."""
+def rounded(metric: Metric, value: float | None) -> float | None:
+    """As rows are."""
+    return None if value is None else round(value, metric.digits)
+
+
+def shown_row(row: Row, task: Task) -> dict[str, Any]:
+    """A row as JSON; a crash has no score."""
+    is_crash = row.status is Status.CRASH
     return {
         "commit": row.commit,
-        **named(row.score),
+        **(dict.fromkeys(task.metric_columns) if is_crash else task.named(row.score)),
         "memory_gb": row.memory_gb,
         "status": str(row.status),
         "description": row.description,
     }
 
 
-def shown(entry: Entry) -> dict[str, Any]:
+def shown(entry: Entry, task: Task) -> dict[str, Any]:
     """A row as JSON, with its evidence."""
-    return {**shown_row(entry.row), **evidence.shown(entry.evidence)}
+    return {**shown_row(entry.row, task), **evidence.shown(entry.evidence, task)}
 
 
-def frontier_step(step: Step, facts: Facts) -> dict[str, Any]:
+def frontier_step(step: Step, task: Task, facts: Facts) -> dict[str, Any]:
     """A step of the frontier as JSON, with how far its gain can be believed."""
+    first, second = task.metric, task.tie_breaker
+    side_gain = step.row.secondary - step.before.row.secondary if step.before else None
     before, gain = step.before, step.gap
     photo = 1 / facts.images if facts.images else None
     chance = None
@@ -182,32 +200,34 @@ def frontier_step(step: Step, facts: Facts) -> dict[str, Any]:
             step.entry.evidence.correct, before.evidence.correct, facts.images or 0, facts.groups
         )
     return {
-        **shown(step.entry),
-        f"gain_{PRIMARY.name}": gain,
-        f"gain_{SECONDARY.name}": round(step.row.secondary - before.row.secondary, 6) if before else None,
+        **shown(step.entry, task),
+        f"gain_{first.name}": rounded(first, gain),
+        **({f"gain_{second.name}": rounded(second, side_gain)} if second else {}),
         "probability_better": chance,
         "gain_below_noise": None if facts.noise is None or gain is None else abs(gain) < facts.noise,
-        "gain_below_one_photo": None if photo is None or gain is None else abs(gain) < photo,
+        f"gain_below_one_{task.item or 'item'}": None if photo is None or gain is None else abs(gain) < photo,
     }
 
 
-def near_misses(history: Sequence[Step], best: Entry | None) -> list[dict[str, Any]]:
+def near_misses(history: Sequence[Step], best: Entry | None, task: Task) -> list[dict[str, Any]]:
     """Discarded rows little below the best, nearest first, with their gaps to it."""
     if best is None:
         return []
+    first, second = task.metric, task.tie_breaker
+    near = NEAR_MISS_GAP * (abs(best.row.primary) if first.span is None else first.span)
     found = [
         step.entry
         for step in history
         if not step.is_incumbent
         and step.row.status is not Status.CRASH
-        and best.row.primary - step.row.primary <= NEAR_MISS_GAP
+        and round(best.row.primary - step.row.primary, first.digits) <= near
     ]
     found = heapq.nsmallest(MOST_NEAR_MISSES, found, key=lambda entry: (-entry.row.primary, -entry.row.secondary))
     return [
         {
-            **shown(entry),
-            f"gap_{PRIMARY.name}": round(best.row.primary - entry.row.primary, 6),
-            f"gap_{SECONDARY.name}": round(best.row.secondary - entry.row.secondary, 6),
+            **shown(entry, task),
+            f"gap_{first.name}": rounded(first, best.row.primary - entry.row.primary),
+            **({f"gap_{second.name}": rounded(second, best.row.secondary - entry.row.secondary)} if second else {}),
         }
         for entry in found
     ]
@@ -224,7 +244,7 @@ def memory_notes(history: Sequence[Step]) -> list[dict[str, Any]]:
     return [{"commit": row.commit, "description": row.description, "note": note} for row, note in found]
 
 
-def effects_of(history: Sequence[Step]) -> list[dict[str, Any]]:
+def effects_of(history: Sequence[Step], metric: Metric) -> list[dict[str, Any]]:
     """For each axis and direction: tries, kept, crashes, and the gaps of the primary metric to the incumbents."""
     grouped: dict[tuple[str, str], list[tuple[Step, Change]]] = defaultdict(list)
     for step in history:
@@ -241,8 +261,8 @@ def effects_of(history: Sequence[Step]) -> list[dict[str, Any]]:
                 "kept": sum(step.is_incumbent for step, _ in tries),
                 "crashes": sum(step.row.status is Status.CRASH for step, _ in tries),
                 "values": [change.new for _, change in tries],
-                "best_gap": round(max(gaps), 6) if gaps else None,
-                "mean_gap": round(fmean(gaps), 6) if gaps else None,
+                "best_gap": rounded(metric, max(gaps)) if gaps else None,
+                "mean_gap": rounded(metric, fmean(gaps)) if gaps else None,
             }
         )
     return effects
@@ -250,28 +270,27 @@ def effects_of(history: Sequence[Step]) -> list[dict[str, Any]]:
 
 def noise_of(scores: Sequence[float]) -> float | None:
     """The standard deviation over seeds; None with fewer than two."""
-    return round(stdev(scores), 6) if len(scores) > 1 else None
+    return stdev(scores) if len(scores) > 1 else None
 
 
-def verdict(analysis: Mapping[str, Any], scores: Sequence[float] = ()) -> str:
+def verdict(analysis: Mapping[str, Any], task: Task, scores: Sequence[float] = ()) -> str:
     """One line: whether the frontier beats the baseline, and always giving the majority's answer.
 
     scores: the incumbent's, one for each seed that measured it.
     """
-    best, base, majority = analysis["current_best"], analysis["baseline"], analysis[f"majority_{PRIMARY.name}"]
+    best, base, majority = analysis["current_best"], analysis["baseline"], analysis[f"majority_{task.metric.name}"]
     if best is None:
         return "verdict: no baseline yet"
-    first, second = PRIMARY.name, SECONDARY.name
-    gain = PRIMARY.gain(best[first], base[first])
-    beats_base = gain > 0 or (gain == 0 and SECONDARY.gain(best[second], base[second]) > 0)
+    ours, theirs = task.score_of(best), task.score_of(base)
+    values = zip(task.metrics, (ours.primary, ours.secondary), (theirs.primary, theirs.secondary), strict=False)
+    sides = ", ".join(f"{metric.shown(one)} against {metric.text(other)}" for metric, one, other in values)
+    beats_base = better_than(ours, theirs)
     line = (
-        f"verdict: the frontier {'beats' if beats_base else 'does NOT beat'} the baseline "
-        f"({PRIMARY.shown(best[first])} against {base[first]:.4f}, {SECONDARY.shown(best[second])} against "
-        f"{base[second]:.4f})"
+        f"verdict: the frontier {'beats' if beats_base else 'does NOT beat'} the baseline ({sides}{task.by_own_word})"
     )
     if majority is not None:
-        verb = "beats" if PRIMARY.gain(best[first], round(majority, 6)) > 0 else "does NOT beat"
+        verb = "beats" if ours.primary > task.metric.turned(round(majority, task.metric.digits)) else "does NOT beat"
         line += f" and {verb} always giving the majority's answer ({majority:.4f})"
     if beats_base and len(scores) > 1:
-        line += f"; over {len(scores)} seeds its {first} is {fmean(scores):.4f}"
+        line += f"; over {len(scores)} seeds its {task.metric.name} is {task.metric.text(fmean(scores))}"
     return line

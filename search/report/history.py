@@ -7,12 +7,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from search.core.recipe import values_of
+from search.core.task import Task
 from search.core.types import Change, SearchError
 from search.records.results_tsv import Row, merge
 from search.report.costs import Records
 from search.report.frontier import Entry, Facts, noise_of
 from search.report.search_records import SearchRecords, records_of
 from search.system.git import Repository
+from search.task.declaration import task_here
 
 HASH = re.compile(r"[0-9a-fA-F]{4,64}")
 
@@ -20,11 +22,12 @@ HASH = re.compile(r"[0-9a-fA-F]{4,64}")
 class History:
     """Looks rows up. What commits say is remembered, since it never changes.
 
-    repository: where commits are looked up; None: nowhere.
+    repository: where commits are looked up; None: nowhere. usual_task: of rows that no search of these files wrote;
+    None: the one that is meant in the folder of this process.
     """
 
-    def __init__(self, repository: Repository | None) -> None:
-        self.repository = repository
+    def __init__(self, repository: Repository | None, usual_task: Task | None = None) -> None:
+        self.repository, self.usual_task = repository, usual_task or task_here()
         self._searches: dict[Path, SearchRecords | None] = {}  # by results.tsv
         self._commits: dict[str, str | None] = {}  # as a row names it -> its full hash here
         self._times: dict[str, float | None] = {}
@@ -47,7 +50,7 @@ class History:
         """The rows of these files as one history, with what is known of each. Raises LedgerError if they cannot be
         merged."""
         self.load(paths)
-        placed = merge(paths, self._time_of, self._look_up)
+        placed = merge(paths, self.task, self._time_of, self._look_up)
         return [self._entry(one.row, self._searches.get(one.path), one.path) for one in placed]
 
     def _entry(self, row: Row, search: SearchRecords | None, path: Path) -> Entry:
@@ -67,6 +70,11 @@ class History:
         if row.commit not in self._times:
             self._times[row.commit] = self._commit_time(row.commit)
         return self._times[row.commit]
+
+    @property
+    def task(self) -> Task:
+        """Of the searches that wrote the files; of rows that no search wrote, the one that is meant here."""
+        return next((one.settings.task for one in self.searches if one.settings), None) or self.usual_task
 
     @property
     def searches(self) -> list[SearchRecords]:
@@ -123,7 +131,7 @@ class History:
             parents = self.repository.parents_of(commit)
             if not parents:
                 return ()
-            new, old = (values_of(self.repository.file_at(one, "train.py")) for one in (commit, parents[0]))
+            new, old = (values_of(self.repository.file_at(one, self.task.edited_path)) for one in (commit, parents[0]))
         except SearchError:
             return ()
         return tuple(

@@ -12,15 +12,17 @@ from search.core.codec import DecodeError, decode
 from search.core.events import AuditRecorded, Decided, ProposalRecorded, SearchBegun, TrialEnded
 from search.core.paths import Names, SearchPaths
 from search.core.seeds import purpose_of
+from search.core.task import Task
 from search.core.types import Change, Decision, Outcome, Proposal, SearchError, Settings, Status
 from search.decide.proof import recommended
 from search.records import journal
+from search.records.ledgers import without_names
 from search.records.results_tsv import Key, key_of
 from search.report.costs import Records
 from search.report.evidence import Evidence, recommendation_shown
 from search.system.files import GrowingFile
 from search.system.git import Repository
-from search.task.metrics import without_names
+from search.task.declaration import task_here
 
 T = TypeVar("T")
 
@@ -67,12 +69,13 @@ class SearchRecords:
         trials, decisions, proposals = self._files
         if self.settings is None:
             record = _value_of(self.paths.settings)
-            self.settings = _decode(Settings, record) if record else None
-        for outcome in _decoded(Outcome, trials):
+            self.settings = _decode(Settings, record, None) if record else None
+        task = self.settings.task if self.settings else task_here()
+        for outcome in _decoded(Outcome, trials, task):
             self._add_outcome(outcome)
-        for decision in _decoded(Decision, decisions):
+        for decision in _decoded(Decision, decisions, task):
             self._add_decision(decision)
-        self.proposals += _decoded(Proposal, proposals)
+        self.proposals += _decoded(Proposal, proposals, task)
         self.audit = _value_of(self.paths.audit)
 
     def read_journal(self, repository: Repository) -> None:
@@ -139,7 +142,7 @@ class SearchRecords:
             return None
         frontier = self.frontier
         tested = _Tested(self.settings, self._trials, self._fresh, self._kept, frontier)
-        return recommendation_shown(recommended(tested), frontier[-1] if frontier else None)
+        return recommendation_shown(recommended(tested), frontier[-1] if frontier else None, self.settings.task)
 
     @property
     def frontier(self) -> list[Decision]:
@@ -183,25 +186,25 @@ def records_of(results: Path, repository: Repository | None) -> SearchRecords | 
     return None
 
 
-def _decode(kind: type[T], record: Any) -> T | None:
+def _decode(kind: type[T], record: Any, task: Task | None) -> T | None:
     try:
-        return decode(kind, without_names(record))
-    except (DecodeError, TypeError, AttributeError, KeyError):
+        return decode(kind, without_names(record, task) if task else record)
+    except (DecodeError, TypeError, AttributeError, KeyError, ValueError):
         return None
 
 
-def _decoded(kind: type[T], file: GrowingFile) -> list[T]:
-    found = [item for line in file.lines() if (item := _item_of(kind, line)) is not None]
-    last = _item_of(kind, file.rest())  # an editor may have trimmed the file's last line end
+def _decoded(kind: type[T], file: GrowingFile, task: Task) -> list[T]:
+    found = [item for line in file.lines() if (item := _item_of(kind, line, task)) is not None]
+    last = _item_of(kind, file.rest(), task)  # an editor may have trimmed the file's last line end
     if last is not None:
         file.take_rest()
         found.append(last)
     return found
 
 
-def _item_of(kind: type[T], line: str) -> T | None:
+def _item_of(kind: type[T], line: str, task: Task) -> T | None:
     try:
-        return _decode(kind, json.loads(line))
+        return _decode(kind, json.loads(line), task)
     except ValueError:
         return None
 

@@ -15,7 +15,6 @@ from search.decide.proof import recommended
 from search.decide.rules import mean_of, scored
 from search.report.evidence import recommendation_shown
 from search.system.files import end_of
-from search.task.metrics import SHOWN_RATES, named
 
 SCHEMA_VERSION = 4
 LOSS = re.compile(r"loss[ =:]+([0-9.eE+-]+|nan|inf)")
@@ -39,10 +38,12 @@ def is_running(paths: SearchPaths) -> bool:
 def view_of(state: State) -> dict[str, Any]:
     """What a state says at a glance; places: each slot's node, its GPU's id there, the card's model, and whether its
     node has gone."""
+    task = state.settings.task
     span = (state.last_ended - (state.first_began or 0.0)) or 1.0
     training = state.trained_seconds / span / max(len(state.slots_used), 1)
     return {
         "tag": state.settings.tag,
+        "metric": task.metric.name,
         "paused": state.paused,
         "counts": {"experiments": len(state.verdicts)} | {str(status): state.counts[status] for status in Status},
         "experiments_per_hour": round(len(state.verdicts) / span * 3600, 1) if state.ended else 0.0,
@@ -56,15 +57,17 @@ def view_of(state: State) -> dict[str, Any]:
         "frontier": [
             {
                 "commit": short(kept.commit),
-                **named(mean_of(scored(state, kept.experiment)) or kept.score),
-                **{name: kept.metrics.get(name) for name in SHOWN_RATES},
+                **task.named(score),
+                "score_in_words": task.shown(score) + task.by_own_word,
+                **{name: kept.metrics.get(name) for name in task.shown_rates},
+                "rates_in_words": task.rates_text(kept.metrics),
                 "seeds": len(scored(state, kept.experiment)),
                 "description": kept.description,
             }
             for kept in state.frontier
-            if kept.score
+            if (score := mean_of(scored(state, kept.experiment)) or kept.score)
         ],
-        "recommended": recommendation_shown(recommended(state), state.incumbent),
+        "recommended": recommendation_shown(recommended(state), state.incumbent, task),
         "notes": [
             f"{short(decision.commit)}: {decision.note}"
             for decision in reversed(list(islice(reversed(state.noted.values()), MOST_NOTES)))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from search.core.task import Task
 from search.core.types import Status
 from search.records.results_tsv import Row
 from search.report.costs import cost_lines, costs_of
@@ -19,9 +20,6 @@ from search.report.frontier import Entry, analyse, steps
 from search.report.history import History
 from search.report.proposals import proposal_lines, proposals_of
 from search.system.files import write_aside, write_text
-from search.task.metrics import ITEMS, PRIMARY, SECONDARY
-
-FIRST, SECOND = PRIMARY.name, SECONDARY.name
 
 LABEL_WIDTH = 44  # characters
 MOST_LABELS = 14
@@ -41,19 +39,28 @@ def summarise(paths: Sequence[Path], folder: Path, history: History) -> dict[str
     Raises LedgerError if the files cannot be merged.
     """
     entries = history.entries(paths)
-    analysis = analyse(entries, history.facts)
+    task = history.task
+    analysis = analyse(entries, task, history.facts)
     records = history.records
     analysis["costs"] = costs_of(records) if records else None
     analysis["proposals"] = proposals_of(records) if records else []
     write_text(folder / "analysis_summary.json", json.dumps(analysis, indent=2) + "\n")
-    write_text(folder / "analysis_summary.md", markdown(analysis))
-    draw_progress(progress_of(entries, analysis[f"majority_{FIRST}"]), folder / "progress.png")
+    write_text(folder / "analysis_summary.md", markdown(analysis, task))
+    draw_progress(progress_of(entries, task, analysis[f"majority_{task.metric.name}"]), folder / "progress.png")
     return analysis
 
 
-def markdown(analysis: Mapping[str, Any]) -> str:
+def markdown(analysis: Mapping[str, Any], task: Task) -> str:
     """The short brief for people."""
     counts, best = analysis["counts"], analysis["current_best"]
+    first, second = task.metric, task.tie_breaker
+
+    def scores(row: Mapping[str, Any]) -> str:
+        return " / ".join(f"{row[metric.name]:.{metric.shown_digits}f}" for metric in task.metrics)
+
+    def whole(row: Mapping[str, Any]) -> str:
+        return ", ".join(f"{metric.name} {row[metric.name]:.{metric.digits}f}" for metric in task.metrics)
+
     lines = [
         "# Summary",
         "",
@@ -66,60 +73,64 @@ def markdown(analysis: Mapping[str, Any]) -> str:
         lines += [f"**Recommended: {found['words']}.**", "", f"That is {found['method']}.", ""]
     if best:
         lines.append(
-            f"Current best: `{best['commit']}` {FIRST} {best[FIRST]:.6f}, {SECOND} {best[SECOND]:.6f}, "
-            f"{best['memory_gb']:.1f} GB: {best['description']}"
+            f"Current best: `{best['commit']}` {whole(best)}{task.by_own_word}, {best['memory_gb']:.1f} GB: "
+            f"{best['description']}"
         )
-        lines += [f"What is known of it: {believed(best)}."] if believed(best) else []
+        lines += [f"What is known of it: {believed(best, task)}."] if believed(best, task) else []
     base = analysis["baseline"]
     if best and base:
-        gain = best[FIRST] - base[FIRST]
-        side = best[SECOND] - base[SECOND]
-        lines.append(f"Against the baseline: {FIRST} {gain:+.6f}, {SECOND} {side:+.6f}.")
-    if analysis[f"majority_{FIRST}"] is not None:
-        lines.append(f"Always giving the majority's answer has {FIRST} {analysis[f'majority_{FIRST}']:.6f}.")
-    noise = analysis[f"noise_{FIRST}"]
+        gains = (f"{one.name} {best[one.name] - base[one.name]:+.{one.digits}f}" for one in task.metrics)
+        lines.append(f"Against the baseline: {', '.join(gains)}.")
+    if analysis[f"majority_{first.name}"] is not None:
+        majority = analysis[f"majority_{first.name}"]
+        lines.append(f"Always giving the majority's answer has {first.name} {majority:.{first.digits}f}.")
+    noise = analysis[f"noise_{first.name}"]
     if noise is not None:
-        lines.append(f"Noise: the baseline's seeds spread by {noise:.6f} (standard deviation of {FIRST}).")
-    if analysis.get("validation_photos"):
         lines.append(
-            f"One of the {analysis['validation_photos']} validation {ITEMS} is worth "
-            f"{analysis[f'one_photo_{FIRST}']:.6f} of {FIRST}."
+            f"Noise: the baseline's seeds spread by {noise:.{first.digits}f} (standard deviation of {first.name})."
+        )
+    if analysis.get(f"validation_{task.items}"):
+        lines.append(
+            f"One of the {analysis[f'validation_{task.items}']} validation {task.items} is worth "
+            f"{analysis[f'one_{task.item}_{first.name}']:.6f} of {first.name}."
         )
     opened = analysis.get("test_opened")
     if opened:
         lines.append(
-            f"The test {ITEMS} were opened on {opened['opened']}: they prove nothing of what this search does since."
+            f"The test {task.items} were opened on {opened['opened']}: they prove nothing of what this search does "
+            "since."
         )
     lines += ["", "## Frontier", ""]
     for step in analysis["frontier"]:
-        gains = step[f"gain_{FIRST}"], step[f"gain_{SECOND}"]
-        gain = "" if gains[0] is None else f" ({gains[0]:+.4f}, {gains[1]:+.4f})"
-        lines.append(f"- `{step['commit']}` {step[FIRST]:.4f} / {step[SECOND]:.4f}{gain} {step['description']}")
-        lines += [f"  {believed(step)}"] if believed(step) else []
+        steps_up = [(metric, step[f"gain_{metric.name}"]) for metric in task.metrics]
+        told = ", ".join(metric.gain(value) for metric, value in steps_up if value is not None)
+        lines.append(f"- `{step['commit']}` {scores(step)}{f' ({told})' if told else ''} {step['description']}")
+        lines += [f"  {believed(step, task)}"] if believed(step, task) else []
     if any(step.get("probability_better") is not None for step in analysis["frontier"]):
         lines += ["", f"Probabilities: {METHOD}."]
     if analysis["fallen"]:
         lines += ["", "Kept once, and no longer:", ""]
         lines += [f"- `{row['commit']}` {row['description']}: {row['reason']}" for row in analysis["fallen"]]
-    side_run = analysis[f"best_{SECOND}_side_run"]
-    if side_run:
-        lines += ["", f"Best {SECOND}: `{side_run['commit']}` {side_run[SECOND]:.4f} ({side_run['status']})"]
+    side_run = analysis[f"best_{second.name}_side_run"] if second else None
+    if second and side_run:
+        side = f"{side_run[second.name]:.{second.shown_digits}f}"
+        lines += ["", f"Best {second.name}: `{side_run['commit']}` {side} ({side_run['status']})"]
     lines += ["", "## Near misses", ""]
     lines += [
-        f"- `{miss['commit']}` gap {miss[f'gap_{FIRST}']:.4f} / {miss[f'gap_{SECOND}']:+.4f} {miss['description']}"
-        + (f" ({believed(miss)})" if believed(miss) else "")
+        f"- `{miss['commit']}` gap {gaps_of(miss, task)} {miss['description']}"
+        + (f" ({believed(miss, task)})" if believed(miss, task) else "")
         for miss in analysis["near_misses"]
     ] or ["none"]
     lines += ["", "## Losing regions", ""]
     lines += [
         f"- {region['axis']} {region['direction']}: {region['tries']} tries, none kept, "
-        + ("all crashed" if region["best_gap"] is None else f"best gap {region['best_gap']:+.4f}")
+        + ("all crashed" if region["best_gap"] is None else f"best gap {first.gain(region['best_gap'])}")
         for region in analysis["losing_regions"]
     ] or ["none known"]
     better = analysis["discarded_though_better"]
     if better:
-        lines += ["", "## Discarded with a higher score than the best of their time", ""]
-        lines += [f"- `{row['commit']}` {row[FIRST]:.4f} / {row[SECOND]:.4f} {row['description']}" for row in better]
+        lines += ["", "## Discarded with a better score than the best of their time", ""]
+        lines += [f"- `{row['commit']}` {scores(row)} {row['description']}" for row in better]
     notes = analysis["memory_notes"]
     if notes:
         lines += ["", f"## Far more memory than the best of their time ({len(notes)})", ""]
@@ -134,15 +145,23 @@ def markdown(analysis: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def gaps_of(miss: Mapping[str, Any], task: Task) -> str:
+    """How far a near miss is below the best, without a sign; in what breaks ties with one, since it may be above."""
+    gap = f"{miss[f'gap_{task.metric.name}']:.{task.metric.shown_digits}f}"
+    side = task.tie_breaker
+    return f"{gap} / {miss[f'gap_{side.name}']:+.{side.shown_digits}f}" if side else gap
+
+
 @dataclass(frozen=True)
 class Progress:
     """What the picture shows, by the experiments' places in the history.
 
-    metric: its name. total: experiments. kept: (place, value, description), others: (place, value). level: a value to
-    compare with, and its name.
+    metric: its name. digits: its decimals. total: experiments. kept: (place, value, description), others: (place,
+    value). level: a value to compare with, and its name.
     """
 
     metric: str
+    digits: int
     total: int
     kept: Sequence[tuple[int, float, str]]
     others: Sequence[tuple[int, float]]
@@ -150,15 +169,17 @@ class Progress:
     level: tuple[float, str] | None = None
 
 
-def progress_of(entries: Sequence[Entry], majority: float | None) -> Progress:
+def progress_of(entries: Sequence[Entry], task: Task, majority: float | None) -> Progress:
     """What the picture shows. majority: the primary metric of always giving the majority's answer, if it is known."""
+    metric = task.metric
     history = list(enumerate(steps(entries)))
     measured = [(n, step) for n, step in history if step.row.status is not Status.CRASH]
     return Progress(
-        FIRST,
+        metric.name + task.by_own_word,
+        metric.shown_digits,
         len(entries),
-        kept=[(n, step.row.primary, step.row.description) for n, step in history if step.is_incumbent],
-        others=[(n, step.row.primary) for n, step in measured if not step.is_incumbent],
+        kept=[(n, metric.told(step.row.primary), step.row.description) for n, step in history if step.is_incumbent],
+        others=[(n, metric.told(step.row.primary)) for n, step in measured if not step.is_incumbent],
         crashed=[n for n, step in history if step.row.status is Status.CRASH],
         level=None if majority is None else (majority, "always the majority's answer"),
     )
@@ -192,14 +213,14 @@ def draw_progress(shown: Progress, path: Path) -> None:
     axes.set(xlabel="experiment", ylabel=shown.metric, title=f"{shown.total} experiments, {len(shown.kept)} kept")
     figure.legend(loc="outside lower left", ncols=5, fontsize=8, frameon=False)
     beside.axis("off")
-    beside.text(0, 1, labels_of_kept(shown.kept), va="top", fontsize=8, linespacing=1.5)
+    beside.text(0, 1, labels_of_kept(shown.kept, shown.digits), va="top", fontsize=8, linespacing=1.5)
     write_aside(path, lambda stream: figure.savefig(stream, dpi=110, format="png"))
 
 
-def labels_of_kept(kept: Sequence[tuple[int, float, str]]) -> str:
+def labels_of_kept(kept: Sequence[tuple[int, float, str]], digits: int) -> str:
     """One line or two for each kept row, by its number in the plot; if there are many, the latest."""
     lines = [] if len(kept) <= MOST_LABELS else [f"… {len(kept) - MOST_LABELS} more before these"]
     for number, (_, value, description) in list(enumerate(kept))[-MOST_LABELS:]:
         text = textwrap.shorten(description, 2 * LABEL_WIDTH, placeholder=" …")
-        lines += textwrap.wrap(f"{number}  {value:.4f}  {text}", LABEL_WIDTH, subsequent_indent="      ")
+        lines += textwrap.wrap(f"{number}  {value:.{digits}f}  {text}", LABEL_WIDTH, subsequent_indent="      ")
     return "\n".join(lines).replace("$", "\\$")  # which would begin a formula

@@ -8,8 +8,6 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from search.task.metrics import PRIMARY, SECONDARY, rates_text
-
 
 def rendered(shown: dict[str, Any], dashboard: str = "") -> Group:
     """The snapshot as a table for a terminal."""
@@ -37,8 +35,9 @@ def rendered(shown: dict[str, Any], dashboard: str = "") -> Group:
     lines += ["paused: no new trial begins; python -m search.resume"] if shown["paused"] else []
     lines += [proposals_line(shown["proposals"])] if any(shown["proposals"].values()) else []
     lines += [
-        f"  {kept['commit']}  {PRIMARY.shown(kept[PRIMARY.name])}  {SECONDARY.shown(kept[SECONDARY.name])}  "
-        f"{rates_of(kept)}{kept['description']}"
+        "  ".join(
+            filter(None, ["", kept["commit"], kept["score_in_words"], kept["rates_in_words"], kept["description"]])
+        )
         for kept in shown["frontier"][-6:]
     ]
     lines += [f"recommended: {shown['recommended']['words']}"] if shown["recommended"] else []
@@ -50,12 +49,6 @@ def proposals_line(counts: dict[str, Any]) -> str:
     """In one line."""
     thinks = f"; {counts['agent_thinks']} thinks" if counts["agent_thinks"] else ""
     return f"proposals: {counts['tried']} tried, {counts['waiting']} waiting, {counts['refused']} refused{thinks}"
-
-
-def rates_of(kept: dict[str, Any]) -> str:
-    """The rates that stand beside the primary metric, if they are known."""
-    text = rates_text(kept)
-    return f"{text}  " if text else ""
 
 
 def where(slot: dict[str, Any]) -> str:
@@ -77,8 +70,7 @@ def plain_line(shown: dict[str, Any]) -> str:
     counts, best = shown["counts"], shown["frontier"][-1:]
     parts = [
         f"{counts['experiments']} experiments, {counts['keep']} kept, {counts['crash']} crashed, "
-        f"{shown['experiments_per_hour']:.0f} per hour"
-        + (f", best {PRIMARY.shown(best[0][PRIMARY.name])}" if best else "")
+        f"{shown['experiments_per_hour']:.0f} per hour" + (f", best {best[0]['score_in_words']}" if best else "")
     ]
     for slot in shown["slots"]:
         is_busy = slot["trial"] and not slot["left"]

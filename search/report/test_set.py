@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from search.core.state import State
+from search.core.task import Task
 from search.core.types import Decision, Outcome, Purpose, SearchError, short
 from search.decide.proof import fresh_of, recommended, sides_to_verify
+from search.decide.rules import mean_rates
 from search.report.evidence import paired, resampled_means
-from search.task.metrics import ITEMS, NEGATIVE, POSITIVE, PRIMARY
-from search.task.screening import mean_metrics, rightly_told, screen
+from search.task.screening.rates import rightly_told, screen
+from search.task.screening.words import NEGATIVE, POSITIVE
 from search.trial import sealed
 from search.trial.scorer import Labels
 
@@ -51,7 +53,10 @@ def smallest_gain(of_photos: np.ndarray, groups: np.ndarray, score: float) -> fl
 class SideResult:
     """One of the two sides, with what its seeds gave. outcomes: of the seeds that it is judged by."""
 
-    def __init__(self, outcomes: Sequence[Outcome], decision: Decision, folder: Path, labels: Labels) -> None:
+    def __init__(
+        self, task: Task, outcomes: Sequence[Outcome], decision: Decision, folder: Path, labels: Labels
+    ) -> None:
+        self.metric = task.metric
         self.commit = short(decision.commit)
         self.description = decision.description
         self.test: dict[int, np.ndarray] = {}  # by seed: rightly classified or not
@@ -70,15 +75,15 @@ class SideResult:
             )
         self.test_score = float(np.mean([right.mean() for right in self.test.values()]))
         self.validation_score = float(np.mean(validation))
-        self.rates = mean_metrics(metrics)
+        self.rates = mean_rates(task, metrics)
 
     def as_json(self) -> dict[str, Any]:
         return {
             "commit": self.commit,
             "description": self.description,
             "seeds": len(self.test),
-            f"test_{PRIMARY.name}": round(self.test_score, 6),
-            f"validation_{PRIMARY.name}": round(self.validation_score, 6),
+            f"test_{self.metric.name}": round(self.test_score, 6),
+            f"validation_{self.metric.name}": round(self.validation_score, 6),
             "validation_above_test": round(self.validation_score - self.test_score, 6),
             "test": self.rates,
         }
@@ -110,7 +115,8 @@ def opened(state: State, folder: Path, labels: Labels) -> dict[str, Any]:
     assert found is not None
     seeds, outcomes = judged_by(state, numbers)
     incumbent, baseline = (
-        SideResult(side, state.verdicts[number], folder, labels) for side, number in zip(outcomes, numbers, strict=True)
+        SideResult(state.settings.task, side, state.verdicts[number], folder, labels)
+        for side, number in zip(outcomes, numbers, strict=True)
     )
     values = paired(incumbent.test, baseline.test)
     assert values is not None  # each side has a seed, or it would have raised
@@ -121,6 +127,8 @@ def opened(state: State, folder: Path, labels: Labels) -> dict[str, Any]:
     positive = labels.classes.is_positive(labels.test)
     return {
         "opened": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "metric": state.settings.task.metric.name,
+        "items": state.settings.task.items,
         "test_photos": len(labels.test),
         "test_groups": len(set(groups.tolist())),
         f"test_{POSITIVE}": int(positive.sum()),
@@ -141,13 +149,14 @@ def opened(state: State, folder: Path, labels: Labels) -> dict[str, Any]:
 
 def as_text(found: dict[str, Any]) -> str:
     """The audit for people."""
+    metric = found["metric"]
     together = found["test_groups"] < found["test_photos"]
     of_groups = f" in {found['test_groups']} groups" if together else ""
     lines = [
         f"# Audit of {found['tag']}, opened on {found['opened']}",
         "",
-        f"{found['test_photos']} test {ITEMS}{of_groups}, {found[f'test_{POSITIVE}']} {POSITIVE}; no trial was given "
-        f"their labels, and nothing was chosen by them over {found['experiments']} experiments "
+        f"{found['test_photos']} test {found['items']}{of_groups}, {found[f'test_{POSITIVE}']} {POSITIVE}; no "
+        f"trial was given their labels, and nothing was chosen by them over {found['experiments']} experiments "
         f"({found['trials']} trials).",
         f'Always answering "{NEGATIVE.replace("_", " ")}" gets {found[f"{NEGATIVE}_share"]:.4f} there.',
         "",
@@ -156,8 +165,8 @@ def as_text(found: dict[str, Any]) -> str:
         side = found[name]
         rates = ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in side["test"].items())
         lines += [
-            f"{name:9} `{side['commit']}` {PRIMARY.shown(side[f'test_{PRIMARY.name}'])} on test, "
-            f"{side[f'validation_{PRIMARY.name}']:.4f} on validation ({side['validation_above_test']:+.4f}), "
+            f"{name:9} `{side['commit']}` {metric} {side[f'test_{metric}']:.4f} on test, "
+            f"{side[f'validation_{metric}']:.4f} on validation ({side['validation_above_test']:+.4f}), "
             f"{side['seeds']} seeds: {side['description']}",
             f"          {rates}",
         ]

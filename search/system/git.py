@@ -131,6 +131,10 @@ class Repository:
             return text
         return self.run("show", f"{commit}:{path}") + "\n"
 
+    def has_file(self, commit: str, path: str) -> bool:
+        """Whether a commit has a file of this path."""
+        return bool(self.run("ls-tree", "--full-tree", commit, "--", path))
+
     def refs(self, prefix: str) -> dict[str, str]:
         """Full names of the refs below a prefix, and what they point to."""
         lines = self.run("for-each-ref", "--format=%(refname) %(objectname)", prefix).splitlines()
@@ -337,5 +341,5 @@ def find_repository(folder: Path) -> Repository:
             ) from error
         raise GitError(f"{folder} is not in a git repository: clone the project, or run git init and commit") from error
     if repository.commit_of("HEAD") is None:
-        raise GitError(f"{repository.root} has no commit yet: commit train.py and prepare.py first")
+        raise GitError(f"{repository.root} has no commit yet: commit what is to be searched first")
     return repository

@@ -18,7 +18,7 @@ from search.system.files import GrowingFile, size_of
 from search.system.guard import END_SECONDS, LIVES_ON, STARTED_BY, descendants, started_at
 
 GUARD = Path(__file__).with_name("guard.py")
-TRAINING_LINE = re.compile(rb"^(step|epoch)\b", re.IGNORECASE | re.MULTILINE)
+TRAINING_LINE = re.compile(rb"(?:^|\r)(step|epoch)\b", re.IGNORECASE | re.MULTILINE)
 FOOTER_LINE = re.compile(rb"^---\s*$", re.MULTILINE)
 POLL_SECONDS = 0.05
 LARGEST_LOG = 256 * 2**20  # bytes; a trial that prints more is ended

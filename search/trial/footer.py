@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
+from search.core.task import Metric, Task
 from search.core.types import OUT_OF_MEMORY
 from search.system.process import Ended
-from search.task.metrics import PRIMARY, SECONDARY
 
 TRACEBACK_LINES = 40
-LOSS = re.compile(r"^(?:step|epoch)\b.*?loss[ =:]+(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\b", re.MULTILINE)
+LOSS = re.compile(r"(?:^|\r)(?:step|epoch)\b[^\r\n]*?loss[ =:]+(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\b", re.MULTILINE)
 MOST_LOSSES = 7
 SAYS_OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemoryError|MemoryError|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
 
@@ -24,6 +25,31 @@ def parse_footer(text: str) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
+def figure_in(text: str, footer: Mapping[str, str], key: str, pattern: str = "") -> str | None:
+    """What a log says a figure is: what a pattern finds last; else the footer; else its last line `key: value`."""
+    if pattern:
+        found = re.findall(pattern, text, re.MULTILINE)
+        last = found[-1] if found else None
+        return last[0] if isinstance(last, tuple) else last
+    if key in footer:
+        return footer[key]
+    lines = re.findall(rf"(?:^|\r)\s*{re.escape(key)}\s*[:=]\s*([^\s,|]+)", text, re.MULTILINE)
+    return lines[-1] if lines else None
+
+
+def number_in(text: str, footer: Mapping[str, str], key: str) -> float | None:
+    """Likewise, as a number; None if it is none."""
+    try:
+        return float(figure_in(text, footer, key) or "")
+    except ValueError:
+        return None
+
+
+def scores_in(task: Task, text: str, footer: Mapping[str, str]) -> dict[str, str | None]:
+    """What a log says of each metric."""
+    return {metric.name: figure_in(text, footer, metric.name, metric.pattern) for metric in task.metrics}
+
+
 def losses_of(text: str, most: int = MOST_LOSSES) -> tuple[float, ...]:
     """The training losses that a log names, at most so many, evenly over it; the first and the last are among them."""
     found = [float(number) for number in LOSS.findall(text)]
@@ -32,7 +58,7 @@ def losses_of(text: str, most: int = MOST_LOSSES) -> tuple[float, ...]:
     return tuple(found[round(place * (len(found) - 1) / (most - 1))] for place in range(most))
 
 
-def crash_reason(ended: Ended, text: str, footer: dict[str, str]) -> str:
+def crash_reason(task: Task, ended: Ended, text: str, footer: Mapping[str, str]) -> str:
     """Why a trial is a crash, in one line; empty if it is none."""
     if ended.ended_for:
         return ended.ended_for
@@ -45,16 +71,24 @@ def crash_reason(ended: Ended, text: str, footer: dict[str, str]) -> str:
         if ended.code > 128:
             return f"killed by signal {ended.code - 128}"
         return f"exit code {ended.code}: {last}"[:300]
-    for key in (SECONDARY.name, PRIMARY.name):
-        if key not in footer:
-            return f"no {key} in its footer" if footer else "printed no footer"
-        try:
-            value = float(footer[key])
-        except ValueError:
-            return f"{key} in its footer is {footer[key]!r}"
-        if not 0 <= value <= 1:  # NaN is not either
-            return f"{key} in its footer is {footer[key]}"
+    said = scores_in(task, text, footer)
+    for metric in reversed(task.metrics):
+        problem = _problem_with(metric, said[metric.name], bool(footer))
+        if problem:
+            return problem
     return ""
+
+
+def _problem_with(metric: Metric, said: str | None, has_footer: bool) -> str:
+    if said is None and metric.pattern:
+        return f"nothing that it printed matches the pattern of {metric.name}"
+    if said is None:
+        return f"no {metric.name} in its footer" if has_footer else "printed no footer"
+    try:
+        value = float(said)
+    except ValueError:
+        return f"{metric.name} in its footer is {said!r}"
+    return "" if metric.allows(value) else f"{metric.name} in its footer is {said}"
 
 
 def traceback_of(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Whether a worktree is the search's own but for train.py. Files are hashed, since git's index can be made to lie."""
+"""Whether a worktree is the search's own but for what experiments edit. Files are hashed: git's index can lie."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 
 from search.system.git import Repository
 
-EDITED = "train.py"  # the only file that experiments edit
 SYMLINK, SUBMODULE = "120000", "160000"
 
 
@@ -25,14 +24,17 @@ def files_of(repository: Repository, commit: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-def expected(base: Mapping[str, tuple[str, str]], commit: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
-    """What a worktree must hold: the commit's train.py, and the base's everything else."""
-    return {**base, **({EDITED: commit[EDITED]} if EDITED in commit else {})}
+Files = Mapping[str, tuple[str, str]]  # path -> (mode, hash of the blob)
 
 
-def other_changes(base: Mapping[str, tuple[str, str]], commit: Mapping[str, tuple[str, str]]) -> list[str]:
-    """Files other than train.py in which a commit differs from the base."""
-    return sorted(map(printable, (p for p in {*base, *commit} - {EDITED} if base.get(p) != commit.get(p))))
+def expected(base: Files, commit: Files, edited: str) -> dict[str, tuple[str, str]]:
+    """What a worktree must hold: of the commit the file that experiments edit, and the base's everything else."""
+    return {**base, **({edited: commit[edited]} if edited in commit else {})}
+
+
+def other_changes(base: Files, commit: Files, edited: str) -> list[str]:
+    """Files other than the edited one in which a commit differs from the base."""
+    return sorted(map(printable, (p for p in {*base, *commit} - {edited} if base.get(p) != commit.get(p))))
 
 
 def strays(tree: Path, wanted: Mapping[str, tuple[str, str]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Rewrites the Recipe literals of a train.py, leaving every other byte as it is."""
+"""Rewrites hyperparameters of a train.py, and constants of other files, leaving every other byte as it is."""
 
 from __future__ import annotations
 
@@ -6,13 +6,26 @@ from collections.abc import Mapping
 
 import libcst as cst
 
-from search.core.recipe import RecipeError, parsed
+from search.core.recipe import RecipeError, has_recipe, parsed
 from search.core.types import Value
 
 
 class _Rewriter(cst.CSTTransformer):
+    """changes: what is left to be rewritten."""
+
     def __init__(self, changes: Mapping[str, Value]) -> None:
-        self.changes, self.inside = dict(changes), False
+        self.changes = dict(changes)
+
+    def visit_FunctionDef(self, node: cst.FunctionDef) -> bool:
+        return False
+
+    def value_for(self, target: cst.BaseExpression) -> cst.BaseExpression | None:
+        name = target.value if isinstance(target, cst.Name) else ""
+        return cst.parse_expression(repr(self.changes.pop(name))) if name in self.changes else None
+
+
+class _RecipeRewriter(_Rewriter):
+    inside = False
 
     def visit_ClassDef(self, node: cst.ClassDef) -> bool:
         self.inside = node.name.value == "Recipe"
@@ -22,21 +35,41 @@ class _Rewriter(cst.CSTTransformer):
         self.inside = False
         return updated_node
 
-    def visit_FunctionDef(self, node: cst.FunctionDef) -> bool:
+    def leave_AnnAssign(self, original_node: cst.AnnAssign, updated_node: cst.AnnAssign) -> cst.AnnAssign:
+        value = self.value_for(updated_node.target) if self.inside else None
+        return updated_node if value is None else updated_node.with_changes(value=value)
+
+
+class _ConstantRewriter(_Rewriter):
+    def visit_ClassDef(self, node: cst.ClassDef) -> bool:
         return False
 
     def leave_AnnAssign(self, original_node: cst.AnnAssign, updated_node: cst.AnnAssign) -> cst.AnnAssign:
-        name = updated_node.target.value if isinstance(updated_node.target, cst.Name) else ""
-        if not self.inside or name not in self.changes:
-            return updated_node
-        return updated_node.with_changes(value=cst.parse_expression(repr(self.changes.pop(name))))
+        value = self.value_for(updated_node.target)
+        return updated_node if value is None else updated_node.with_changes(value=value)
+
+    def leave_Assign(self, original_node: cst.Assign, updated_node: cst.Assign) -> cst.Assign:
+        value = self.value_for(updated_node.targets[0].target) if len(updated_node.targets) == 1 else None
+        return updated_node if value is None else updated_node.with_changes(value=value)
 
 
 def rewrite_recipe(source: str, changes: Mapping[str, Value]) -> str:
-    """The source with new values for some fields. Raises RecipeError if a field is not in the recipe."""
-    parsed(source)
-    rewriter = _Rewriter(changes)
+    """The source with new values for some hyperparameters. Raises RecipeError if one is not there."""
+    if not has_recipe(source):
+        return rewrite_constants(source, changes)
+    rewriter = _RecipeRewriter(changes)
     rewritten = cst.parse_module(source).visit(rewriter).code
     if rewriter.changes:
         raise RecipeError(f"Recipe has no field {', '.join(sorted(rewriter.changes))}")
+    return rewritten
+
+
+def rewrite_constants(source: str, changes: Mapping[str, Value]) -> str:
+    """The source with new values for constants at its top level; of one that is set twice, the first. Raises
+    RecipeError if one is not there."""
+    parsed(source)
+    rewriter = _ConstantRewriter(changes)
+    rewritten = cst.parse_module(source).visit(rewriter).code
+    if rewriter.changes:
+        raise RecipeError(f"it has no constant {', '.join(sorted(rewriter.changes))} at its top level")
     return rewritten

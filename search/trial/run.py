@@ -9,32 +9,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-import prepare
 from search.core.codec import decode, encode
 from search.core.paths import Names, SearchPaths, SlotPaths, TrialPaths
 from search.core.recipe import code_size
-from search.core.types import AT_FAULT, STOOD_STILL, Outcome, SearchError, Settings, Work, short
+from search.core.types import AT_FAULT, STOOD_STILL, Outcome, Settings, Work, short
 from search.decide.speed import from_footer
 from search.system.files import wait_for_room, write_json
 from search.system.git import Repository
 from search.system.gpus import LEFT_MB, memory_left_behind
 from search.system.process import Limits
-from search.task.metrics import METRICS, named
-from search.task.scoring import agrees
-from search.task.screening import rightly_told, screen
-from search.trial import integrity, sealed
-from search.trial.footer import losses_of, traceback_of
+from search.trial import integrity
+from search.trial.footer import losses_of, number_in, scores_in, traceback_of
 from search.trial.integrity import printable
 from search.trial.rewrite import rewrite_recipe
-from search.trial.scorer import Labels
 from search.trial.sealed import withheld
-from search.trial.training import TrainingJob, run_training
+from search.trial.training import TrainingJob, TrainingResult, limits_of, run_training, tell_by_constants
 
-START_UP_SECONDS = 300.0  # to the first training line
-SHORTEST_REST = 20.0  # seconds; a budget of seconds is not lost to a busy machine
 OVER_BUDGET = 1.1  # times the budget, and OVER_BUDGET_SECONDS: training for longer, by the worker's clock, is marked
 OVER_BUDGET_SECONDS = 5.0
 
@@ -51,14 +43,15 @@ class SlotSetup:
     dataset: str  # its folder; '' on a node that has its decoded cache alone
     seal: str  # folder for what nobody sees while the search runs
     threads: int
-    start_up_seconds: float = START_UP_SECONDS
+    start_up_seconds: float | None = None  # to the first training line; None: as the task says
     confine: bool = True  # if the kernel can
     isolated: bool = True  # in namespaces, if this machine can
 
     @property
     def limits(self) -> Limits:
-        rest = max(2 * self.settings.max_train_seconds, SHORTEST_REST)
-        return Limits(self.start_up_seconds, rest)
+        task = self.settings.task
+        start_up = task.start_up_seconds if self.start_up_seconds is None else self.start_up_seconds
+        return limits_of(task, self.settings.max_train_seconds, start_up)
 
 
 def run_trial(setup: SlotSetup, work: Work) -> Outcome:
@@ -102,20 +95,22 @@ def _commit(setup: SlotSetup, slot: SlotPaths, work: Work) -> str:
     commit = work.commit or experiment.parent
     tree = repository.slot_worktree(slot.tree, names.slot_branch(setup.slot), commit)
     if experiment.changes and not work.commit:
-        source = (slot.tree / "train.py").read_text()
+        edited = setup.settings.task.edited_path
+        source = (slot.tree / edited).read_text()
         changed = rewrite_recipe(source, {change.axis: change.new for change in experiment.changes})
         message = f"{experiment.description}\n\nExperiment: {experiment.number}\nTrial: {work.trial_id}\n"
-        commit = tree.commit_file("train.py", changed, message, author=names.slot_branch(setup.slot))
+        commit = tree.commit_file(edited, changed, message, author=names.slot_branch(setup.slot))
     repository.set_ref(names.trial_ref(work.trial_id), commit)
     return commit
 
 
 def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, commit: str, began: float) -> Outcome:
     repository = Repository(Path(setup.repository))
+    task = setup.settings.task
     base, files = integrity.files_of(repository, setup.settings.base), integrity.files_of(repository, commit)
-    wanted = integrity.as_checked_out(Repository(slot.tree), integrity.expected(base, files))
+    wanted = integrity.as_checked_out(Repository(slot.tree), integrity.expected(base, files, task.edited_path))
     wrong = (
-        integrity.other_changes(base, files)
+        integrity.other_changes(base, files, task.edited_path)
         or integrity.changed(slot.tree, wanted)
         or integrity.strays(slot.tree, wanted)
     )
@@ -125,8 +120,11 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
     if left >= LEFT_MB:
         reason = f"{AT_FAULT}{left:.0f} MB of GPU {setup.gpu} are still in use by what ran there before"
         return _crash(setup, work, commit, began, reason)
-    data = load_scored(setup)
-    view = prepare.view_of(data)
+    data = None
+    if task.room:
+        from search.trial.scored import scored_data
+
+        data = scored_data(setup.settings.fingerprint, setup.dataset)
     secret = [*withheld(setup.dataset, setup.seal), repository.common_folder(), Path(setup.run)]
     running: dict[str, object] = {
         "began": began,
@@ -146,10 +144,9 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         write_json(paths.running, running)
 
     run = TrainingJob(
+        task=task,
         tree=slot.tree,
-        view=view,
-        labels=Labels.of(data),
-        images=prepare.images_of(data),
+        data=data,
         seed=work.seed,
         max_train_seconds=setup.settings.max_train_seconds,
         scratch=paths.scratch,
@@ -161,6 +158,8 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         secret=secret if setup.confine else None,
         isolated=setup.isolated,
     )
+    told = tell_by_constants(run)
+    wanted |= integrity.as_written(slot.tree, {path: wanted[path] for path in told})
     ran = run_training(run, started, training)
     if ran.lives_on:
         reason = f"{AT_FAULT}a process of {work.trial_id} cannot be ended; a driver that hangs does that to it"
@@ -168,41 +167,38 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
     if ran.stopped:
         return _crash(setup, work, commit, began, f"{STOOD_STILL}for {ran.stopped:.0f} s while it ran")
     if ran.reason:
-        crash = _crash(setup, work, commit, began, ran.reason, traceback_of(ran.text), ran.footer)
+        crash = _crash(setup, work, commit, began, ran.reason, traceback_of(ran.text), ran)
         return replace(crash, losses=losses_of(ran.text))
-    submission, footer = ran.scorer.submission, ran.footer
+    footer = ran.footer
     if setup.gpu and footer.get("device") == "cpu":
         reason = f"{AT_FAULT}it has GPU {setup.gpu}, and the trial trained on the CPU"
-        return _crash(setup, work, commit, began, reason, footer=footer)
-    assert submission is not None
-    if not agrees(submission.score, footer):
-        claimed = ", ".join(f"{metric.name} {footer.get(metric.name)}" for metric in METRICS)
-        computed = ", ".join(f"{name} {value:f}" for name, value in named(submission.score).items())
-        reason = f"the footer says {claimed}; its predictions give {computed}"
-        return _crash(setup, work, commit, began, reason, footer=footer)
-    sealed.store(Path(setup.seal), work.trial_id, submission.validation, submission.test)
-    right = rightly_told(submission.validation, run.labels.validation, data.classes)
+        return _crash(setup, work, commit, began, reason, ran=ran)
+    found: dict[str, Any] = {}
+    if data is None or ran.scorer is None:
+        found["score"] = task.score_of(scores_in(task, ran.text, footer))
+    else:
+        from search.trial.scored import contradiction, kept_of
+
+        submission = ran.scorer.submission
+        assert submission is not None
+        wrong_word = contradiction(task, submission, footer)
+        if wrong_word:
+            return _crash(setup, work, commit, began, wrong_word, ran=ran)
+        found = kept_of(submission, data, setup.seal, work.trial_id)
     return replace(
-        _outcome(setup, work, commit, began, footer),
-        score=submission.score,
+        _outcome(setup, work, commit, began, ran),
+        **found,
         losses=losses_of(ran.text),
-        violations=violations_of(
-            ran.scorer.times,
-            integrity.changed(slot.tree, wanted),
-            ran.trained_seconds,
-            setup.settings.max_train_seconds,
-        ),
-        metrics=screen(submission.validation, run.labels.validation, run.labels.validation_groups, data.classes),
-        correct=np.packbits(right).tobytes().hex(),
+        violations=violations_of(ran, integrity.changed(slot.tree, wanted), setup.settings.max_train_seconds),
         speed={
-            "start_up_seconds": _between(ran.began, ran.scorer.training),
+            "start_up_seconds": _between(ran.began, ran.scorer.training) if ran.scorer else None,
             "training_seconds": ran.trained_seconds and round(max(ran.trained_seconds, 0.0), 2),
-            "evaluation_seconds": _between(ran.scorer.evaluating, ran.scorer.submitted),
-            "probe": ran.scorer.probe and round(ran.scorer.probe, 1),
+            "evaluation_seconds": _between(ran.scorer.evaluating, ran.scorer.submitted) if ran.scorer else None,
+            "probe": ran.scorer.probe and round(ran.scorer.probe, 1) if ran.scorer else None,
             **from_footer(footer),
             **ran.gpu_seen,
         },
-        code_size=code_size(repository.file_at(commit, "train.py")),
+        code_size=code_size(repository.file_at(commit, task.edited_path)),
         machine=ran.gpu_name or footer.get("device", "cpu"),  # the card's own word if it has one
     )
 
@@ -211,45 +207,26 @@ def _between(began: float | None, ended: float | None) -> float | None:
     return None if began is None or ended is None else round(ended - began, 2)
 
 
-def violations_of(
-    times: int, changed: Sequence[str], trained: float | None, max_train_seconds: float
-) -> tuple[str, ...]:
-    """What a trial did that none must do.
-
-    times: how often it asked to be scored. changed: files that it changed. trained: seconds of training by the worker's
-    clock, None if the trial did not say when it began or ended. max_train_seconds: the budget.
-    """
-    found = []
-    if times > 1:
-        found.append(f"asked to be scored {times} times")
+def violations_of(ran: TrainingResult, changed: Sequence[str], max_train_seconds: float) -> tuple[str, ...]:
+    """What a trial did that none must do. changed: files that it changed. max_train_seconds: the budget."""
+    found, scorer, trained = [], ran.scorer, ran.trained_seconds
+    if scorer is not None and scorer.times > 1:
+        found.append(f"asked to be scored {scorer.times} times")
     if changed:
         found.append(printable(f"changed {', '.join(changed[:5])} while it ran"))
-    if trained is None:
+    if scorer is not None and trained is None:
         found.append("did not say when its training began or ended")
-    elif trained > max_train_seconds * OVER_BUDGET + OVER_BUDGET_SECONDS:
+    elif scorer is not None and trained is not None and trained > max_train_seconds * OVER_BUDGET + OVER_BUDGET_SECONDS:
         found.append(f"trained for {trained:.0f} s, of {max_train_seconds:g} s")
     return tuple(found)
 
 
-def load_scored(setup: SlotSetup) -> prepare.Data:
-    """The data set that the search began with: as it was decoded then, whatever has become of the photos since. Raises
-    SearchError if that is gone, and the photos have changed."""
-    data = prepare.cached(setup.settings.fingerprint)
-    if data is None and setup.dataset:
-        data = prepare.load(setup.dataset)
-    if data is None:
-        raise SearchError(f"the decoded data set {prepare.cache_root() / setup.settings.fingerprint} has gone")
-    if data.fingerprint != setup.settings.fingerprint:
-        raise SearchError(f"the data set {setup.dataset} has changed since the search began")
-    return data
-
-
-def _outcome(setup: SlotSetup, work: Work, commit: str, began: float, footer: dict[str, str]) -> Outcome:
+def _outcome(setup: SlotSetup, work: Work, commit: str, began: float, ran: TrainingResult | None = None) -> Outcome:
     """What is known of a trial in any case; without a score."""
-    try:
-        memory = float(footer["peak_vram_mb"])
-    except (KeyError, ValueError):
-        memory = None
+    memory = None
+    if ran is not None and setup.settings.task.memory:
+        said = number_in(ran.text, ran.footer, setup.settings.task.memory)
+        memory = None if said is None else said * setup.settings.task.memory_unit_mb
     return Outcome(
         trial=work.trial_id,
         experiment=work.experiment.number,
@@ -260,7 +237,7 @@ def _outcome(setup: SlotSetup, work: Work, commit: str, began: float, footer: di
         memory_mb=memory,
         began=began,
         ended=time.time(),
-        footer=footer,
+        footer=ran.footer if ran else {},
     )
 
 
@@ -271,9 +248,9 @@ def _crash(
     began: float,
     reason: str,
     traceback: str = "",
-    footer: dict[str, str] | None = None,
+    ran: TrainingResult | None = None,
 ) -> Outcome:
-    outcome = _outcome(setup, work, commit, began, footer or {})
+    outcome = _outcome(setup, work, commit, began, ran)
     return replace(outcome, reason=printable(" ".join(reason.split())), traceback=printable(traceback))
 
 

@@ -20,8 +20,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 import prepare
-from search.core.types import Score, SearchError
-from search.task.metrics import named, score_of
+from search.core.task import Score, Task
+from search.core.types import SearchError
 
 LONGEST_LINE = 10_000  # bytes
 
@@ -51,6 +51,15 @@ class Labels:
 
 
 @dataclass(frozen=True)
+class ScoredData:
+    """What a run is trained on and scored by. view: the data set that it is named. images: the file of the photos."""
+
+    view: Path
+    labels: Labels
+    images: Path
+
+
+@dataclass(frozen=True)
 class Submission:
     """Probabilities, float32 (n, classes) each, as a trial handed them over, and their score on validation."""
 
@@ -68,8 +77,10 @@ class Scorer:
     first could not be scored.
     """
 
-    def __init__(self, labels: Labels, images: Path) -> None:
-        self.labels, self.images = labels, images
+    variable = prepare.SCORER_VARIABLE  # of the trial's environment, which names the descriptor
+
+    def __init__(self, task: Task, labels: Labels, images: Path) -> None:
+        self.task, self.labels, self.images = task, labels, images
         self.training: float | None = None
         self.submission: Submission | None = None
         self.times = 0
@@ -137,15 +148,14 @@ class Scorer:
                 self.problem = str(error)
         if self.submission is None:
             return {"error": self.problem}
-        return named(self.submission.score)
+        return self.task.named_exactly(self.submission.score)
 
     def _scored(self, probabilities: np.ndarray) -> Submission:
         if not np.isfinite(probabilities).all() or not np.allclose(probabilities.sum(1), 1, atol=1e-2):
             raise ScoringError("what evaluate() handed over are no probabilities")
         validation, test = np.split(probabilities.copy(), [len(self.labels.validation)])
-        return Submission(
-            validation, test, score_of(prepare.accuracies(validation, self.labels.validation, self.labels.classes))
-        )
+        figures = prepare.accuracies(validation, self.labels.validation, self.labels.classes)
+        return Submission(validation, test, self.task.score_of(figures))
 
 
 class ScoringError(SearchError):

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-import prepare
-from search.core.paths import state_root
+from search.core.paths import cache_root, state_root
 from search.core.types import Settings
 from search.system.files import write_aside
 
@@ -28,12 +27,12 @@ def id_of(settings: Settings) -> str:
 
 
 def withheld(dataset: str, seal: str) -> list[Path]:
-    """What no trial and no agent may read: the photos wherever they are, every decoded cache of photos, and the sealed
+    """What no trial and no agent may read: the data set wherever it is, every decoded cache of one, and the sealed
     results of every search.
 
     dataset: its folder; '' if it is not on this machine. seal: the folder that this search's results lie in.
     """
-    return [*(places_of(Path(dataset)) if dataset else ()), prepare.cache_root(), Path(seal), state_root() / "sealed"]
+    return [*(places_of(Path(dataset)) if dataset else ()), cache_root(), Path(seal), state_root() / "sealed"]
 
 
 def places_of(dataset: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""One run of a worktree's train.py: confined, under limits, scored from outside. Decides nothing."""
+"""One run of a task's program: confined, under limits, scored from outside if it has a scorer. Decides nothing."""
 
 from __future__ import annotations
 
@@ -6,20 +6,27 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import prepare
+from search.core.task import Passing, Task
+from search.core.types import Value
 from search.system.files import end_of
 from search.system.gpus import GpuWatch
 from search.system.guard import STARTED_BY
 from search.system.process import Limits, run_limited
 from search.system.sandbox import confined, is_available, why_not_isolated
 from search.system.worktrees import made_anew, remove_tree
-from search.trial.footer import crash_reason, parse_footer
-from search.trial.scorer import Labels, Scorer
+from search.trial.footer import crash_reason, number_in, parse_footer
+from search.trial.rewrite import rewrite_constants
 
+if TYPE_CHECKING:  # it loads the data set's own code, which tasks without a scorer have not
+    from search.trial.scorer import ScoredData, Scorer
+
+OWN_WORD_OF_SECONDS = ("train_seconds", "training_seconds")  # keys of footers
+SHORTEST_REST = 20.0  # seconds; a budget of seconds is not lost to a busy machine
 READ_OF_LOG = 8 * 2**20  # bytes, the last: footer and traceback stand there
 CUDA_PROBE = "import torch; torch.zeros(8, device='cuda').sum().item()"
 CUDA_PROBE_SECONDS = 180.0  # to import torch on a busy machine takes its time
@@ -46,16 +53,15 @@ PASSED_ON = (
 class TrainingJob:
     """What a run needs.
 
-    tree: the worktree. view: the data set that it is named. labels, images: what it is trained on and scored by, and
-    the file of the photos. scratch: what compilers keep for it. temporary: its temporary files, at a short path. Both
-    are made here, and gone afterwards. gpu: its UUID, which CUDA_VISIBLE_DEVICES gets; '' for none. secret: what it
-    must not read even if it could; None: it is not confined. isolated: as for sandbox.confined.
+    tree: the worktree. data: what it is trained on and scored by; None: the run itself reports its score. scratch: what
+    compilers keep for it. temporary: its temporary files, at a short path. Both are made here, and gone afterwards.
+    gpu: its UUID, which CUDA_VISIBLE_DEVICES gets; '' for none. secret: what it must not read even if it could; None:
+    it is not confined. isolated: as for sandbox.confined.
     """
 
+    task: Task
     tree: Path
-    view: Path
-    labels: Labels
-    images: Path
+    data: ScoredData | None
     seed: int
     max_train_seconds: float
     scratch: Path
@@ -68,6 +74,11 @@ class TrainingJob:
     nice: int = 0
     isolated: bool = True
 
+    @property
+    def folder(self) -> Path:
+        """Where it runs."""
+        return self.tree / self.task.folder
+
 
 @dataclass(frozen=True)
 class TrainingResult:
@@ -77,7 +88,7 @@ class TrainingResult:
     reason: str
     text: str
     footer: dict[str, str]
-    scorer: Scorer
+    scorer: Scorer | None
     began: float
     gpu_name: str = ""
     gpu_seen: dict[str, Any] = field(default_factory=dict)
@@ -86,10 +97,54 @@ class TrainingResult:
 
     @property
     def trained_seconds(self) -> float | None:
-        """From begin_training() to evaluate(), if both were called; the time of a run without its start-up."""
+        """The time of a run without its start-up: from begin_training() to evaluate(), if both were called; without a
+        scorer, by the run's own word."""
+        if self.scorer is None:
+            said = (number_in(self.text, self.footer, key) for key in OWN_WORD_OF_SECONDS)
+            return next((seconds for seconds in said if seconds is not None), None)
         if self.scorer.evaluating is None or self.scorer.training is None:
             return None
         return self.scorer.evaluating - self.scorer.training
+
+
+def limits_of(task: Task, max_train_seconds: float, start_up_seconds: float) -> Limits:
+    """The limits of a run: by its training lines, or of all of it where the task prints none or sets its own."""
+    rest = max(2 * max_train_seconds, SHORTEST_REST)
+    if task.most_seconds is not None:
+        return Limits(task.most_seconds, None)
+    return Limits(start_up_seconds, rest) if task.trains else Limits(start_up_seconds + rest, None)
+
+
+def command_of(job: TrainingJob) -> tuple[list[str], dict[str, str]]:
+    """The command of a run, and what its environment has besides: so it is told its seed and its budget."""
+    command = [word.replace("{python}", sys.executable) for word in job.task.command]
+    variables: dict[str, str] = {name: os.environ[name] for name in job.task.variables if name in os.environ}
+    if job.data is not None:
+        command += ["--dataset", str(job.data.view)]
+    for how, value in numbers_of(job):
+        if how.flag:
+            command += [how.flag, f"{value:.15g}"]
+        elif how.variable:
+            variables[how.variable] = f"{value:.15g}"
+    return command, variables
+
+
+def numbers_of(job: TrainingJob) -> list[tuple[Passing, Value]]:
+    seconds: Value = int(job.max_train_seconds) if job.max_train_seconds.is_integer() else job.max_train_seconds
+    return [(job.task.seed, job.seed), (job.task.seconds, seconds)]
+
+
+def tell_by_constants(job: TrainingJob) -> list[str]:
+    """Rewrites the constants that tell a run its seed and its budget; the files that have them, as paths in the
+    worktree. Raises RecipeError if one is not there."""
+    changes: dict[str, dict[str, Value]] = {}
+    for how, value in numbers_of(job):
+        if how.constant:
+            changes.setdefault(job.task.path(how.file), {})[how.constant] = value
+    for path, values in changes.items():
+        file = job.tree / path
+        file.write_text(rewrite_constants(file.read_text(), values))
+    return list(changes)
 
 
 def run_training(
@@ -97,35 +152,45 @@ def run_training(
     on_started: Callable[[int], None] = lambda pid: None,
     on_training: Callable[[], None] = lambda: None,
 ) -> TrainingResult:
-    """Runs `python train.py` to its end or its limit; afterwards no process of it is alive.
+    """Runs a task's command to its end or its limit; afterwards no process of it is alive.
 
     on_started gets the process id of its guard. on_training: at its first training line.
     """
-    command = [sys.executable, "train.py", "--dataset", str(run.view), "--seed", str(run.seed)]
-    command += ["--max-train-seconds", f"{run.max_train_seconds:g}"]
+    command, variables = command_of(run)
     remove_own(run)
     run.scratch.mkdir(parents=True)
     made_anew(run.temporary)
     if run.secret is not None and is_available():
         writable = [run.tree, run.scratch, run.temporary]
-        command = confined(command, [run.view], writable, run.secret, run.scratch / "rules.json", run.isolated)
+        reads = [Path(path).expanduser() for path in run.task.reads]
+        readable = [run.data.view] if run.data else [path for path in reads if path.exists()]
+        command = confined(command, readable, writable, run.secret, run.scratch / "rules.json", run.isolated)
     if run.nice:
         command = ["nice", "-n", str(run.nice), *command]
     limits = replace(run.limits, folders=(run.tree, run.scratch, run.temporary))
     began = time.monotonic()
-    with Scorer(run.labels, run.images) as scorer, GpuWatch(run.gpu) as watch:
-        environment = environment_of(run.gpu, run.threads, run.scratch, run.temporary)
-        environment[prepare.SCORER_VARIABLE] = str(scorer.descriptor)
+    with scorer_of(run) as scorer, GpuWatch(run.gpu) as watch:
+        environment = environment_of(run.gpu, run.threads, run.scratch, run.temporary) | variables
+        descriptors = [] if scorer is None else [scorer.descriptor]
+        environment |= {scorer.variable: str(scorer.descriptor)} if scorer else {}
         ended = run_limited(
-            command, run.tree, environment, run.log, limits, on_started, on_training, (scorer.descriptor,)
+            command, run.folder, environment, run.log, limits, on_started, on_training, tuple(descriptors)
         )
     remove_own(run)
     text = end_of(run.log, READ_OF_LOG)
     footer = parse_footer(text)
-    reason = crash_reason(ended, text, footer)
-    if not reason and scorer.submission is None:
+    reason = crash_reason(run.task, ended, text, footer)
+    if not reason and scorer is not None and scorer.submission is None:
         reason = scorer.problem or "evaluate() handed nothing to the scorer"
     return TrainingResult(reason, text, footer, scorer, began, watch.name, watch.seen, ended.lives_on, ended.stopped)
+
+
+def scorer_of(run: TrainingJob) -> AbstractContextManager[Scorer | None]:
+    if run.data is None:
+        return nullcontext()
+    from search.trial.scorer import Scorer
+
+    return Scorer(run.task, run.data.labels, run.data.images)
 
 
 def remove_own(run: TrainingJob) -> None:

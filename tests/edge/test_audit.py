@@ -17,7 +17,7 @@ from search.report.history import History
 from search.report.summary import summarise
 from search.report.test_set import as_text
 from search.system.git import Repository
-from search.task.screening import rightly_told
+from search.task.screening.rates import rightly_told
 from search.trial import sealed
 from tests.support.repositories import git
 from tests.support.searches import coordinator_of, run_all, settings_of, setup_of

@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from search.core.types import Score
+from search.core.task import Score
 
 LABELS = np.array([0, 1, 2, 3, 4] * 12)
 

@@ -7,7 +7,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-from search.task.demo_images import draw
+from search.task.screening.demo_images import draw
 from tests.support.lab import Lab, wait_for
 from tests.support.launching import SLOW_TRAIN, check_agreement, rows
 from tests.support.repositories import ROOT, git, make_repository

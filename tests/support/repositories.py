@@ -7,7 +7,16 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PROJECT = ("prepare.py", "train.py", "summarize_results.py", "program.md", "search", "spaces", ".gitignore")
+PROJECT = (
+    "task.toml",
+    "prepare.py",
+    "train.py",
+    "summarize_results.py",
+    "program.md",
+    "search",
+    "spaces",
+    ".gitignore",
+)
 FAST_TRAIN = """
 import argparse, os, sys, time
 from dataclasses import dataclass

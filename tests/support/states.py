@@ -13,16 +13,20 @@ from search.core.events import (
 from search.core.sources import Sources
 from search.core.space import parse_space
 from search.core.state import State
-from search.core.types import Decision, Experiment, Kind, Outcome, Proposal, Purpose, Score, Settings, Status, Work
+from search.core.task import Score
+from search.core.types import Decision, Experiment, Kind, Outcome, Proposal, Purpose, Settings, Status, Work
 from search.decide.belief import Belief
 from search.decide.plan import Limit, SlotContext, next_work
 from search.decide.points.sampler import Suggestion
-from tests.support.repositories import FAST_SPACE
+from search.task.declaration import load_task
+from tests.support.repositories import FAST_SPACE, ROOT
 
 SPACE = parse_space(FAST_SPACE, "fast.toml")
 RECIPE = {"lr": 0.01, "width": 8, "mode": "good"}
+TASK = load_task(ROOT / "task.toml")  # the one that ships
 SETTINGS = Settings(
     tag="t",
+    task=TASK,
     base="base",
     dataset="/d",
     fingerprint="f",

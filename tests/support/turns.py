@@ -5,12 +5,13 @@ import textwrap
 
 import prepare
 from search.agent.agents import Agent, plain
-from search.agent.smoke import SmokeSetup, draw_photos
+from search.agent.smoke import Places, SmokeSetup, draw_photos
 from search.agent.turn import Assignment, ProposalContext, ask
 from search.agent.validate import EditBase
 from search.core.space import parse_space
 from search.system.git import Repository
 from tests.support.repositories import FAST_SPACE, FAST_TRAIN, make_repository
+from tests.support.states import TASK
 
 GOOD = """
 text = open("train.py").read()
@@ -30,7 +31,9 @@ class Bench:
         run = self.root / "runs/t"
         secret = (demo, prepare.cache_root() / prepare.load(demo).fingerprint, self.root / ".git", self.root / "runs")
         self.secret = secret
-        smoke = SmokeSetup(self.repository, run / "agent/smoke", prepare.load(demo).fingerprint, 1, secret)
+        smoke = SmokeSetup(
+            self.repository, run / "agent/smoke", Places(TASK, prepare.load(demo).fingerprint, 1, secret)
+        )
         self.context = ProposalContext(self.repository, smoke, run / "agent", self.guards.append)
         draw_photos(smoke)
 

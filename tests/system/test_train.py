@@ -13,10 +13,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import prepare
-from search.task.scoring import agrees
+from search.task.screening.scoring import agrees
 from search.trial.footer import parse_footer
 from search.trial.scorer import Labels, Scorer
 from tests.support.repositories import ROOT
+from tests.support.states import TASK
 
 CONTRACT = ["mc_acc", "bin_acc", "train_seconds", "train_stopped_budget", "peak_vram_mb", "arch", "optimizer"]
 SCRATCH = ["baseline", "wide", "wide_xl", "deep", "lite"]
@@ -40,7 +41,7 @@ def train(*arguments, code=0, pass_fds=(), **environment):
 def test_the_footer_the_budget_and_the_scorer(demo):
     data = prepare.load(demo)
     view = prepare.view_of(data)
-    with Scorer(Labels.of(data), prepare.images_of(data)) as scorer:
+    with Scorer(TASK, Labels.of(data), prepare.images_of(data)) as scorer:
         variables = {prepare.SCORER_VARIABLE: str(scorer.descriptor)}
         flags = ("--dataset", view, "--max-train-seconds", 3, "--seed", 5)
         done = train(*flags, pass_fds=(scorer.descriptor,), **variables)
@@ -189,7 +190,7 @@ def test_other_classes_are_told_apart_too(demo, tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps(declared))
     data = prepare.load(tmp_path)
     flags = ("--max-train-seconds", 3, "--arch", "lite", "--class-weighting", 0.5, "--positive-weight", 2)
-    with Scorer(Labels.of(data), prepare.images_of(data)) as scorer:
+    with Scorer(TASK, Labels.of(data), prepare.images_of(data)) as scorer:
         variables = {prepare.SCORER_VARIABLE: str(scorer.descriptor)}
         done = train("--dataset", prepare.view_of(data), *flags, pass_fds=(scorer.descriptor,), **variables)
     assert agrees(scorer.submission.score, parse_footer(done.stdout))

@@ -110,7 +110,7 @@ def test_twins_in_two_classes_are_told():
 
 
 def test_demo_refuses_a_folder_with_other_files(tmp_path):
-    from search.task.demo_images import draw
+    from search.task.screening.demo_images import draw
 
     (tmp_path / "mine.txt").write_text("precious")
     with pytest.raises(ValueError, match="not empty"):

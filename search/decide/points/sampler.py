@@ -19,8 +19,8 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
 from search.core.space import Axis, Point, Space
-from search.core.types import Score, Value
-from search.task.metrics import PRIMARY, SECONDARY, named
+from search.core.task import Score, Task
+from search.core.types import Value
 
 MOVES = ((1, 0.15), (2, 0.2), (3, 0.15))  # axes moved, and the share of suggestions; of the others, as many as pay
 MANY = 32  # points in flight, from which on half as many move few axes: so many steps at once know little
@@ -249,7 +249,7 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
 
 def value_of(score: Score) -> float:
     """The one number that Optuna maximises."""
-    return PRIMARY.gain(score.primary, 0.0) + SECONDARY_WEIGHT * SECONDARY.gain(score.secondary, 0.0)
+    return score.primary + SECONDARY_WEIGHT * score.secondary
 
 
 def holds(space: Space, point: Mapping[str, Value]) -> bool:
@@ -257,7 +257,9 @@ def holds(space: Space, point: Mapping[str, Value]) -> bool:
     return all(axis.name in point and axis.allows(point[axis.name]) for axis in space.axes)
 
 
-def frozen_trial(space: Space, code: str, experiment: int, seed: int, point: Point, score: Score | None) -> FrozenTrial:
+def frozen_trial(
+    task: Task, space: Space, code: str, experiment: int, seed: int, point: Point, score: Score | None
+) -> FrozenTrial:
     """A trial that has ended, in Optuna's terms; score None: it crashed."""
     state = optuna.trial.TrialState.FAIL if score is None else optuna.trial.TrialState.COMPLETE
     return optuna.trial.create_trial(
@@ -265,5 +267,5 @@ def frozen_trial(space: Space, code: str, experiment: int, seed: int, point: Poi
         value=None if score is None else value_of(score),
         params={axis.name: point[axis.name] for axis in space.axes},
         distributions=distributions(space),
-        user_attrs={"experiment": experiment, "seed": seed, "code": code, **(named(score) if score else {})},
+        user_attrs={"experiment": experiment, "seed": seed, "code": code, **(task.named(score) if score else {})},
     )

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from search.core.task import Task
 from search.core.types import Status
-from search.records.results_tsv import COLUMNS, LedgerError
+from search.records.results_tsv import LedgerError, columns_of
 from search.report.other_loops.tables import number_in, read_other_table, status_of
 
 # Numbers that stand beside a score and are none: what was spent, where it was, by how much it changed.
@@ -88,18 +89,21 @@ class OtherHistory:
     notes: list[str] = field(default_factory=list)
 
 
-def is_ours(path: Path) -> bool:
-    """Whether a file has this project's own columns, or its rows without a header, or is no text: results_tsv.py reads
+def is_ours(path: Path, task: Task) -> bool:
+    """Whether a file has a task's own columns, or its rows without a header, or is no text: results_tsv.py reads
     it then."""
     try:
         first = path.read_text(encoding="utf-8-sig").split("\n", 1)[0].rstrip("\r")
     except (OSError, UnicodeDecodeError):
         return True
     cells = [cell.strip().lower() for cell in first.split("\t")]
+    columns = [name.lower() for name in columns_of(task)]
     is_row = (
-        len(cells) == len(COLUMNS) and cells[4] in list(Status) and all(number_in(c) is not None for c in cells[1:4])
+        len(cells) == len(columns)
+        and cells[-2] in list(Status)
+        and all(number_in(cell) is not None for cell in cells[1:-2])
     )
-    return tuple(cells) == COLUMNS or is_row or cells == [""]
+    return cells == columns or is_row or cells == [""]
 
 
 def read_other(path: Path) -> OtherHistory:

@@ -162,6 +162,7 @@ def summarise_other(history: OtherHistory, metric: Metric, folder: Path) -> dict
     kept = {step.place for step in steps}
     picture = Progress(
         metric.name,
+        4,
         len(history.rows),
         kept=[(step.place, step.value, step.row.description) for step in steps],
         others=[

@@ -5,7 +5,7 @@ import pytest
 import prepare
 from search.cluster.dataset import batches, find_or_fetch
 from search.core.types import SearchError
-from search.task.demo_images import draw
+from search.task.screening.demo_images import draw
 from tests.support.searches import Killed
 
 

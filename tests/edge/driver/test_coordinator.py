@@ -6,7 +6,8 @@ import pytest
 
 from search.cli.control import last_view
 from search.core.recipe import values_of
-from search.core.types import Outcome, Purpose, Score, SearchError, Status, Work
+from search.core.task import Score
+from search.core.types import Outcome, Purpose, SearchError, Status, Work
 from search.decide.plan import Pause
 from search.driver.coordinator import BaselineFailed, Coordinator
 from search.records.results_tsv import read_rows, render
@@ -17,7 +18,7 @@ from search.system.git import Repository
 from search.trial.run import run_trial
 from tests.support.repositories import FAST_TRAIN, git, make_repository
 from tests.support.searches import agree, coordinator_of, ledgers, run_all, setup_of
-from tests.support.states import started
+from tests.support.states import TASK, started
 
 
 def test_a_search_keeps_by_the_rules_and_every_commit_stays_reachable(fast_repository, demo):
@@ -52,7 +53,7 @@ def test_what_is_kept_was_confirmed_and_rows_can_be_checked_against_decisions(fa
             assert 0 < decision.estimate < 1 and 0 < decision.probability < 1
         assert len(state.verdicts) == 15
         agree(fast_repository, coordinator)
-        frontier = steps([Entry(placed.row) for placed in read_rows(fast_repository / "runs/t/results.tsv")])
+        frontier = steps([Entry(placed.row) for placed in read_rows(fast_repository / "runs/t/results.tsv", TASK)])
         assert [step.row.commit for step in frontier if step.is_incumbent] == [d.commit[:7] for d in state.frontier]
     before = ledgers(fast_repository)
     with coordinator_of(fast_repository, limit=14) as coordinator:
@@ -78,7 +79,7 @@ def test_an_incumbent_found_out_gives_its_place_back_and_its_row_says_so(fast_re
         assert "\tdiscard\t" in row
         assert "below its predecessor" in coordinator.state.decisions[-1].reason
     files = sorted(fast_repository.glob("runs/t/gpu*/results.tsv"))
-    assert render(merged_rows(files, History(None))) == (fast_repository / "runs/t/results.tsv").read_text()
+    assert render(merged_rows(files, History(None)), TASK) == (fast_repository / "runs/t/results.tsv").read_text()
     with coordinator_of(fast_repository, limit=14) as coordinator:
         assert coordinator.state.incumbent.commit == before.commit
 

@@ -17,6 +17,7 @@ from search.system.git import Repository
 from search.trial.run import run_trial
 from tests.support.repositories import BETTER_TRAIN, FAST_TRAIN, git
 from tests.support.searches import agree, coordinator_of, ledgers, run_all, setup_of
+from tests.support.states import TASK
 
 # One more axis, read by a new statement; the old ones mean the same.
 WITH_AXIS = BETTER_TRAIN.replace(
@@ -151,7 +152,7 @@ def test_a_request_that_was_taken_before_its_driver_died_is_only_forgotten(fast_
         run_all(coordinator, setup_of(fast_repository, demo))
         sent = send(here, coordinator.names, Operation.PROPOSE, (here.commit_of("HEAD"), BETTER_TRAIN, "better"))
         coordinator.take(proposal(fast_repository, BETTER_TRAIN, origin=sent.commit))
-        places = Places(prepare.load(demo).fingerprint, 1, None)
+        places = Places(TASK, prepare.load(demo).fingerprint, 1, None)
         proposals = ProposalManager(coordinator, None, places, lambda: None)
         proposals.poll()
         assert pending(here, coordinator.names) == [] and not coordinator.stopping
@@ -163,14 +164,16 @@ def test_pauses_and_stops_are_heeded_and_old_ones_are_void_whatever_the_clock_sa
     here = Repository(fast_repository)
     with coordinator_of(fast_repository, demo, limit=0) as coordinator:
         send(here, coordinator.names, Operation.PAUSE)
-        proposals = ProposalManager(coordinator, None, Places(prepare.load(demo).fingerprint, 1, None), lambda: None)
+        proposals = ProposalManager(
+            coordinator, None, Places(TASK, prepare.load(demo).fingerprint, 1, None), lambda: None
+        )
         proposals.poll()
         assert coordinator.state.paused and not coordinator.stopping
         send(here, coordinator.names, Operation.STOP)
     with coordinator_of(fast_repository, limit=0) as again:
         stopped = []
         proposals = ProposalManager(
-            again, None, Places(prepare.load(demo).fingerprint, 1, None), lambda: stopped.append(True)
+            again, None, Places(TASK, prepare.load(demo).fingerprint, 1, None), lambda: stopped.append(True)
         )
         proposals.poll()
         assert not again.stopping and not again.state.paused

@@ -3,7 +3,8 @@
 import json
 from dataclasses import replace
 
-from search.core.types import Score, Status, Work
+from search.core.task import Score
+from search.core.types import Status, Work
 from search.decide.plan import Pause
 from search.trial.run import run_trial
 from tests.support.searches import coordinator_of, setup_of

@@ -16,7 +16,8 @@ from bench.simulation.search import Conditions, Simulation
 from bench.simulation.worlds import Effects, EffectsWorld
 from search.core.events import Decided, TrialEnded
 from search.core.paths import SearchPaths
-from search.core.types import Score, Status, short
+from search.core.task import Score
+from search.core.types import Status, short
 from search.decide import races
 from search.decide.plan import Limit
 from search.records.ledgers import Ledgers
@@ -24,6 +25,7 @@ from search.records.results_tsv import read_rows
 from search.report.frontier import analyse, steps
 from search.report.history import History
 from search.report.snapshot import view_of
+from tests.support.states import TASK
 
 WORLDS = st.builds(Effects, st.sampled_from([0.0, 0.3]), st.just(0.03), st.just(-0.03))
 CONDITIONS = st.builds(
@@ -66,12 +68,12 @@ class Watched(Simulation):
     def check(self):
         self.checked += 1
         state, commit = self.state, short(self.state.incumbent_commit)
-        rows = [one.row for one in read_rows(self.paths.results)]
+        rows = [one.row for one in read_rows(self.paths.results, TASK)]
         assert [row.commit for row in rows if row.status is Status.KEEP][-1] == commit
         view = view_of(state)
         assert view["frontier"][-1]["commit"] == commit
         entries = self.history.entries([self.paths.results])
-        found = analyse(entries, self.history.facts)
+        found = analyse(entries, TASK, self.history.facts)
         assert found["current_best"]["commit"] == commit == found["frontier"][-1]["commit"]
         drawn = [step.row.commit for step in steps(entries) if step.is_incumbent]  # as progress.png has it
         frontier = [short(one.commit) for one in state.frontier]

@@ -9,6 +9,7 @@ from search.report.summary import merged_rows, summarise
 from search.system.git import Repository
 from search.trial.run import run_trial
 from tests.support.searches import coordinator_of, setup_of
+from tests.support.states import TASK
 
 
 def test_merging_the_slots_files_gives_the_searchs_own(fast_repository, demo, tmp_path):
@@ -22,9 +23,9 @@ def test_merging_the_slots_files_gives_the_searchs_own(fast_repository, demo, tm
     files = sorted(fast_repository.glob("runs/t/gpu*/results.tsv"))
     assert len(files) == 2
     merged = (fast_repository / "runs/t/results.tsv").read_text()
-    assert render(merged_rows(files, History(None))) == merged
+    assert render(merged_rows(files, History(None)), TASK) == merged
     (fast_repository / "runs/t/decisions.jsonl").unlink()
-    assert render(merged_rows(files, History(Repository(fast_repository)))) == merged  # from the journal in git
+    assert render(merged_rows(files, History(Repository(fast_repository))), TASK) == merged  # from the journal in git
     analysis = summarise(files, tmp_path, History(Repository(fast_repository)))
     assert analysis["majority_bin_acc"] == 0.9
     assert analysis["counts"]["experiments"] == 5

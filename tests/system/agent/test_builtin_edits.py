@@ -13,9 +13,8 @@ import prepare
 from search.agent.builtin.catalogue import Family, apply_edit
 from search.agent.builtin.choose import EDITS, Tried, choose
 from search.agent.builtin.surgery import DoesNotApply
-from search.core.axes import adapted
 from search.core.recipe import code_size, identity_of, read_recipe, values_of
-from search.core.space import load_space
+from search.core.space import adapted, load_space
 from search.trial.rewrite import rewrite_recipe
 from tests.support.repositories import ROOT
 

@@ -9,7 +9,7 @@ import time
 import pytest
 import yaml
 
-from search.task.demo_images import draw
+from search.task.screening.demo_images import draw
 from tests.support.clusters import SHARED, TOKEN, cluster_of, training_on
 from tests.support.lab import Lab, wait_for
 from tests.support.launching import SLOW_TRAIN, check_agreement, launch, rows

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from search.agent.brief import LONGEST, PLATEAU, facts_of, hints_of, written
 from search.core.events import Decided, TrialEnded
-from search.core.types import Decision, Score, Status
+from search.core.task import Score
+from search.core.types import Decision, Status
 from tests.support.states import ask, begin, decide, decided_baseline, outcome, proposal, take
 
 
@@ -35,7 +36,7 @@ def eventful(proposals=3, traceback="", description="wider", reason="lower"):
 def brief_of(state, rules="the rules", notes="", patch="@@ -1 +1 @@\n-a\n+b"):
     summary = {"next_hints": ["go further up"], "losing_regions": [{"axis": "lr", "direction": "down", "tries": 3}]}
     facts = facts_of(state, 0.012, ["lr", "width"], hints_of(summary))
-    paths = {"python": "python", "photos": "/photos", "Everything": "analysis_summary.json"}
+    paths = {"check": "python train.py --dataset /photos", "Everything": "analysis_summary.json"}
     return written(facts, rules, notes, lambda old, new: patch, paths)
 
 

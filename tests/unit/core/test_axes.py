@@ -2,8 +2,8 @@
 
 import pytest
 
-from search.core.axes import AxisError, adapted, declared
 from search.core.recipe import read_recipe
+from search.core.space import AxisError, adapted, declared
 from tests.support.repositories import ROOT
 from tests.support.states import SPACE, train_of
 

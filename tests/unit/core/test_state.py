@@ -20,7 +20,8 @@ from search.core.events import (
     to_line,
 )
 from search.core.state import State
-from search.core.types import Experiment, Kind, Purpose, Score, Slot, Status, Work
+from search.core.task import Score
+from search.core.types import Experiment, Kind, Purpose, Slot, Status, Work
 from search.records.journal import rebuild
 from tests.support.states import RACING, SETTINGS, Search, outcome, started, started_baseline
 

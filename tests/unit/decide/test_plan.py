@@ -7,7 +7,8 @@ from search.core.events import ExperimentPlanned, SessionBegun, TrialEnded
 from search.core.seeds import VERIFICATION_SEEDS
 from search.core.sources import Sources
 from search.core.state import State
-from search.core.types import Change, Kind, Purpose, Score, Status, Work
+from search.core.task import Score
+from search.core.types import Change, Kind, Purpose, Status, Work
 from search.decide.belief import Belief
 from search.decide.plan import MOST_CRASHES_IN_A_ROW, Limit, Pause, SlotContext, next_work
 from tests.support.states import (

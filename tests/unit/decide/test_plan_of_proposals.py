@@ -12,7 +12,8 @@ from search.core.events import (
     to_line,
 )
 from search.core.sources import Sources
-from search.core.types import Decision, Experiment, Kind, Score, Status, Turn
+from search.core.task import Score
+from search.core.types import Decision, Experiment, Kind, Status, Turn
 from search.decide.plan import Limit, Pause, turn_is_due, unmerged
 from search.records.journal import rebuild
 from tests.support.states import SETTINGS, ask, begin, decide, decided_baseline, outcome, proposal, take, train_of

@@ -12,7 +12,7 @@ from search.core.seeds import PROOF_SEEDS, VERIFICATION_SEEDS, next_seed, purpos
 from search.core.types import Experiment, Kind, Purpose, Status, Work
 from search.decide.plan import Limit, Pause
 from search.decide.proof import ALPHA, half_width, in_words, log_evidence, most_fresh, proofs, recommended
-from tests.support.states import RACING, Search, begin
+from tests.support.states import RACING, TASK, Search, begin
 
 PROVING = replace(RACING, proof_share=0.1)
 
@@ -88,7 +88,7 @@ def test_without_a_proof_the_baseline_is_recommended():
     search = kept_search()
     found = recommended(search.state)
     assert found.is_baseline and found.proof is None
-    assert in_words(found, search.state.incumbent) == (
+    assert in_words(found, search.state.incumbent, TASK) == (
         "take the baseline, base: the incumbent c1 is not shown to be better, since it has not been run with fresh "
         "seeds"
     )
@@ -96,7 +96,7 @@ def test_without_a_proof_the_baseline_is_recommended():
     fresh(search, 1, [0.91, 0.92])
     found = recommended(search.state)
     assert found.is_baseline and not found.proof.is_shown and found.proof.gain == pytest.approx(0.01)
-    assert "is not shown to be better (bin_acc +0.0100, 95 % interval" in in_words(found, search.state.incumbent)
+    assert "is not shown to be better (bin_acc +0.0100, 95 % interval" in in_words(found, search.state.incumbent, TASK)
 
 
 def test_what_fresh_seeds_show_is_recommended():
@@ -106,13 +106,13 @@ def test_what_fresh_seeds_show_is_recommended():
     found = recommended(search.state)
     assert (found.experiment, found.proof.is_shown) == (1, True)
     assert found.proof.gain == pytest.approx(0.06) and found.proof.low < 0.06 < found.proof.high
-    words = in_words(found, search.state.incumbent)
+    words = in_words(found, search.state.incumbent, TASK)
     assert words.startswith("take c1, which is better than the baseline (bin_acc +0.0600, 95 % interval")
     search.first(2, 0.99, parent="c1")
     search.decide(2, Status.KEEP, "c1")
     found = recommended(search.state)  # the incumbent after it is not tested yet
     assert found.experiment == 1 and "(the incumbent after it is not shown to be)" in in_words(
-        found, search.state.incumbent
+        found, search.state.incumbent, TASK
     )
     search.decide(2, Status.DISCARD, "c1")
     search.decide(1, Status.DISCARD)  # more seeds that it was judged by say otherwise

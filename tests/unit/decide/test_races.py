@@ -83,8 +83,7 @@ def test_a_promising_challenger_is_run_again_before_anything_new():
     ("more", "words"),
     [
         ({"violations": ("asked to be scored 2 times",)}, "marked: asked"),
-        ({"metrics": {"flagged": 0.0}}, "degenerate"),
-        ({"metrics": {"flagged": 1.0}}, "degenerate"),
+        ({"metrics": {"degenerate": True}}, "degenerate"),
     ],
 )
 def test_what_cannot_be_kept_is_out_whatever_its_score(more, words):
@@ -108,9 +107,9 @@ def test_evaluating_far_longer_than_the_baseline_did_is_marked():
 
 def test_a_lead_over_a_model_that_finds_no_infection_is_always_looked_at():
     search = Search(base=(0.92, 0.92, 0.92))
-    search.first(1, 0.9201, metrics={"flagged": 0.1})
+    search.first(1, 0.9201, metrics={"degenerate": False})
     assert race(search, 1).need is Next.DROP
-    search.baseline_is(metrics={"flagged": 0.0})
+    search.baseline_is(metrics={"degenerate": True})
     assert race(search, 1).need is Next.CHALLENGER
 
 

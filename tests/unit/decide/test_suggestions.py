@@ -110,7 +110,7 @@ def test_what_could_not_be_kept_is_no_centre_however_high_it_scored():
     search = Search()
     for number in range(1, 15):
         lr = 0.02 * 1.25**number
-        degenerate = {"metrics": {"flagged": 0.0}} if lr > 0.1 else {}
+        degenerate = {"metrics": {"degenerate": True}} if lr > 0.1 else {}
         search.first(number, 0.99 if degenerate else 0.91, changes=(Change("lr", 0.01, lr),), **degenerate)
         search.decide(number, Status.DISCARD)
     belief = search.belief

@@ -1,6 +1,7 @@
 """What a running search says to its agents."""
 
 from tests.support.repositories import ROOT
+from tests.support.states import TASK
 
 
 def test_the_program_has_rules_that_fit_a_brief():
@@ -10,5 +11,5 @@ def test_the_program_has_rules_that_fit_a_brief():
         def file_at(self, commit, path):
             return (ROOT / path).read_text()
 
-    rules = rules_of(Repository(), "HEAD")
+    rules = rules_of(Repository(), "HEAD", TASK)
     assert rules.startswith("- Edit `train.py` and nothing else") and 800 < len(rules) < 4000

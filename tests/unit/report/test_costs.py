@@ -1,7 +1,8 @@
 """What a search costs."""
 
 from search.core.seeds import PROOF_SEEDS, VERIFICATION_SEEDS
-from search.core.types import Cost, Decision, Outcome, Score, Status
+from search.core.task import Score
+from search.core.types import Cost, Decision, Outcome, Status
 from search.report.costs import Records, cost_lines, costs_of
 from search.report.proposals import proposals_of
 from tests.support.states import proposal

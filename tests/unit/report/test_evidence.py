@@ -2,10 +2,12 @@
 
 import numpy as np
 
+from search.core.task import Score
 from search.core.types import Status
 from search.records.results_tsv import Row
 from search.report.evidence import Evidence, believed, probability_better
 from search.report.frontier import Entry, Facts, analyse
+from tests.support.states import TASK
 
 
 def bits(right):
@@ -26,7 +28,7 @@ def test_probabilities_are_paired_over_photos_and_seeds():
 
 
 def row(commit, score, status):
-    return Row(commit, 0.5, score, 0.0, status, f"idea {commit}")
+    return Row(commit, Score(score, 0.5), 0.0, status, f"idea {commit}")
 
 
 def test_a_summary_says_what_is_known_of_each_row():
@@ -36,11 +38,11 @@ def test_a_summary_says_what_is_known_of_each_row():
         Evidence({0: 0.9, 1: 0.91}, {0: bits([1] * 91 + [0] * 9)}, 0.902, {"sensitivity": 0.6}),
     ]
     entries = [Entry(one, (), evidence) for one, evidence in zip(rows, known, strict=True)]
-    step = analyse(entries, Facts(0.01, 0.9, 100))["frontier"][1]
+    step = analyse(entries, TASK, Facts(0.01, 0.9, 100))["frontier"][1]
     assert (step["seeds"], step["estimate_bin_acc"], step["sensitivity"], step["specificity"]) == (2, 0.902, 0.6, None)
     assert step["gain_below_noise"] and step["gain_below_one_photo"]
     assert 0.5 < step["probability_better"] < 1
-    assert "sens 0.60" in believed(step) and "gain below one photo" in believed(step)
-    unknown = analyse([Entry(one) for one in rows], Facts(opened={"opened": "today"}))
-    assert unknown["frontier"][1]["seeds"] is None and believed(unknown["frontier"][1]) == ""
+    assert "sens 0.60" in believed(step, TASK) and "gain below one photo" in believed(step, TASK)
+    unknown = analyse([Entry(one) for one in rows], TASK, Facts(opened={"opened": "today"}))
+    assert unknown["frontier"][1]["seeds"] is None and believed(unknown["frontier"][1], TASK) == ""
     assert unknown["test_opened"] == {"opened": "today"}

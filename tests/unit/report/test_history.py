@@ -1,21 +1,18 @@
 """What is known of rows."""
 
-import json
-
-from search.core.codec import encode
 from search.core.types import Change, Decision, Status
-from search.records.results_tsv import HEADER
+from search.records.ledgers import json_line
 from search.report.history import History
 from search.report.search_records import SearchRecords
 from search.report.summary import merged_rows
-from search.task.metrics import with_names
-from tests.support.ledgers import A, B, C, write
+from tests.support.ledgers import HEADER, A, B, C, write
+from tests.support.states import TASK
 
 
 def decision_of(row, number, time):
     commit, description = row[:7] + "0" * 33, row.split("\t")[5]
     made = Decision(number, Status.DISCARD, "", commit, 0, None, 0.0, description, "", None, (), (0,), time)
-    return json.dumps({"event": "decision", **with_names(encode(made))}) + "\n"
+    return json_line(TASK, "decision", made)
 
 
 def record_decisions(folder, *decided):

@@ -11,6 +11,7 @@ from search.records.results_tsv import LedgerError
 from search.report.other_loops.histories import agreement, is_ours, metric_of, read_other
 from search.report.other_loops.summary import analyse_other, doubt_about, noise_of, steps_of
 from search.report.other_loops.tables import number_in, status_of
+from tests.support.states import TASK
 
 BPB = """commit\tval_bpb\tmemory_gb\tstatus\tdescription
 a000001\t1.810852\t44.0\tkeep\tbaseline
@@ -107,7 +108,7 @@ def written(tmp_path, text):
 def test_any_history_is_read_without_a_flag(tmp_path, kind):
     text, name, higher, kept, others = KINDS[kind]
     path = written(tmp_path, text)
-    assert not is_ours(path)
+    assert not is_ours(path, TASK)
     history = read_other(path)
     metric = metric_of(history)
     assert (metric.name, metric.higher_is_better) == (name, higher), metric.known_by
@@ -203,9 +204,9 @@ def test_the_direction_is_found_whatever_the_name(tmp_path, seed):
 
 def test_ours_stay_ours(tmp_path):
     header = "commit\tmc_acc\tbin_acc\tmemory_gb\tstatus\tdescription\n"
-    assert is_ours(written(tmp_path, header + "a\t0.5\t0.9\t0.1\tkeep\tbaseline\n"))
-    assert is_ours(written(tmp_path, "a1b2c3d\t0.5\t0.9\t0.1\tkeep\tbaseline\n"))
-    assert is_ours(tmp_path / "nowhere.tsv")
+    assert is_ours(written(tmp_path, header + "a\t0.5\t0.9\t0.1\tkeep\tbaseline\n"), TASK)
+    assert is_ours(written(tmp_path, "a1b2c3d\t0.5\t0.9\t0.1\tkeep\tbaseline\n"), TASK)
+    assert is_ours(tmp_path / "nowhere.tsv", TASK)
 
 
 @pytest.mark.parametrize(

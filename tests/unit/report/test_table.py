@@ -30,14 +30,21 @@ SHOWN = {
     "counts": {"experiments": 14, "keep": 3, "discard": 10, "crash": 1},
     "experiments_per_hour": 41.3,
     "share_of_time_training": 0.93,
-    "frontier": [{"commit": "abc1234", "bin_acc": 0.95, "mc_acc": 0.5, "description": "lr 0.1 -> [0.2]"}],
+    "frontier": [
+        {
+            "commit": "abc1234",
+            "score_in_words": "bin_acc 0.9500 mc_acc 0.5000",
+            "rates_in_words": "",
+            "description": "lr 0.1 -> [0.2]",
+        }
+    ],
     "recommended": {"words": "take the baseline, 1234567: nothing was kept"},
 }
 
 
 def test_one_line_tells_all_where_there_is_no_terminal():
     assert plain_line(SHOWN) == (
-        "14 experiments, 3 kept, 1 crashed, 41 per hour, best bin_acc 0.9500 | gpu0 e0003-s0 33 / 300 s loss 0.41 | "
+        "14 experiments, 3 kept, 1 crashed, 41 per hour, best bin_acc 0.9500 mc_acc 0.5000 | gpu0 e0003-s0 33 / 300 s loss 0.41 | "
         "gpu1 e0003-s0 starting | gpu2 idle | gpu3 left"
     )
 

@@ -2,16 +2,18 @@
 
 import pytest
 
+from search.core.task import Score
 from search.core.types import Status
 from search.records.results_tsv import Row
 from search.report.frontier import Entry, Facts, analyse, verdict
 from search.report.summary import MOST_LABELS, labels_of_kept
+from tests.support.states import TASK
 
 
 def rows(best, status="keep"):
     return [
-        Row("a", 0.5, 0.90, 0.1, Status.KEEP, "baseline"),
-        Row("b", 0.5, best, 0.1, Status(status), "lr"),
+        Row("a", Score(0.90, 0.5), 0.1, Status.KEEP, "baseline"),
+        Row("b", Score(best, 0.5), 0.1, Status(status), "lr"),
     ]
 
 
@@ -27,18 +29,18 @@ def rows(best, status="keep"):
     ],
 )
 def test_the_verdict_says_what_the_frontier_beats(found, majority, words):
-    assert words in verdict(analyse([Entry(row) for row in found], Facts(majority=majority)))
+    assert words in verdict(analyse([Entry(row) for row in found], TASK, Facts(majority=majority)), TASK)
 
 
 def test_the_labels_of_a_long_frontier_are_its_latest():
     kept = [(n, 0.9 + n / 1000, f"idea {n} at $5 " + "x " * 200) for n in range(20)]
-    text = labels_of_kept(kept)
+    text = labels_of_kept(kept, 4)
     assert text.startswith(f"… {20 - MOST_LABELS} more before these")
     assert "19  0.9190  idea 19 at \\$5" in text
     assert len(text.splitlines()) <= 1 + 3 * MOST_LABELS
-    assert labels_of_kept([]) == ""
+    assert labels_of_kept([], 4) == ""
 
 
 def test_the_verdict_tells_the_mean_over_seeds():
-    analysis = analyse([Entry(row) for row in rows(0.95)], Facts(majority=0.92))
-    assert verdict(analysis, [0.95, 0.91]).endswith("over 2 seeds its bin_acc is 0.9300")
+    analysis = analyse([Entry(row) for row in rows(0.95)], TASK, Facts(majority=0.92))
+    assert verdict(analysis, TASK, [0.95, 0.91]).endswith("over 2 seeds its bin_acc is 0.9300")

@@ -8,29 +8,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prepare import Classes
-from search.task.screening import (
+from search.decide.rules import mean_rates
+from search.task.screening.rates import (
     aurocs,
     average_precisions,
-    is_degenerate,
-    mean_metrics,
     screen,
     share_with_interval,
     wilson,
 )
 from tests.support.answers import LABELS, probabilities_of
+from tests.support.states import TASK
 
 
 def test_a_perfect_and_a_blind_model():
     perfect = screen(probabilities_of(LABELS), LABELS)
     assert perfect["sensitivity"][0] == perfect["specificity"][0] == perfect["auroc"][0] == 1.0
     assert perfect["confusion"] == (np.eye(5, dtype=int) * 12).tolist()
-    assert not is_degenerate(perfect)
+    assert not perfect["degenerate"]
     blind = screen(probabilities_of(np.zeros_like(LABELS)), LABELS)
     assert (blind["sensitivity"][0], blind["specificity"][0], blind["balanced_accuracy"][0]) == (0.0, 1.0, 0.5)
     assert blind["auroc"][0] == 0.5 and blind["average_precision"][0] == pytest.approx(0.2)
     assert blind["not_infected_share"] == 0.8
-    assert is_degenerate(blind)
-    assert is_degenerate(screen(probabilities_of(np.full_like(LABELS, 4)), LABELS))
+    assert blind["degenerate"]
+    assert screen(probabilities_of(np.full_like(LABELS, 4)), LABELS)["degenerate"]
     json.dumps(perfect)
 
 
@@ -87,8 +87,8 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
 
 
 def test_means_over_seeds_are_of_what_every_seed_has():
-    assert mean_metrics([{"auroc": [0.8, 0.7, 0.9]}, {"auroc": [0.6, 0.5, 0.7]}]) == {"auroc": 0.7}
-    assert mean_metrics([{"auroc": [0.8, 0.7, 0.9]}, {"auroc": None}]) == {}
+    assert mean_rates(TASK, [{"auroc": [0.8, 0.7, 0.9]}, {"auroc": [0.6, 0.5, 0.7]}]) == {"auroc": 0.7}
+    assert mean_rates(TASK, [{"auroc": [0.8, 0.7, 0.9]}, {"auroc": None}]) == {}
 
 
 def test_the_risk_is_that_of_all_positive_classes():

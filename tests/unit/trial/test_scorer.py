@@ -9,6 +9,7 @@ import pytest
 import prepare
 from search.trial.scorer import Labels, Scorer
 from tests.support.answers import LABELS, probabilities_of
+from tests.support.states import TASK
 
 
 @pytest.fixture
@@ -24,14 +25,14 @@ def test_photos_and_training_labels_come_when_training_begins(monkeypatch, tmp_p
     (view / "view.json").write_text('{"part": [0, 1, 0], "image_size": 2, "classes": ["a", "b"], "positive": [1]}')
     blank = prepare.load(view)
     assert not blank.images.any() and set(blank.labels) == {prepare.WITHHELD}
-    with Scorer(Labels(np.array([3, prepare.WITHHELD, 4]), LABELS, LABELS), images) as scorer:
+    with Scorer(TASK, Labels(np.array([3, prepare.WITHHELD, 4]), LABELS, LABELS), images) as scorer:
         monkeypatch.setenv(prepare.SCORER_VARIABLE, str(scorer.descriptor))
         assert scorer.training is None
         images.unlink()  # what is read is what the scorer opened, not a name
         with pytest.raises(prepare.DataError, match=r"no message of prepare\.py"):
             prepare.begin_training(blank)
         np.save(images, np.arange(36, dtype=np.uint8).reshape(3, 2, 2, 3))
-    with Scorer(Labels(np.array([3, prepare.WITHHELD, 4]), LABELS, LABELS), images) as scorer:
+    with Scorer(TASK, Labels(np.array([3, prepare.WITHHELD, 4]), LABELS, LABELS), images) as scorer:
         monkeypatch.setenv(prepare.SCORER_VARIABLE, str(scorer.descriptor))
         open_before = len(os.listdir("/proc/self/fd"))
         data = prepare.begin_training(blank)
@@ -49,7 +50,7 @@ def test_photos_and_training_labels_come_when_training_begins(monkeypatch, tmp_p
 def test_the_first_submission_counts_and_the_second_is_counted(monkeypatch, images):
     labels = Labels(LABELS, LABELS, LABELS[:20])
     good = probabilities_of(np.concatenate([LABELS, LABELS[:20]])).astype("<f4")
-    with Scorer(labels, images) as scorer:
+    with Scorer(TASK, labels, images) as scorer:
         monkeypatch.setenv(prepare.SCORER_VARIABLE, str(scorer.descriptor))
         trial = prepare._Scorer.of_this_trial()
         trial.ask({"event": "evaluating", "probe": 3.0})
@@ -67,7 +68,7 @@ def test_the_first_submission_counts_and_the_second_is_counted(monkeypatch, imag
 )
 def test_what_is_no_message_ends_the_talk_and_nothing_else(sent, images):
     before = threading.active_count()
-    with Scorer(Labels(LABELS, LABELS, LABELS), images) as scorer:
+    with Scorer(TASK, Labels(LABELS, LABELS, LABELS), images) as scorer:
         scorer._theirs.sendall(sent)
     assert scorer.submission is None
     assert threading.active_count() <= before

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import prepare
-from search.core.types import Score
-from search.task.metrics import score_of
+from search.core.task import Score, Task
 
 AGREEMENT = 1.5e-6  # a footer shows six decimals
 
 
-def agrees(score: Score, footer: dict[str, str]) -> bool:
+def agrees(task: Task, score: Score, footer: dict[str, str]) -> bool:
     """Whether a footer gives the score."""
     try:
-        claimed = score_of(footer)
+        claimed = task.score_of(footer)
     except (KeyError, ValueError):
         return False
     return abs(claimed.primary - score.primary) <= AGREEMENT and abs(claimed.secondary - score.secondary) <= AGREEMENT

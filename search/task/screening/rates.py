@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from prepare import FIVE_CLASSES, Classes
-from search.task.metrics import RATES
+from search.task.resampling import drawn_with_groups
 
-DEGENERATE = "a model that never, or always, flags infection"  # it screens nothing, whatever its accuracy
 Z = 1.959964  # of a 95 % interval
 RESAMPLES = 400
 BINS = 15
@@ -31,7 +28,8 @@ def screen(
     no photo is infected. sensitivity, specificity: share_with_interval. balanced_accuracy, auroc, average_precision:
     the percentile bootstrap (Efron, 1979) over groups (Davison and Hinkley, 1997, 3.8). confusion: a square of counts,
     rows are the true classes. calibration_error: of the probability of infection, in 15 equal bins (Naeini et al.,
-    2015). flagged: share of photos called infected. not_infected_share: the bin_acc of always answering "not infected".
+    2015). flagged: share of photos called infected; degenerate: all or none of them, which screens nothing.
+    not_infected_share: the bin_acc of always answering "not infected".
     """
     infected = classes.is_positive(labels)
     chosen = probabilities.argmax(1)
@@ -52,6 +50,7 @@ def screen(
         "confusion": confusion.tolist(),
         "calibration_error": round(calibration_error(risk, infected), 6),
         "flagged": round(float(flagged.mean()), 6),
+        "degenerate": bool(flagged.all() or not flagged.any()),
         "not_infected_share": round(float((~infected).mean()), 6),
     }
 
@@ -59,11 +58,6 @@ def screen(
 def rightly_told(probabilities: np.ndarray, labels: np.ndarray, classes: Classes = FIVE_CLASSES) -> np.ndarray:
     """(n,) of whether (n, classes) probabilities classify infected or not rightly."""
     return np.asarray(classes.is_positive(probabilities.argmax(1)) == classes.is_positive(labels))
-
-
-def is_degenerate(metrics: dict[str, Any]) -> bool:
-    """Whether a model never flags infection, or always: no screen, whatever its accuracy."""
-    return metrics.get("flagged") in (0.0, 1.0)
 
 
 def share_with_interval(hits: np.ndarray, groups: np.ndarray) -> list[float] | None:
@@ -98,13 +92,6 @@ def _resampling_weights(groups: np.ndarray) -> np.ndarray:
     """(1 + RESAMPLES, n): how often each photo is drawn, with its group; the first row draws each once. groups: (n,).
     The same every time."""
     return np.vstack([np.ones((1, len(groups))), drawn_with_groups(np.random.default_rng(0), groups, RESAMPLES)])
-
-
-def drawn_with_groups(rng: np.random.Generator, groups: np.ndarray, times: int) -> np.ndarray:
-    """(times, n): how often each photo is drawn if as many groups as there are are drawn with replacement."""
-    _, of_group = np.unique(groups, return_inverse=True)
-    count = int(of_group.max()) + 1
-    return rng.multinomial(count, np.full(count, 1 / count), times)[:, of_group]
 
 
 def _with_interval(values: np.ndarray) -> list[float] | None:
@@ -154,14 +141,3 @@ def calibration_error(risk: np.ndarray, infected: np.ndarray) -> float:
     bins = np.minimum((risk * BINS).astype(int), BINS - 1)
     gaps = [abs(risk[bins == n].sum() - infected[bins == n].sum()) for n in range(BINS)]
     return float(sum(gaps) / len(risk))
-
-
-def mean_metrics(runs: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """The mean over runs of each metric that is a number or has an interval; of those that every run has."""
-    means = {}
-    for name in RATES:
-        values = [metrics.get(name) for metrics in runs]
-        numbers = [value[0] if isinstance(value, list) else value for value in values if value is not None]
-        if numbers and len(numbers) == len(values):
-            means[name] = round(fmean(numbers), 6)
-    return means
