@@ -29,17 +29,7 @@ LIBRARIES = {
     "scipy": {"decide", "report"},
     "threadpoolctl": {"cli"},
 }
-BARE = (  # run or sent where no library is
-    "search.core.task",
-    "search.core.types",
-    "search.system.guard",
-    "search.system.confine",
-)
-    "search.core.task",
-    "search.core.types",
-    "search.system.guard",
-    "search.system.confine",
-)  # run or sent where no library is
+BARE = ("search.core.task", "search.core.types", "search.system.guard", "search.system.confine")
 MOST_FILES, MOST_LINES = 12, 350
 MOST_COMMANDS = 16  # at the top of search/, where nothing else is
 
