@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from search.agent.likeness import TriedEdit, resembled
-from search.core.recipe import code_id, has_recipe, identity_of, read_recipe
+from search.core.recipe import check_like, code_id, identity_of, read_recipe
 from search.core.space import Space, adapted
 from search.core.types import SearchError
 
@@ -38,8 +38,7 @@ def validate(source: str, edit_base: EditBase) -> str | Refusal:
     if len(source) > LARGEST_FILE:
         return Refusal(f"train.py has {len(source)} characters; {LARGEST_FILE} at most")
     try:
-        if has_recipe(edit_base.source) and not has_recipe(source):
-            return Refusal("train.py has no class Recipe at its top level")
+        check_like(source, edit_base.source)
         fields, identity = read_recipe(source), identity_of(source)
         adapted(edit_base.space, read_recipe(edit_base.source), fields)
     except SearchError as error:

@@ -14,7 +14,7 @@ from typing import Any
 from search.agent.validate import LARGEST_FILE
 from search.core.codec import encode
 from search.core.paths import Names, SearchPaths
-from search.core.recipe import read_recipe
+from search.core.recipe import check_like
 from search.core.state import State
 from search.core.task import Task
 from search.core.types import Decision, Experiment, Outcome, Proposal, SearchError, UsageError, short
@@ -150,11 +150,12 @@ def propose(
         raise UsageError("--idea is empty: say in a few words what the edit tries")
     if len(source) > LARGEST_FILE:
         raise UsageError(f"the {edited} has {len(source)} characters; {LARGEST_FILE} at most")
+    before = repository.file_at(parent, edited)
     try:
-        read_recipe(source)
+        check_like(source, before)
     except SearchError as error:
         raise UsageError(f"the {edited} cannot be tried: {error}") from error
-    if source == repository.file_at(parent, edited):
+    if source == before:
         raise UsageError(f"the {edited} is that of {short(parent)}: nothing to try; edit it, or name another --base")
     running = is_running(SearchPaths.of(repository.root, tag))
     request = send(repository, Names(tag), Operation.PROPOSE, (parent, source, " ".join(idea.split())))

@@ -125,6 +125,13 @@ def has_recipe(source: str) -> bool:
     return recipe_class(parsed(source)) is not None
 
 
+def check_like(source: str, base: str) -> None:
+    """Raises RecipeError if an edited file has no hyperparameters, or not where its base has them."""
+    if has_recipe(base) and not has_recipe(source):
+        raise RecipeError("train.py has no class Recipe at its top level")
+    read_recipe(source)
+
+
 def values_of(source: str) -> dict[str, Value]:
     """The recipe's values, by field."""
     return {name: field.value for name, field in read_recipe(source).items()}

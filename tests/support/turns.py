@@ -5,7 +5,7 @@ import textwrap
 
 import prepare
 from search.agent.agents import Agent, plain
-from search.agent.smoke import Places, SmokeSetup, draw_photos
+from search.agent.smoke import Places, SmokeSetup
 from search.agent.turn import Assignment, ProposalContext, ask
 from search.agent.validate import EditBase
 from search.core.space import parse_space
@@ -31,11 +31,10 @@ class Bench:
         run = self.root / "runs/t"
         secret = (demo, prepare.cache_root() / prepare.load(demo).fingerprint, self.root / ".git", self.root / "runs")
         self.secret = secret
-        smoke = SmokeSetup(
-            self.repository, run / "agent/smoke", Places(TASK, prepare.load(demo).fingerprint, 1, secret)
-        )
+        places = Places(TASK, prepare.load(demo).fingerprint, 1, secret)
+        smoke = SmokeSetup(self.repository, run / "agent/smoke", places)
         self.context = ProposalContext(self.repository, smoke, run / "agent", self.guards.append)
-        draw_photos(smoke)
+        smoke.data()
 
     def edit_base(self, **more):
         source = self.repository.file_at(self.base, "train.py")

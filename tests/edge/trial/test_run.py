@@ -41,7 +41,7 @@ BREAKS = {
 @pytest.mark.parametrize("kind", sorted(BREAKS))
 def test_every_way_to_fail_is_a_crash_with_its_reason(tmp_path, demo, kind, monkeypatch):
     body, words = BREAKS[kind]
-    monkeypatch.setattr("search.trial.run.SHORTEST_REST", 2.0)
+    monkeypatch.setattr("search.trial.training.SHORTEST_REST", 2.0)
     marker = 'print("step 1 | loss 1.0", flush=True)\n'
     train = FAST_TRAIN.replace(marker, marker + f'if recipe.mode == "bad":\n    {body}\n')
     repository = make_repository(tmp_path / "project", train)

@@ -44,7 +44,8 @@ SHOWN = {
 
 def test_one_line_tells_all_where_there_is_no_terminal():
     assert plain_line(SHOWN) == (
-        "14 experiments, 3 kept, 1 crashed, 41 per hour, best bin_acc 0.9500 mc_acc 0.5000 | gpu0 e0003-s0 33 / 300 s loss 0.41 | "
+        "14 experiments, 3 kept, 1 crashed, 41 per hour, best bin_acc 0.9500 mc_acc 0.5000 | "
+        "gpu0 e0003-s0 33 / 300 s loss 0.41 | "
         "gpu1 e0003-s0 starting | gpu2 idle | gpu3 left"
     )
 
