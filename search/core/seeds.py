@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection
 
-from search.core.types import Purpose
+from search.core.types import Purpose, Settings
 
 PROOF_SEEDS = 1_000_000  # above the search's own seed: of runs that were never used for choosing
 VERIFICATION_SEEDS = 2_000_000  # likewise, of those that search.verify asked for
@@ -18,6 +18,13 @@ def purpose_of(seed: int, base: int) -> Purpose | None:
     if seed - base >= VERIFICATION_SEEDS:
         return Purpose.VERIFY
     return Purpose.PROOF if seed - base >= PROOF_SEEDS else None
+
+
+def baseline_seeds(settings: Settings) -> range:
+    """One for each of the first slots that a search was set up with, in their order; two at least where runs cannot be
+    told a seed: they tell whether a repeat says anything new."""
+    fewest = 1 if settings.task.seed.is_possible else 2
+    return range(settings.seed, settings.seed + min(max(settings.slots, fewest), MOST_BASELINE_SEEDS))
 
 
 def next_seed(begun: Collection[int], base: int, purpose: Purpose) -> int:

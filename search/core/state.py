@@ -14,7 +14,7 @@ from typing import Any
 
 from search.core import events
 from search.core.health import SlotHealth, withdraw
-from search.core.seeds import MOST_BASELINE_SEEDS, next_seed, purpose_of
+from search.core.seeds import baseline_seeds, next_seed, purpose_of
 from search.core.types import (
     Decision,
     Experiment,
@@ -103,8 +103,8 @@ class State:
 
     @property
     def baseline_seeds(self) -> range:
-        """One seed for each of the first slots that the search was set up with, in the slots' order."""
-        return range(self.settings.seed, self.settings.seed + min(self.settings.slots, MOST_BASELINE_SEEDS))
+        """By core.seeds."""
+        return baseline_seeds(self.settings)
 
     @property
     def incumbent(self) -> Decision | None:

@@ -9,10 +9,11 @@ from search.core.state import State
 from search.core.types import Decision, Outcome, Status, short
 from search.decide.belief import Belief
 from search.decide.races import Next, Race, overtaken, race_of
-from search.decide.rules import judge, mean_of, mean_rates, memory_note, scored
+from search.decide.rules import confirm_seeds, judge, mean_of, mean_rates, memory_note, repeats_tell, scored
 from search.decide.speed import is_gpu, unequal_note
 
 EQUAL = "equal, and simpler"
+ALWAYS_THE_SAME = "its runs give the same to the last digit: repeating proves nothing, and no trial is spent on it"
 AS_GOOD = "no worse than the best by half the noise, as far as its seeds tell, and simpler"
 
 
@@ -43,7 +44,8 @@ def _of_the_baseline(state: State, now: float) -> Decision:
     made = _made(state, 0, Status.KEEP, "baseline", ours, now)
     probes = {outcome.slot: float(outcome.speed.get("probe") or 0.0) for outcome in ours if is_gpu(outcome.machine)}
     estimate = made.score.primary if made.score else None
-    return replace(made, estimate=estimate, note=made.note or unequal_note(probes))
+    note = made.note or unequal_note(probes) or ("" if repeats_tell(state) else ALWAYS_THE_SAME)
+    return replace(made, estimate=estimate, note=note)
 
 
 def _of_the_fallen(state: State, incumbent: Decision, before: Decision, now: float) -> Decision:
@@ -77,7 +79,7 @@ def _of_a_race(state: State, race: Race, now: float, belief: Belief) -> Decision
         gap = f"{metric.name} {metric.gain(score.primary - held.primary, metric.digits)}"
         reason = f"{gap} over {len(ours)} of its seeds: {chance} likely to be better"
         return _made(state, number, Status.DISCARD, reason, ours, now, incumbent, race)
-    bare = state.settings.confirm_seeds == 0
+    bare = confirm_seeds(state) == 0
     as_good = (EQUAL if bare else AS_GOOD) if race.is_equal else ""
     status, reason = judge(task, score, held, as_good)
     simpler = bool(as_good) and reason == as_good

@@ -15,6 +15,7 @@ from search.decide.belief import Belief
 from search.decide.points.sampler import Suggestion
 from search.decide.proof import fresh_begun, proof_side, sides_to_verify
 from search.decide.races import SURE, Next, Race, races_to_run
+from search.decide.rules import confirm_seeds, repeats_tell
 
 MOST_CRASHES_IN_A_ROW = 8  # then the incumbent is measured again: does anything still run on this machine?
 
@@ -141,6 +142,8 @@ def next_work(
         description = ", ".join(map(str, changes))
         point = Experiment(number, Kind.SWEEP, state.incumbent_commit, changes, description, why=found.why)
         return Work(point, state.settings.seed)
+    if not repeats_tell(state):
+        return Pause.WAIT if in_work(state) or state.undecided() else Pause.FINISHED
     return measure_again(state, Purpose.AGAIN, "every point in reach was tried: the incumbent is measured again")
 
 
@@ -211,7 +214,7 @@ def race_work(state: State, slots: SlotContext, belief: Belief, likely: float = 
         if race.need is Next.CHALLENGER and not in_flight:
             return further_seed(state, race)
         run = len(state.outcomes_of(race.challenger)) + in_flight
-        if race.need is Next.CHALLENGER_ALL and run <= state.settings.confirm_seeds:
+        if race.need is Next.CHALLENGER_ALL and run <= confirm_seeds(state):
             return further_seed(state, race)
     return None
 
@@ -225,7 +228,7 @@ def further_seed(state: State, race: Race) -> Work:
 
 def proof_work(state: State, limit: Limit, belief: Belief) -> Work | None:
     """A fresh seed of the incumbent or of the baseline, if one is due."""
-    if state.incumbent is None or state.settings.confirm_seeds == 0 or not state.settings.proof_share:
+    if state.incumbent is None or confirm_seeds(state) == 0 or not state.settings.proof_share:
         return None
     progress = limit.progress(state) if limit.size else None
     waits = not limit.is_for_the_proof(state) and bool(state.undecided())
@@ -241,6 +244,8 @@ def verification_work(state: State, seeds: int) -> Work | Pause:
     """The next fresh seed that search.verify asked for: so many for the recommended commit, and for the baseline."""
     if not state.frontier:
         raise SearchError("there is no baseline yet: nothing to verify")
+    if not repeats_tell(state):
+        raise SearchError("its runs give the same to the last digit, whoever repeats them: there is nothing to verify")
     again = [work for work in state.to_rerun.values() if work.purpose is Purpose.VERIFY]
     if again:
         return replace(again[0], attempt=again[0].attempt + 1)

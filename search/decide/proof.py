@@ -20,7 +20,7 @@ from search.core.seeds import purpose_of
 from search.core.state import State
 from search.core.task import Task
 from search.core.types import Decision, Outcome, Purpose, Settings, short
-from search.decide.rules import NOISE_WEIGHT, PooledNoise, guess_of_noise
+from search.decide.rules import NOISE_WEIGHT, PooledNoise, guess_of_noise, repeats_tell
 
 if TYPE_CHECKING:  # whoever only shows a proof need not load the posterior
     from search.decide.belief import Belief
@@ -206,15 +206,19 @@ class Recommendation:
 
 def recommended(state: Tested) -> Recommendation | None:
     """The incumbent where it is shown to be better than the baseline; else the latest that is, of those that were kept
-    and still stand; else the baseline. None before there is a baseline."""
+    and still stand; else the baseline. Where runs give the same every time, the incumbent: it is better on what was
+    measured, and a repeat would say no more. None before there is a baseline."""
     if not state.frontier:
         return None
     by_number = {proof.experiment: proof for proof in proofs(state)}
+    incumbent = state.frontier[-1]
+    if not repeats_tell(state) and incumbent.experiment:
+        return Recommendation(incumbent.experiment, incumbent.commit, incumbent.description, None)
     for decision in reversed(state.frontier[1:]):
         proof = by_number.get(decision.experiment)
         if proof is not None and proof.is_shown:
             return Recommendation(decision.experiment, decision.commit, decision.description, proof)
-    baseline, incumbent = state.frontier[0], state.frontier[-1]
+    baseline = state.frontier[0]
     return Recommendation(0, baseline.commit, baseline.description, by_number.get(incumbent.experiment))
 
 
@@ -228,7 +232,11 @@ def in_words(found: Recommendation, incumbent: Decision, task: Task) -> str:
         if proof is None or proof.gain is None:
             return f"take the baseline, {short(found.commit)}: {said}, since it has not been run with fresh seeds"
         return f"take the baseline, {short(found.commit)}: {said} ({figures(proof, task)})"
-    assert proof is not None
+    if proof is None:
+        return (
+            f"take {short(found.commit)}, which is better than the baseline on what was measured{task.by_own_word}; its "
+            "runs give the same every time, so that repeating them proves nothing"
+        )
     later = "" if found.experiment == incumbent.experiment else " (the incumbent after it is not shown to be)"
     return f"take {short(found.commit)}, which is better than the baseline ({figures(proof, task)}){later}"
 

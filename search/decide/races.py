@@ -13,7 +13,7 @@ from enum import Enum, auto
 from search.core.state import State
 from search.core.types import Decision, Outcome
 from search.decide.belief import Belief
-from search.decide.rules import mean_of, mostly_degenerate, out_of_race, scored
+from search.decide.rules import confirm_seeds, mean_of, mostly_degenerate, out_of_race, scored
 
 SECOND = 0.33  # probability of being better from which a challenger gets the seeds that keeping it takes
 SURE = 0.65  # from which these are run at once, on as many slots as are free
@@ -73,11 +73,11 @@ class Sides:
     patient: bool = False
 
 
-def next_of(sides: Sides, confirm_seeds: int) -> Next:
-    """What the race between these two needs next. confirm_seeds: further seeds of whatever is kept, at the least."""
-    if confirm_seeds == 0:
+def next_of(sides: Sides, further: int) -> Next:
+    """What the race between these two needs next. further: seeds of whatever is kept, at the least."""
+    if further == 0:
         return Next.DECIDE
-    wanted = 1 + confirm_seeds
+    wanted = 1 + further
     believed = sides.probability >= CONVINCING
     may_run, may_measure = sides.seeds < MOST_SEEDS, sides.incumbent_seeds < MOST_SEEDS
     if sides.seeds < wanted:
@@ -139,7 +139,7 @@ def race_of(state: State, experiment: int, belief: Belief) -> Race:
     gain = one.primary - other.primary
     lead = belief.lead(experiment, incumbent.experiment)
     simpler = is_simpler(challenger, held)
-    doubt = doubt_of_equal(state, experiment, belief) if simpler and state.settings.confirm_seeds else 1.0
+    doubt = doubt_of_equal(state, experiment, belief) if simpler and confirm_seeds(state) else 1.0
     is_equal = simpler and as_good(state, challenger, held, doubt, belief)
     # A lead over a model that screens nothing is worth a look, and so is a simpler train.py that may be as good.
     may_be_equal = simpler and EQUAL_DOUBT < doubt < 0.5 and len(challenger) < EQUAL_SEEDS
@@ -154,8 +154,8 @@ def race_of(state: State, experiment: int, belief: Belief) -> Race:
         tied=any(theirs.seed == challenger[0].seed and theirs.score == challenger[0].score for theirs in held),
         patient=mostly_degenerate(held) and gain > 0,
     )
-    need = next_of(sides, state.settings.confirm_seeds)
-    if state.settings.confirm_seeds and need in (Next.DROP, Next.DECIDE):
+    need = next_of(sides, confirm_seeds(state))
+    if confirm_seeds(state) and need in (Next.DROP, Next.DECIDE):
         if is_equal:
             need = Next.DECIDE
         elif may_be_equal:
@@ -197,7 +197,7 @@ def as_good(state: State, challenger: list[Outcome], held: list[Outcome], doubt:
     one, other = mean_of(challenger), mean_of(held)
     if one is None or other is None:
         return False
-    if state.settings.confirm_seeds == 0:
+    if confirm_seeds(state) == 0:
         return one == other
     if doubt > EQUAL_DOUBT or len(challenger) < 2:
         return False
@@ -220,7 +220,7 @@ def overtaken(state: State, belief: Belief) -> tuple[Decision, Decision] | None:
     lead = belief.followed().lead(incumbent.experiment, before.experiment)
     if incumbent.simpler and doubt_of_equal(state, incumbent.experiment, belief) <= EQUAL_DOUBT:
         return None
-    return (incumbent, before) if lead.mean < 0 or state.settings.confirm_seeds == 0 else None
+    return (incumbent, before) if lead.mean < 0 or confirm_seeds(state) == 0 else None
 
 
 def races_to_run(state: State, belief: Belief) -> list[Race]:

@@ -91,6 +91,24 @@ def guess_of_noise(state: HasTrials) -> float:
     return GUESSED_NOISE * (settings.task.metric.span or 1.0)
 
 
+def repeats_tell(state: HasTrials) -> bool:
+    """Whether a further run of the same program may score otherwise than the first. Where runs can be told a seed, it
+    is taken to; where they cannot, the baseline's runs tell, of which each kind of slot has its own."""
+    if state.settings.task.seed.is_possible:
+        return True
+    of_kind: dict[str, list[Score]] = {}
+    for outcome in state.trials.get(0, {}).values():
+        if outcome.score is not None:
+            of_kind.setdefault(outcome.machine, []).append(outcome.score)
+    repeated = [scores for scores in of_kind.values() if len(scores) > 1]
+    return not repeated or any(len(set(scores)) > 1 for scores in repeated)
+
+
+def confirm_seeds(state: HasTrials) -> int:
+    """How many further seeds whatever is kept gets, at the least; 0 where a repeat says nothing new."""
+    return state.settings.confirm_seeds if repeats_tell(state) else 0
+
+
 class PooledNoise:
     """The standard deviation of one run over seeds, pooled over all experiments with several; grows by additions."""
 

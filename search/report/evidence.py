@@ -119,7 +119,7 @@ def recommendation_shown(found: Recommendation | None, incumbent: Decision | Non
         "commit": short(found.commit),
         "description": found.description,
         "is_baseline": found.is_baseline,
-        "shown_better": not found.is_baseline,
+        "shown_better": not found.is_baseline and found.proof is not None,
         "words": proof.in_words(found, incumbent, task),
         f"gain_{task.metric.name}": gain[0] if gain else None,
         "interval": gain[1:] if gain else None,

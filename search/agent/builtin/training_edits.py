@@ -193,14 +193,14 @@ def binary_loss(logits: Tensor, labels: Tensor, positive: tuple[int, ...]) -> Te
 '''
 
 
-@edit(Family.LOSS, "an auxiliary loss on infected or not")
+@edit(Family.LOSS, "an auxiliary loss on positive or not")
 def binary_auxiliary_loss(module: cst.Module, recipe: Recipe) -> cst.Module:
     def with_binary(call: str, given: list[str]) -> str:
         return f"({call} + recipe.binary_loss * binary_loss({given[0]}, {given[1]}, data.classes.positive))"
 
     module = replace_calls(module, "train", LOSSES, with_binary)
     module = define(module, "train", BINARY)
-    return add_field(module, "binary_loss: float = 0.5  # weight of the loss on infected or not; 0 (off) … 4\n")
+    return add_field(module, "binary_loss: float = 0.5  # weight of the loss on positive or not; 0 (off) … 4\n")
 
 
 # --- removal ------------------------------------------------------------------------------------------------------
