@@ -15,7 +15,7 @@ from search.core.sources import Sources
 from search.core.state import State
 from search.core.types import Experiment, Outcome, TrialKey
 from search.decide.points.sampler import columns_of, encoded
-from search.decide.rules import NOISE_WEIGHT, PooledNoise, guess_of_noise, scored, why_out
+from search.decide.rules import NOISE_WEIGHT, PooledNoise, guess_of_noise, guess_of_side_noise, scored, why_out
 from search.decide.surrogate import Guess, Hyper, Nodes, Surrogate, fitted, worth_of_a_run
 
 LARGEST_HISTORY = 300  # rows that the posterior knows, the latest; the baseline and kept ones are always among them
@@ -129,7 +129,7 @@ class Belief:
 
     def noise_of_tie_breaker(self) -> float:
         """Likewise, of what breaks ties."""
-        return self._secondary_noise.deviation(2 * guess_of_noise(self.state))
+        return self._secondary_noise.deviation(guess_of_side_noise(self.state))
 
     # --- experiments as nodes ---
 

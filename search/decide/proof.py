@@ -234,8 +234,8 @@ def in_words(found: Recommendation, incumbent: Decision, task: Task) -> str:
         return f"take the baseline, {short(found.commit)}: {said} ({figures(proof, task)})"
     if proof is None:
         return (
-            f"take {short(found.commit)}, which is better than the baseline on what was measured{task.by_own_word}; its "
-            "runs give the same every time, so that repeating them proves nothing"
+            f"take {short(found.commit)}, which is better than the baseline on what was measured{task.by_own_word}; "
+            "its runs give the same every time, so that repeating them proves nothing"
         )
     later = "" if found.experiment == incumbent.experiment else " (the incumbent after it is not shown to be)"
     return f"take {short(found.commit)}, which is better than the baseline ({figures(proof, task)}){later}"

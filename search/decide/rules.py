@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from search.core.state import State
-from search.core.task import Score, Task
+from search.core.task import Score, Task, Trust
 from search.core.types import Outcome, Settings, Status
 
 MEMORY_FACTOR = 2.0  # peak memory beyond so many times the incumbent's is noted
 MEMORY_FLOOR_GB = 0.5  # and only if the difference is at least this
 EVALUATION_TIMES = 3.0  # times the baseline's seconds, and EVALUATION_SECONDS: evaluating for longer may be training
 EVALUATION_SECONDS = 15.0
+ROUGH_DOUBT = 1.5  # deviation of the logarithm of a rough guess of the noise
+ROUGH_REACH = 20.0  # how far that logarithm is followed, either way
 NOISE_WEIGHT = 2.0  # degrees of freedom that the first guess of the noise is worth
 GUESSED_NOISE = 0.02  # of a metric of shares, where nothing else is known
 GUESSED_SHARE = 0.005  # likewise of any other metric, of the baseline's own score
@@ -79,16 +82,35 @@ class HasTrials(Protocol):
     trials: dict[int, dict[int, Outcome]]
 
 
-def guess_of_noise(state: HasTrials) -> float:
-    """Of one run, before any repeats: what drawing so few validation images at random would give; of a metric without
-    bounds, a part of what the baseline scored."""
-    settings, baseline = state.settings, mean_of(list(state.trials.get(0, {}).values()))
-    share, images = settings.majority_score, settings.validation_images
+@dataclass(frozen=True)
+class NoiseGuess:
+    """Of the standard deviation of one run, before any repeats. is_rough: it may be far off, either way."""
+
+    value: float
+    is_rough: bool = False
+
+
+def guess_of_noise(state: HasTrials) -> NoiseGuess:
+    """Of the metric: what drawing so few validation images at random would give; where nothing is known of what is
+    scored, a part of what the baseline scored."""
+    share, images = state.settings.majority_score, state.settings.validation_images
     if images and share is not None and 0 < share < 1:
-        return math.sqrt(share * (1 - share) / images)
-    if settings.task.metric.span is None and baseline is not None and baseline.primary:
-        return GUESSED_SHARE * abs(baseline.primary)
-    return GUESSED_NOISE * (settings.task.metric.span or 1.0)
+        return NoiseGuess(math.sqrt(share * (1 - share) / images))
+    return _part_of_baseline(state, lambda score: score.primary)
+
+
+def guess_of_side_noise(state: HasTrials) -> NoiseGuess:
+    """Of what breaks ties."""
+    found = guess_of_noise(state)
+    return _part_of_baseline(state, lambda score: score.secondary) if found.is_rough else NoiseGuess(2 * found.value)
+
+
+def _part_of_baseline(state: HasTrials, of: Callable[[Score], float]) -> NoiseGuess:
+    baseline = mean_of(list(state.trials.get(0, {}).values()))
+    is_unknown = state.settings.task.trust is Trust.REPORTED
+    if is_unknown and baseline is not None and of(baseline):
+        return NoiseGuess(GUESSED_SHARE * abs(of(baseline)), is_rough=True)
+    return NoiseGuess(GUESSED_NOISE * (state.settings.task.metric.span or 1.0), is_rough=is_unknown)
 
 
 def repeats_tell(state: HasTrials) -> bool:
@@ -121,10 +143,23 @@ class PooledNoise:
             self.squares += times * float(np.var(scores)) * len(scores)
             self.freedom += times * (len(scores) - 1)
 
-    def deviation(self, guess: float) -> float:
-        """guess: counts for NOISE_WEIGHT degrees of freedom."""
-        squares = NOISE_WEIGHT * guess**2 + max(self.squares, 0.0)
+    def deviation(self, guess: NoiseGuess) -> float:
+        """The guess counts for NOISE_WEIGHT degrees of freedom. A rough one is a normal distribution of the logarithm,
+        and this the largest posterior density: a few repeats move it by orders of magnitude."""
+        if guess.is_rough:
+            return self._from_rough(guess.value)
+        squares = NOISE_WEIGHT * guess.value**2 + max(self.squares, 0.0)
         return math.sqrt(squares / (NOISE_WEIGHT + self.freedom))
+
+    def _from_rough(self, guess: float) -> float:
+        """By bisection of the derivative, which falls with the logarithm of the deviation."""
+        low, high = -ROUGH_REACH, ROUGH_REACH
+        for _ in range(60):
+            middle = (low + high) / 2
+            variance = (guess * math.exp(middle)) ** 2
+            pull = max(self.squares, 0.0) / variance - self.freedom - middle / ROUGH_DOUBT**2
+            low, high = (middle, high) if pull > 0 else (low, middle)
+        return guess * math.exp(low)
 
 
 def out_of_race(state: State, experiment: int) -> str:
