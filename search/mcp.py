@@ -19,9 +19,10 @@ from search.records.requests import Operation
 from search.system.git import clean_environment
 
 INSTRUCTIONS = (
-    "A search for a better train.py: each experiment is one commit of it, trained for a fixed time on one GPU. Read "
-    "`summary` first; `show` tells what an experiment changed and how it went; `propose` hands in your own train.py, "
-    "edited from the incumbent's; it is checked, trained and decided like any other. SKILL.md says more."
+    "A search for a better train.py, or whatever file its task has experiments edit: each experiment is one commit of "
+    "it, run for a fixed time on one GPU. Read `summary` first; `show` tells what an experiment changed and how it "
+    "went; `propose` hands in your own version, edited from the incumbent's; it is checked, run and decided like any "
+    "other. SKILL.md says more."
 )
 Tag = Annotated[str, Field(description="the search; empty for the newest")]
 Verb = Callable[..., dict[str, Any]]
@@ -58,19 +59,19 @@ def show(
 
 
 def incumbent(tag: Tag = "") -> dict[str, Any]:
-    """The train.py to edit: that of the best commit so far."""
+    """The file to edit, as the best commit so far has it: its path in `edited`, its text in `source`."""
     return control.incumbent(tag or None)
 
 
 def propose(
-    train_py: Annotated[str, Field(description="the whole edited train.py")],
+    source: Annotated[str, Field(description="the whole edited file")],
     idea: Annotated[str, Field(description="what it tries, in a few words")],
     base: Annotated[str, Field(description="the commit that it was edited from, as `incumbent` gave it")],
     wait_seconds: Annotated[float, Field(ge=0, le=600, description="how long to wait for the checks")] = 120.0,
     tag: Tag = "",
 ) -> dict[str, Any]:
-    """Hands in an edited train.py. It is checked, trains a few seconds on the CPU, and then is an experiment."""
-    return control.propose(train_py, idea, tag or None, base, wait_seconds)
+    """Hands in an edited file. It is checked, runs a few seconds on the CPU if it can, and then is an experiment."""
+    return control.propose(source, idea, tag or None, base, wait_seconds)
 
 
 def pause(tag: Tag = "") -> dict[str, Any]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from search.core.recipe import Field, constants_of, has_recipe, parsed, read_recipe, usages
-from search.core.space import SIGNIFICANT_DIGITS, Axis, AxisError, declared
+from search.cli.adopted_space import space_of
+from search.core.recipe import constants_of, has_recipe, parsed, read_recipe
 from search.core.types import SearchError, UsageError
 from search.report.other_loops.histories import HIGHER, LOWER, metric_of, read_other
 from search.system.files import end_of
@@ -27,10 +27,6 @@ SECONDS = re.compile(SECONDS_NAME, re.IGNORECASE)
 SEED = re.compile(r"(?:\w*_)?seed", re.IGNORECASE)
 MEMORY = re.compile(
     r"(?:peak_?)?(?:vram|mem(?:ory)?|rss)_?(?:used_?)?(kb|mb|gb|mib|gib)$|^peak_(?:vram|mem\w*)_(mb|gb)$", re.I
-)
-SHARES = re.compile(r"(RATIO|FRAC|PROB|DROPOUT|SHARE|MOMENTUM|BETA|SMOOTHING|MIXUP)", re.IGNORECASE)
-NO_AXIS = re.compile(
-    r"(SEED|PATH|DIR|FILE|NAME|URL|FLOPS|EVERY|INTERVAL|LOG_|PORT|VERSION|DEVICE$|WORKERS|BUDGET|_SECONDS|TIME_)", re.I
 )
 PRINTED = re.compile(r"""print\(\s*f?["'](\w+):\s""")
 SAYS_STEP = re.compile(r"""print\(\s*f?["'](?:\\r)?(?:step|epoch)\b""", re.IGNORECASE)
@@ -136,7 +132,12 @@ def look_at(folder: Path, edited: str = "", metric: str = "", higher: bool | Non
     add_metric(made, sources, log, metric, higher)
     told = add_passing(made, sources)
     add_log(made, sources, log)
-    made.space = space_of(made, fields, source, told)
+    made.space, axes, left = space_of(fields, source, told)
+    if not axes:
+        raise UsageError(f"{path}: no hyperparameter that a search could move was found")
+    made.found("space", f"{axes} axes", "its hyperparameters", "are the ranges sensible?")
+    if left:
+        made.found("no axes", ", ".join(left), "no number, unused, or no hyperparameter by name")
     return made
 
 
@@ -314,60 +315,3 @@ def add_log(made: Adoption, sources: Mapping[str, str], log: str) -> None:
     else:
         made.tables["smoke"] = {"seconds": 5}
         made.found("smoke run", "5 s on the CPU", "nothing in it demands a GPU", "does it run on a CPU?")
-
-
-# --- the space ------------------------------------------------------------------------------------------------------
-
-
-def space_of(made: Adoption, fields: Mapping[str, Field], source: str, taken: set[str]) -> str:
-    """The text of a space: the range that a comment declares, else a factor of four around each number."""
-    used = {name for name, found in usages(source).items() if name in text_without_definitions(source)}
-    axes, left = [], []
-    for name, one in fields.items():
-        axis = None if name in taken or NO_AXIS.search(name) or name not in used else axis_of(one)
-        if axis is None:
-            left.append(name)
-        else:
-            axes.append(axis_text(axis))
-    made.found("space", f"{len(axes)} axes", "its hyperparameters", "are the ranges sensible?")
-    if left:
-        made.found("no axes", ", ".join(left), "no number, unused, or no hyperparameter by name")
-    if not axes:
-        raise UsageError(f"{made.folder / made.edited}: no hyperparameter that a search could move was found")
-    return "\n".join(["# Written by search.adopt; docs/own-task.md explains it.", *axes])
-
-
-def text_without_definitions(source: str) -> set[str]:
-    """The names that are read anywhere."""
-    tree = parsed(source)
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
-    return names | {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-
-
-def axis_of(one: Field) -> Axis | None:
-    """An axis for a hyperparameter; None if nothing tells a range."""
-    try:
-        found = declared(one)
-    except AxisError:
-        found = None
-    if found is not None or isinstance(one.value, (bool, str)):
-        return found
-    value = float(one.value)
-    if SHARES.search(one.name) and 0 <= value <= 1 and not isinstance(one.value, int):
-        return Axis(one.name, "float", 0.0, 1.0, step=0.25)
-    if value <= 0:
-        return None
-    if isinstance(one.value, int) and not one.is_float:
-        ends = float(max(one.value // 4, 1)), float(max(one.value * 4, 4))
-        return Axis(one.name, "int", *ends, log=True, step=2.0)
-    low, high = (float(f"{value * factor:.{SIGNIFICANT_DIGITS}g}") for factor in (0.25, 4))
-    return Axis(one.name, "float", low, high, log=True, step=2.0)
-
-
-def axis_text(axis: Axis) -> str:
-    """An axis as a table of a space."""
-    if axis.kind == "choice":
-        return f'\n[{axis.name}]\nkind = "choice"\nchoices = {toml(list(axis.choices))}'
-    low, high = (int(end) if axis.kind == "int" else end for end in (axis.low, axis.high))
-    scale = '\nscale = "log"' if axis.log else ""
-    return f'\n[{axis.name}]\nkind = "{axis.kind}"\nlow = {low}\nhigh = {high}{scale}\nstep = {axis.step:g}'

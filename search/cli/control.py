@@ -24,7 +24,7 @@ from search.records.requests import Operation, Request, send
 from search.report.proposals import fate_of
 from search.report.snapshot import is_running, snapshot, view_of
 from search.system.git import Repository, find_repository
-from search.task.declaration import file_here
+from search.task.declaration import FILE, file_here
 
 POLL_SECONDS = 0.3
 TAKEN_SECONDS = 20.0  # a driver looks every second
@@ -35,8 +35,11 @@ LONG_JOURNAL = 2000  # records; fewer are read in no time
 
 
 def repository_here() -> Repository:
-    """Of the task that is meant here."""
-    return find_repository(file_here().parent)
+    """Of the task that is meant here. Raises UsageError if there is none."""
+    file = file_here()
+    if not file.is_file():
+        raise UsageError(f"no {FILE} in this folder or above it; go where one is, or write one with search.adopt")
+    return find_repository(file.parent)
 
 
 def tag_of(repository: Repository, tag: str | None) -> str:

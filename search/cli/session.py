@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import threadpoolctl
@@ -52,6 +53,7 @@ def search(options: LaunchOptions, signals: Signals, say: Say) -> tuple[int, dic
     if options.dry_run:
         say(ready.described(limit.experiments))
         return 0, {"tag": ready.settings.tag, "dry_run": True, "slots": ready.slots, "experiments": limit.experiments}
+    hide_from_git(repository.root / "runs")
     coordinator = Coordinator(repository, ready.settings.tag, say)
     try:
         with signals.held():
@@ -66,6 +68,14 @@ def search(options: LaunchOptions, signals: Signals, say: Say) -> tuple[int, dic
         return run(options, coordinator, ready, plan, signals, say, dashboard)
     finally:
         coordinator.close()
+
+
+def hide_from_git(runs: Path) -> None:
+    """A repository of somebody else's need not ignore what searches leave in it."""
+    runs.mkdir(exist_ok=True)
+    ignore = runs / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n")
 
 
 def run(

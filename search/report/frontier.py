@@ -20,7 +20,7 @@ from search.report import evidence
 from search.report.evidence import METHOD, Evidence, probability_better
 from search.report.hints import hints
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 NEAR_MISS_GAP = 0.02  # below the best: of the metric's span; of one without bounds, of the best's own score
 MOST_NEAR_MISSES = 8
 LOSING_TRIES = 2  # tries of one axis in one direction, none kept and none even, that make a losing region

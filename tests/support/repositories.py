@@ -77,10 +77,10 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
-def make_repository(folder: Path, train: str | None = None) -> Path:
+def make_repository(folder: Path, train: str | None = None, more: tuple[str, ...] = ()) -> Path:
     """A copy of the project as a git repository with one commit; with another train.py and its space where given."""
     folder.mkdir(parents=True)
-    for name in PROJECT:
+    for name in (*PROJECT, *more):
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -70,7 +70,7 @@ def test_the_verbs_where_no_driver_runs(fast_repository, demo, tmp_path, monkeyp
             assert baseline["kind"] == "baseline" and baseline["status"] == "keep"
             lost = await client.call_tool("pause", {})
             assert lost.is_error and lost.content[0].text.startswith("error: t does not run")
-            assert "train_py" in (await client.call_tool("incumbent", {})).structured_content
+            assert "source" in (await client.call_tool("incumbent", {})).structured_content
 
     asyncio.run(look())
 
@@ -150,11 +150,11 @@ def test_a_client_drives_the_search_over_mcp(tmp_path, demo):
             assert names == {"status", "summary", "show", "incumbent", "propose", "pause", "resume", "stop"}
             assert (await client.call_tool("status", {})).structured_content["running"] is True
             best = (await client.call_tool("incumbent", {})).structured_content
-            source = best["train_py"].replace("logits = 4 *", "logits = 5 *")
-            edit = {"train_py": source, "idea": "sharper logits", "base": best["commit"]}
+            source = best["source"].replace("logits = 4 *", "logits = 5 *")
+            edit = {"source": source, "idea": "sharper logits", "base": best["commit"]}
             made = (await client.call_tool("propose", edit)).structured_content
             assert made["status"] in ("waiting", "running"), made
-            bad = await client.call_tool("propose", {**edit, "train_py": "x = ("})
+            bad = await client.call_tool("propose", {**edit, "source": "x = ("})
             assert bad.is_error and "does not parse" in bad.content[0].text and "\n" not in bad.content[0].text
             shown = await client.call_tool("show", {"experiment": f"p{made['proposal']}"})
             assert "+logits = 5 *" in shown.structured_content["diff"]

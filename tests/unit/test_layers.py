@@ -1,6 +1,7 @@
 """The layers of search/: what each package may import, which library belongs to which, and how large all may grow."""
 
 import ast
+import re
 import sys
 from functools import cache
 
@@ -123,3 +124,35 @@ def test_no_test_imports_from_another_test():
     pairs = [(name, other) for name in TESTS for other in imports_of(name) if other.partition(".")[0] == "tests"]
     last = [(name, other, other.rpartition(".")[2]) for name, other in pairs]
     assert [f"{name} imports {other}" for name, other, end in last if end == "conftest" or end[:5] == "test_"] == []
+
+
+ROOM = "search.task.screening"
+OF_ONE_TASK = re.compile(r"bin_acc|mc_acc|infect|five[ -]class|class_[0-9]", re.IGNORECASE)
+WITH_A_DATA_SET = {  # what loads prepare.py: nothing else may, since other tasks have none, or another one
+    "search.agent.smoke_photos",
+    "search.cli.datasets",
+    "search.cluster.dataset",
+    "search.report.test_set",
+    "search.trial.scored",
+    "search.trial.scorer",
+}
+
+
+def test_search_knows_no_task_but_for_the_room_of_the_one_that_ships():
+    named = {name: OF_ONE_TASK.findall(SOURCES[name].read_text()) for name in MODULES if not name.startswith(ROOM)}
+    assert {name: words for name, words in named.items() if words} == {}
+
+
+def test_a_data_set_is_loaded_by_what_tasks_without_one_never_load():
+    def at_the_top(name):
+        found = set()
+        for node in ast.parse(SOURCES[name].read_text()).body:
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        return found
+
+    loads = {"prepare", *WITH_A_DATA_SET}
+    others = [name for name in MODULES if name not in WITH_A_DATA_SET and not name.startswith(ROOM)]
+    assert {name: found for name in others if (found := at_the_top(name) & loads)} == {}

@@ -1,0 +1,155 @@
+"""Searches of other repositories: any program, any metric, lower or higher."""
+
+import json
+
+import pytest
+
+from tests.support.own_task import TRAIN, own_repository, run_there, search_there
+from tests.support.repositories import ROOT, git, make_repository
+
+
+def rows_of(folder):
+    lines = (folder / "runs/own/results.tsv").read_text().splitlines()
+    return lines[0].split("\t"), [dict(zip(lines[0].split("\t"), line.split("\t"), strict=True)) for line in lines[1:]]
+
+
+def test_a_repository_that_has_nothing_of_this_project_is_searched_where_lower_is_better(tmp_path):
+    folder = own_repository(tmp_path / "own")
+    said = search_there(folder, "--experiments", "10")
+    assert "val_loss is what each run reports itself: no scorer outside of it checks it" in said
+    header, rows = rows_of(folder)
+    assert header == ["commit", "val_loss", "memory_gb", "status", "description"]
+    assert {row["memory_gb"] for row in rows} == {"0.2"} and {row["status"] for row in rows} <= {"keep", "discard"}
+    kept = [row for row in rows if row["status"] == "keep"]
+    assert len(kept) > 1
+    losses = [float(row["val_loss"]) for row in kept]
+    assert losses == sorted(losses, reverse=True)
+    assert git(folder, "rev-parse", "--short=7", "autoresearch/own").strip() == kept[-1]["commit"]
+    assert git(folder, "status", "--porcelain").split() == ["??", "space.toml", "??", "task.toml"]  # runs/ hides itself
+    summary = json.loads((folder / "runs/own/analysis_summary.json").read_text())
+    assert summary["metric"] == {
+        "name": "val_loss", "higher_is_better": False, "tie_breaker": None, "trust": "reported",
+    }  # fmt: skip
+    assert summary["current_best"]["val_loss"] == losses[-1] and summary["frontier"][-1]["gain_val_loss"] > 0
+    status = json.loads(run_there(folder, "status", "--json"))
+    assert status["frontier"][-1]["val_loss"] == losses[-1]
+    assert "(reported by the run itself)" in (folder / "runs/own/analysis_summary.md").read_text()
+    assert f"val_loss {losses[-1]:.4f}" in run_there(folder, "list")
+    shown = run_there(folder, "show", str(len(rows) - 1))
+    assert "-LR = " in shown or "-WIDTH = " in shown
+
+
+def test_where_runs_give_the_same_every_time_none_is_repeated(tmp_path):
+    folder = own_repository(tmp_path / "own", noise=0.0, more="")
+    said = search_there(folder, "--gpus", "1", "--experiments", "8")
+    assert "runs cannot be told a seed" in said
+    assert "its runs give the same to the last digit: repeating proves nothing" in said
+    assert "its runs give the same every time, so that repeating them proves nothing" in said
+    trials = [json.loads(line) for line in (folder / "runs/own/trials.jsonl").read_text().splitlines()]
+    repeated = [one["trial"] for one in trials if one["seed"] and one["experiment"]]
+    assert repeated == [] and len([one for one in trials if one["experiment"] == 0]) == 2
+    run_there(folder, "verify", "own", "--seeds", "2", code=1)
+
+
+@pytest.mark.full
+def test_where_runs_differ_repeats_stand_for_seeds_and_a_search_can_go_on(tmp_path):
+    folder = own_repository(tmp_path / "own", noise=0.01, more="")
+    (folder / "train.py").write_text(TRAIN.replace("rng = random.Random(f", "rng = random.Random(); (f"))
+    git(folder, "commit", "-qam", "noisy")
+    search_there(folder, "--experiments", "6")
+    before = len(rows_of(folder)[1])
+    run_there(folder, "launch", "--resume", "own", "--experiments", "9", "--agent", "none", "--disk-reserve", "0")
+    assert len(rows_of(folder)[1]) > before
+    run_there(folder, "verify", "own", "--seeds", "2")
+    status = json.loads(run_there(folder, "status", "--json"))
+    assert status["recommended"]["fresh_seeds_of_baseline"] >= 2
+
+
+@pytest.mark.full
+def test_an_agent_gets_this_tasks_own_rules_and_its_edit_is_an_experiment(tmp_path):
+    folder = own_repository(tmp_path / "own", more='\n[seed]\nvariable = "SEED"\n\n[smoke]\nseconds = 2\n')
+    (folder / "program.md").write_text("# Mine\n\nMake the loss small, and be kind.\n")
+    git(folder, "add", "program.md")
+    git(folder, "commit", "-qm", "rules")
+    agent = tmp_path / "agent.sh"
+    agent.write_text(
+        "#!/bin/sh\ncat > brief.txt\n"
+        "grep -q 'be kind' brief.txt && grep -q 'constants in capitals' brief.txt || exit 1\n"
+        "rm brief.txt\nsed -i 's/0.1 \\* abs/0.05 * abs/' train.py\necho 'IDEA: half the penalty'\n"
+    )
+    agent.chmod(0o755)
+    search_there(folder, "--experiments", "4", "--experiments-per-round", "2", "--agent", str(agent))
+    proposals = [json.loads(line) for line in (folder / "runs/own/proposals.jsonl").read_text().splitlines()]
+    assert proposals[0]["idea"] == "half the penalty" and proposals[0]["refused"] == ""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["tabular", "kernel"])
+def test_every_example_is_searched_in_its_folder_of_this_repository(tmp_path, name):
+    pytest.importorskip("sklearn" if name == "tabular" else "numpy")
+    folder = make_repository(tmp_path / "project", None, more=("examples",))
+    search_there(folder, "--task", f"examples/{name}", "--experiments", "2")
+    _, rows = rows_of(folder)
+    assert len(rows) == 3 and all(row["status"] != "crash" for row in rows)
+
+
+def test_the_language_model_is_searched_for_a_moment(tmp_path):
+    folder = make_repository(tmp_path / "project", None, more=("examples",))
+    search_there(folder, "--task", "examples/char_lm", "--experiments", "1", "--max-train-seconds", "1")
+    header, rows = rows_of(folder)
+    assert header[1] == "val_bpb" and len(rows) == 2
+    assert 0.5 < float(rows[0]["val_bpb"]) < 8 and float(rows[0]["memory_gb"]) > 0.1
+
+
+def test_adopting_writes_two_files_and_its_baseline_runs(tmp_path):
+    folder = own_repository(tmp_path / "own")
+    (folder / "task.toml").unlink()
+    (folder / "space.toml").unlink()
+    found = json.loads(run_there(tmp_path, "adopt", str(folder), "--try", "--json"))
+    assert float(found["tried"]["scores"]["val_loss"]) > 1
+    assert git(folder, "status", "--porcelain").split() == ["??", "space.toml", "??", "task.toml"]
+    assert 'variable = "SEED"' in (folder / "task.toml").read_text()
+    run_there(tmp_path, "adopt", str(folder), code=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--task", "nowhere.toml"], "--task nowhere.toml: no such file; python -m search.adopt writes one"),
+        (["--dataset", "photos"], "--dataset photos: the task own has no data set of its own; leave it out"),
+        (["--max-train-seconds", "9"], "--max-train-seconds 9: the task own has no way to be told its budget"),
+        (["--space", "none.toml"], "none.toml: cannot read the space"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line(tmp_path, words, told, capfd):
+    folder = own_repository(tmp_path / "own")
+    said = json.loads(search_there(folder, "--json", "--dry-run", *words, code=2).splitlines()[-1])
+    assert told in said["error"] and "\n" not in said["error"]
+    assert not (folder / "runs").exists()
+
+
+def test_a_task_that_its_program_does_not_fit_is_told_before_anything_begins(tmp_path):
+    folder = own_repository(tmp_path / "own")
+    task = (folder / "task.toml").read_text()
+    for before, after, told in (
+        ('"constants"', '"recipe"', "no class Recipe at its top level; the task says that it has a recipe"),
+        ('["prepare.py"]', '["gone.py"]', "HEAD has no gone.py: commit it"),
+        ('"train.py"', '"main.py"', "HEAD has no main.py: commit one, with its hyperparameters"),
+    ):
+        (folder / "task.toml").write_text(task.replace(before, after))
+        said = json.loads(search_there(folder, "--json", "--dry-run", code=2).splitlines()[-1])
+        assert told in said["error"]
+
+
+def test_a_metric_that_the_footer_does_not_have_ends_the_search_in_one_line(tmp_path):
+    folder = own_repository(tmp_path / "own")
+    (folder / "task.toml").write_text((folder / "task.toml").read_text().replace("val_loss", "val_bpb"))
+    said = json.loads(search_there(folder, "--json", "--experiments", "2", code=1).splitlines()[-1])
+    assert said["error"].startswith("the baseline failed: no val_bpb in its footer")
+
+
+def test_the_verbs_are_there_by_their_names(tmp_path):
+    assert "adopt" in run_there(tmp_path, "--help")
+    assert "exit codes" in run_there(tmp_path, "launch", "--help").lower()
+    run_there(tmp_path, "lunch", code=2)
+    assert (ROOT / "task.toml").exists()
