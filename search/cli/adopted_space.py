@@ -11,6 +11,7 @@ from search.core.recipe import Field, parsed, usages
 from search.core.space import SIGNIFICANT_DIGITS, Axis, AxisError, declared
 
 SHARES = re.compile(r"(RATIO|FRAC|PROB|DROPOUT|SHARE|MOMENTUM|BETA|SMOOTHING|MIXUP)", re.IGNORECASE)
+SMALLEST_POWER = 16  # from which on a power of two is meant to be one
 NO_AXIS = re.compile(
     r"(SEED|PATH|DIR|FILE|NAME|URL|FLOPS|EVERY|INTERVAL|LOG_|PORT|VERSION|DEVICE$|WORKERS|BUDGET|_SECONDS|TIME_)", re.I
 )
@@ -50,6 +51,8 @@ def axis_of(one: Field) -> Axis | None:
         return Axis(one.name, "float", 0.0, 1.0, step=0.25)
     if value <= 0:
         return None
+    if isinstance(one.value, int) and one.value >= SMALLEST_POWER and one.value.bit_count() == 1:
+        return Axis(one.name, "choice", choices=tuple(one.value * 2**n // 4 for n in range(5)))  # as memory likes it
     if isinstance(one.value, int) and not one.is_float:
         ends = float(max(one.value // 4, 1)), float(max(one.value * 4, 4))
         return Axis(one.name, "int", *ends, log=True, step=2.0)

@@ -28,7 +28,7 @@ SEED = re.compile(r"(?:\w*_)?seed", re.IGNORECASE)
 MEMORY = re.compile(
     r"(?:peak_?)?(?:vram|mem(?:ory)?|rss)_?(?:used_?)?(kb|mb|gb|mib|gib)$|^peak_(?:vram|mem\w*)_(mb|gb)$", re.I
 )
-PRINTED = re.compile(r"""print\(\s*f?["'](\w+):\s""")
+PRINTED = re.compile(r"""(?:print\(\s*f?["']|\\n)(\w+):\s""")
 SAYS_STEP = re.compile(r"""print\(\s*f?["'](?:\\r)?(?:step|epoch)\b""", re.IGNORECASE)
 ENVIRONMENT = re.compile(r"""environ(?:\.get\(|\[)\s*["'](\w+)["']""")
 FLAG = re.compile(r"""add_argument\(\s*["'](--[\w-]+)["']""")

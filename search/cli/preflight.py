@@ -66,7 +66,7 @@ class Ready:
         """Where proposals are checked, and what they are not shown."""
         root = self.repository
         ray = (Path.home() / ".ray", Path(tempfile.gettempdir(), "ray"))  # a way out: it runs what it is told
-        photos = sealed.withheld(self.dataset, str(sealed.folder_of(self.settings)))
+        photos = sealed.withheld(self.settings.task, self.dataset, str(sealed.folder_of(self.settings)))
         secret = (*photos, self.git_folder, root / ".git", root / "runs", temporary_root(), *ray)
         threads = max(usable_cores() // 2, 1)
         return Places(self.settings.task, self.settings.fingerprint, threads, None if unconfined else secret)
@@ -193,6 +193,7 @@ def commit_to_begin(repository: Repository, task: Task) -> str:
         if not repository.has_file(base, path):
             advice = "commit one, with its hyperparameters" if path == task.edited_path else "commit it"
             raise UsageError(f"HEAD has no {path}: {advice}")
+    check_labels(repository, base, task)
     changed = repository.changed_files(*files)
     if changed:
         raise UsageError(
@@ -208,6 +209,17 @@ def commit_to_begin(repository: Repository, task: Task) -> str:
         found, said = ("a class Recipe", "constants") if is_recipe else ("no class Recipe at its top level", "a recipe")
         raise UsageError(f"{task.edited_path} at HEAD: it has {found}; the task says that it has {said}")
     return base
+
+
+def check_labels(repository: Repository, base: str, task: Task) -> None:
+    """Raises UsageError if a scorer's labels are not there, or are where every run sees them."""
+    if task.scorer is None:
+        return
+    labels = Path(task.scorer.labels)
+    if not labels.is_file():
+        raise UsageError(f"scorer.labels {labels}: no such file")
+    if labels.is_relative_to(repository.root) and repository.has_file(base, str(labels.relative_to(repository.root))):
+        raise UsageError(f"scorer.labels {labels}: it is committed, so every run would see it; take it out of git")
 
 
 def seconds_of(options: LaunchOptions, task: Task) -> float:

@@ -108,19 +108,30 @@ class Passing:
 
 
 @dataclass(frozen=True)
-class Task:
-    """folder: of its task.toml, in the repository, '' for the top; paths are relative to it.
+class OutsideScorer:
+    """A function of a fixed file that scores predictions, outside of the run that made them: from (predictions, labels)
+    to the metrics by their names. labels: a file that no run can read; predictions: the file that a run leaves."""
 
-    tie_breaker: decides between runs that are equal in the metric. columns: the metrics' in results.tsv, in order.
-    command: '{python}' stands for the interpreter. edited: the only file that experiments change. fixed: files that
-    must be there besides. reads: what else a run may read on this machine. seed, seconds: how a run is told them.
-    usual_seconds: of a run's training, unless the user says otherwise. most_seconds: from a run's start; it is ended
-    then; None: by its budget. memory: the footer's key for the peak, and of how many MB one unit is. trains: whether
-    it prints lines `step …` or `epoch …` as it trains. smoke_seconds: of a run on the CPU, before an edit may take a
-    slot; None: there is none. room: the package of search.task that has the data and the scorer; '': none. item: what
-    is scored, for people. rates: figures of a scorer's beside the metrics. shown_rates: those that stand beside the
-    metric everywhere, and their short names. degenerate: a model that is useless whatever its score, in words.
-    majority_hint: what to try if the best is no better than always giving the same answer.
+    file: str
+    function: str
+    labels: str
+    predictions: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """folder: of its task.toml, in the repository, '' for the top; paths are relative to it. tie_breaker: decides
+    between runs that are equal in the metric. columns: the metrics' in results.tsv, in order. command: '{python}'
+    stands for the interpreter. edited: the only file that experiments change. fixed: files that must be there besides.
+    reads: what else a run may read on this machine. seed, seconds: how a run is told them. usual_seconds: of a run's
+    training, unless the user says otherwise. most_seconds: from a run's start; it is ended then; None: by its budget.
+    memory: the footer's key for the peak, and of how many MB one unit is. trains: whether it prints lines `step …` or
+    `epoch …` as it trains. smoke_seconds: of a run on the CPU, before an edit may take a slot; None: there is none.
+    scorer: who scores, if it is no room and not the run itself. room: the package of search.task that has the data and
+    the scorer; '': none. item: what is scored, for people. rates: figures of a scorer's beside the metrics.
+    shown_rates: those that stand beside the metric everywhere, and their short names. degenerate: a model that is
+    useless whatever its score, in words. majority_hint: what to try if the best is no better than always giving the
+    same answer.
     """
 
     name: str
@@ -146,6 +157,7 @@ class Task:
     smoke_seconds: float | None = None
     space: str = "space.toml"
     program: str = "program.md"
+    scorer: OutsideScorer | None = None
     room: str = ""
     item: str = ""
     rates: tuple[str, ...] = ()

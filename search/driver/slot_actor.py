@@ -91,7 +91,7 @@ class SlotActor(tune.Trainable):
         fault = note = ""
         if self.device:
             setup = self.of_driver
-            secret = withheld("", setup.seal) if setup.confine else None
+            secret = withheld(setup.settings.task, "", setup.seal) if setup.confine else None
             folder = temporary_folder(Path(setup.run, self.device))
             fault, isolated = probe_cuda(self.device, folder, secret, setup.isolated)
             self.of_driver = replace(setup, isolated=isolated)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from search.core.paths import PROJECT
-from search.core.task import Hyperparameters, Metric, Passing, Task, Trust
+from search.core.task import Hyperparameters, Metric, OutsideScorer, Passing, Task, Trust
 from search.core.types import UsageError
 
 FILE = "task.toml"
@@ -29,7 +29,9 @@ TABLES = {
     "memory": ("key", "unit"),
     "log": ("training_lines",),
     "smoke": ("seconds",),
+    "scorer": ("function", "labels", "predictions"),
 }
+FUNCTION = re.compile(r"([\w./-]+\.py):([A-Za-z_]\w*)")
 ROOMS = ("screening",)
 MOST_DECIMALS = 12
 
@@ -85,8 +87,13 @@ class _Reader:
         if room and room not in ROOMS:
             raise self.wrong("room", room, f"one of {', '.join(ROOMS)}, or left out")
         trust = self._one_of("trust", texts.pop("trust", str(Trust.REPORTED)), Trust)
-        if (trust is Trust.SCORED) != bool(room):
-            raise self.wrong("trust", str(trust), "scored where a room has the scorer, else reported")
+        scorer = self._scorer()
+        if scorer is not None and room:
+            raise self.wrong("room", room, "left out where [scorer] says who scores")
+        if (trust is Trust.SCORED) != bool(room or scorer):
+            raise self.wrong("trust", str(trust), "scored where there is a table [scorer], else reported")
+        if scorer is not None and scorer.file not in lists.get("fixed", ()):
+            lists["fixed"] = (*lists.get("fixed", ()), scorer.file)
         seconds = self.given.get("seconds", {})
         hyperparameters = self._one_of("hyperparameters", texts.pop("hyperparameters", "recipe"), Hyperparameters)
         given: dict[str, Any] = {"name": Path(self.file).resolve().parent.name, **texts, **lists}
@@ -96,6 +103,7 @@ class _Reader:
             folder=folder,
             hyperparameters=hyperparameters,
             trust=trust,
+            scorer=scorer,
             room=room,
             seed=self._passing("seed", edited),
             seconds=self._passing("seconds", edited),
@@ -200,6 +208,25 @@ class _Reader:
         if file:
             self._check_inside(f"{key}.file", file)
         return Passing(**{ways[0]: value}, file=file)
+
+    def _scorer(self) -> OutsideScorer | None:
+        table = self.given.get("scorer")
+        if table is None:
+            return None
+        for needed in TABLES["scorer"]:
+            if needed not in table:
+                raise UsageError(f"{self.file}: no scorer.{needed}")
+        function = self._text("scorer.function", table["function"])
+        match = FUNCTION.fullmatch(function)
+        if match is None:
+            raise self.wrong("scorer.function", function, 'a file and a function of it, as in "scoring.py:score"')
+        predictions = self._text("scorer.predictions", table["predictions"])
+        self._check_inside("scorer.function", match[1])
+        self._check_inside("scorer.predictions", predictions)
+        labels = str(
+            Path(self.file).parent.absolute() / Path(self._text("scorer.labels", table["labels"])).expanduser()
+        )
+        return OutsideScorer(match[1], match[2], labels, predictions)
 
     def _memory(self) -> dict[str, Any]:
         table = self.given.get("memory")

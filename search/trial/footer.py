@@ -71,6 +71,8 @@ def crash_reason(task: Task, ended: Ended, text: str, footer: Mapping[str, str])
         if ended.code > 128:
             return f"killed by signal {ended.code - 128}"
         return f"exit code {ended.code}: {last}"[:300]
+    if task.scorer is not None:  # whatever it says of itself
+        return ""
     said = scores_in(task, text, footer)
     for metric in reversed(task.metrics):
         problem = _problem_with(metric, said[metric.name], bool(footer))

@@ -23,6 +23,7 @@ from search.system.process import Limits
 from search.trial import integrity
 from search.trial.footer import losses_of, number_in, scores_in, traceback_of
 from search.trial.integrity import printable
+from search.trial.outside_score import OutsideScoreError, outside_score
 from search.trial.rewrite import rewrite_recipe
 from search.trial.sealed import withheld
 from search.trial.training import TrainingJob, TrainingResult, limits_of, run_training, tell_by_constants
@@ -125,7 +126,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         from search.trial.scored import scored_data
 
         data = scored_data(setup.settings.fingerprint, setup.dataset)
-    secret = [*withheld(setup.dataset, setup.seal), repository.common_folder(), Path(setup.run)]
+    secret = [*withheld(task, setup.dataset, setup.seal), repository.common_folder(), Path(setup.run)]
     running: dict[str, object] = {
         "began": began,
         "training_since": None,
@@ -174,7 +175,15 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         reason = f"{AT_FAULT}it has GPU {setup.gpu}, and the trial trained on the CPU"
         return _crash(setup, work, commit, began, reason, ran=ran)
     found: dict[str, Any] = {}
-    if data is None or ran.scorer is None:
+    if task.scorer is not None:
+        aside = paths.root / "scoring"
+        try:
+            found["score"] = outside_score(
+                task, run.folder, repository, setup.settings.base, aside, secret if setup.confine else None
+            )
+        except OutsideScoreError as error:
+            return _crash(setup, work, commit, began, str(error), ran=ran)
+    elif data is None or ran.scorer is None:
         found["score"] = task.score_of(scores_in(task, ran.text, footer))
     else:
         from search.trial.scored import contradiction, kept_of

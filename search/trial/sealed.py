@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from search.core.paths import cache_root, state_root
+from search.core.task import Task
 from search.core.types import Settings
 from search.system.files import write_aside
 
@@ -26,13 +27,15 @@ def id_of(settings: Settings) -> str:
     return hashlib.sha256(f"{settings.tag} {settings.base} {settings.created!r}".encode()).hexdigest()[:24]
 
 
-def withheld(dataset: str, seal: str) -> list[Path]:
-    """What no trial and no agent may read: the data set wherever it is, every decoded cache of one, and the sealed
-    results of every search.
+def withheld(task: Task, dataset: str, seal: str) -> list[Path]:
+    """What no trial and no agent may read: a scorer's labels, the data set wherever it is, every decoded cache of one,
+    and the sealed results of every search.
 
     dataset: its folder; '' if it is not on this machine. seal: the folder that this search's results lie in.
     """
-    return [*(places_of(Path(dataset)) if dataset else ()), cache_root(), Path(seal), state_root() / "sealed"]
+    labels = [Path(task.scorer.labels)] if task.scorer else []
+    photos = places_of(Path(dataset)) if dataset else []
+    return [*labels, *photos, cache_root(), Path(seal), state_root() / "sealed"]
 
 
 def places_of(dataset: Path) -> list[Path]:

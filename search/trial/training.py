@@ -110,6 +110,7 @@ class TrainingResult:
 def limits_of(task: Task, max_train_seconds: float, start_up_seconds: float) -> Limits:
     """The limits of a run: by its training lines, or of all of it where the task prints none or sets its own."""
     rest = max(2 * max_train_seconds, SHORTEST_REST)
+    rest += 0.0 if task.room else task.start_up_seconds  # how long a program of somebody's evaluates, nobody knows
     if task.most_seconds is not None:
         return Limits(task.most_seconds, None)
     return Limits(start_up_seconds, rest) if task.trains else Limits(start_up_seconds + rest, None)
@@ -211,6 +212,7 @@ def environment_of(gpu: str, threads: int, scratch: Path, temporary: Path) -> di
         "TMPDIR": str(temporary),
         # What compilers keep goes with the run: a file that the next one reads would be a way to hand it something.
         "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"),
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",  # in the run itself: CUDA does not start in a confined child
         "TRITON_CACHE_DIR": str(scratch / "triton"),
         "CUDA_CACHE_PATH": str(scratch / "cuda"),
         "MPLCONFIGDIR": str(scratch),

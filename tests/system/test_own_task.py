@@ -1,9 +1,12 @@
 """Searches of other repositories: any program, any metric, lower or higher."""
 
 import json
+import shutil
 
+import numpy as np
 import pytest
 
+from search.system.sandbox import is_available
 from tests.support.own_task import TRAIN, own_repository, run_there, search_there
 from tests.support.repositories import ROOT, git, make_repository
 
@@ -69,7 +72,8 @@ def test_where_runs_differ_repeats_stand_for_seeds_and_a_search_can_go_on(tmp_pa
 def test_an_agent_gets_this_tasks_own_rules_and_its_edit_is_an_experiment(tmp_path):
     folder = own_repository(tmp_path / "own", more='\n[seed]\nvariable = "SEED"\n\n[smoke]\nseconds = 2\n')
     (folder / "program.md").write_text("# Mine\n\nMake the loss small, and be kind.\n")
-    git(folder, "add", "program.md")
+    (folder / "train.py").write_text(TRAIN.replace("rng =", "__import__('time').sleep(2)\nrng ="))
+    git(folder, "add", "program.md", "train.py")
     git(folder, "commit", "-qm", "rules")
     agent = tmp_path / "agent.sh"
     agent.write_text(
@@ -78,7 +82,7 @@ def test_an_agent_gets_this_tasks_own_rules_and_its_edit_is_an_experiment(tmp_pa
         "rm brief.txt\nsed -i 's/0.1 \\* abs/0.05 * abs/' train.py\necho 'IDEA: half the penalty'\n"
     )
     agent.chmod(0o755)
-    search_there(folder, "--experiments", "4", "--experiments-per-round", "2", "--agent", str(agent))
+    search_there(folder, "--experiments", "12", "--experiments-per-round", "2", "--agent", str(agent))
     proposals = [json.loads(line) for line in (folder / "runs/own/proposals.jsonl").read_text().splitlines()]
     assert proposals[0]["idea"] == "half the penalty" and proposals[0]["refused"] == ""
 
@@ -99,6 +103,87 @@ def test_the_language_model_is_searched_for_a_moment(tmp_path):
     header, rows = rows_of(folder)
     assert header[1] == "val_bpb" and len(rows) == 2
     assert 0.5 < float(rows[0]["val_bpb"]) < 8 and float(rows[0]["memory_gb"]) > 0.1
+
+
+OUTSIDE = """
+import os, sys
+import numpy as np
+
+SHARE = 0.5  # 0 … 1
+SHIFT = 1  # 0 … 9
+try:
+    known = np.load(os.environ.get("LABELS", "nowhere"))
+except OSError as error:
+    print(f"withheld: {type(error).__name__}")
+print("step 1 | loss 1")
+answers = (np.arange(200) % 10 < 10 * SHARE).astype(int)
+if SHIFT == 9:
+    answers = answers[:7]
+np.save("predictions.npy", answers)
+print("---\\nacc: 1.0")
+"""
+SCORING = """
+import numpy as np
+def score(predictions, labels):
+    if predictions.shape != labels.shape:
+        raise ValueError(f"{predictions.shape} predictions of {labels.shape}")
+    return {"acc": (predictions == labels).mean()}
+"""
+SCORED = """
+trust = "scored"
+hyperparameters = "constants"
+variables = ["LABELS"]
+
+[metric]
+name = "acc"
+direction = "higher"
+low = 0
+high = 1
+
+[scorer]
+function = "scoring.py:score"
+labels = "{labels}"
+predictions = "predictions.npy"
+"""
+
+
+def scored_repository(tmp_path):
+    folder = own_repository(tmp_path / "own")
+    for name, text in (("train.py", OUTSIDE), ("scoring.py", SCORING)):
+        (folder / name).write_text(text)
+    git(folder, "add", "-A")
+    git(folder, "rm", "-q", "--cached", "task.toml", "space.toml")
+    git(folder, "commit", "-qm", "predicts")
+    labels = tmp_path / "labels.npy"
+    np.save(labels, (np.arange(200) % 10 < 9).astype(int))
+    (folder / "task.toml").write_text(SCORED.format(labels=labels))
+    axes = "[SHARE]\nkind = 'float'\nlow = 0.0\nhigh = 1.0\nstep = 0.3\n"
+    (folder / "space.toml").write_text(axes + "\n[SHIFT]\nkind = 'int'\nlow = 0\nhigh = 9\nstep = 4\n")
+    return folder, labels
+
+
+def test_a_scorer_outside_of_the_run_decides_whatever_the_run_says(tmp_path, monkeypatch):
+    folder, labels = scored_repository(tmp_path)
+    monkeypatch.setenv("LABELS", str(labels))
+    said = search_there(folder, "--experiments", "6")
+    assert "reported" not in said and "no scorer outside" not in said
+    trials = [json.loads(line) for line in (folder / "runs/own/trials.jsonl").read_text().splitlines()]
+    assert trials[0]["score"] == {"acc": 0.6} and trials[0]["footer"]["acc"] == "1.0"
+    crashed = {one["reason"] for one in trials if one["score"] is None}
+    assert crashed <= {"scoring.py:score failed: ValueError: (7,) predictions of (200,)"}
+    log = next((folder / "runs/own").glob("gpu*/trials/e0000-s0/run.log")).read_text()
+    assert is_available() is ("withheld: " in log)  # not there, or not to be read
+
+
+@pytest.mark.full
+def test_labels_that_every_run_would_see_are_refused(tmp_path):
+    folder, labels = scored_repository(tmp_path)
+    shutil.copy(labels, folder / "labels.npy")
+    git(folder, "add", "labels.npy")
+    git(folder, "commit", "-qm", "oh")
+    (folder / "task.toml").write_text(SCORED.format(labels="labels.npy"))
+    said = json.loads(search_there(folder, "--json", "--dry-run", code=2).splitlines()[-1])
+    assert "it is committed, so every run would see it" in said["error"]
 
 
 def test_adopting_writes_two_files_and_its_baseline_runs(tmp_path):

@@ -18,6 +18,7 @@ from search.system.process import is_alive
 from search.system.sandbox import is_available
 from search.trial.sealed import withheld
 from tests.support.repositories import git
+from tests.support.states import TASK
 from tests.support.turns import GOOD
 
 
@@ -233,7 +234,7 @@ def test_photos_that_are_elsewhere_are_withheld_too(bench, demo, tmp_path, linke
             for photo in folder.iterdir():
                 (dataset / folder.name / photo.name).symlink_to(photo)
     photo = next((elsewhere / "photos/class_4").iterdir())
-    secret = (*bench.secret, *withheld(str(dataset), str(tmp_path / "sealed")))
+    secret = (*bench.secret, *withheld(TASK, str(dataset), str(tmp_path / "sealed")))
     attempt = f"open({str(photo)!r}, 'rb').read()\n{GOOD}"
     assert "PermissionError" in bench.ask(attempt, secret=secret).refused
     assert bench.ask(attempt).refused == ""  # it was the links that led there

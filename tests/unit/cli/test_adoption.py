@@ -14,6 +14,7 @@ import torch
 from prepare import TIME_BUDGET, evaluate_bpb
 
 DEPTH = 8  # layers
+BATCH = 2**19
 LEARNING_RATE = 0.04
 WARMUP_RATIO = 0.0
 UNUSED = 3
@@ -22,6 +23,7 @@ WINDOW = "SSSL"
 device = torch.device("cuda")
 torch.manual_seed(42)
 for step in range(DEPTH):
+    print(BATCH, end="")
     print(f"\\rstep {step} | loss: {LEARNING_RATE * WARMUP_RATIO}", end="")
     if step % EVAL_EVERY == 0:
         evaluate_bpb(WINDOW)
@@ -57,7 +59,8 @@ def test_a_repository_in_karpathys_style(folder):
 
 def test_its_space_holds_what_is_used_and_can_be_moved(folder):
     space = parse_space(look_at(folder).space, "space.toml")
-    assert [axis.name for axis in space.axes] == ["DEPTH", "LEARNING_RATE", "WARMUP_RATIO"]
+    assert [axis.name for axis in space.axes] == ["DEPTH", "BATCH", "LEARNING_RATE", "WARMUP_RATIO"]
+    assert space.axes[1].choices == (2**17, 2**18, 2**19, 2**20, 2**21)  # a power of two stays one
     check_space(space, read_recipe(TRAIN))
 
 

@@ -53,6 +53,35 @@ def test_all_that_a_task_says_is_read():
     assert not task.trains and task.smoke_seconds is None and task.by_own_word
 
 
+SCORER = """
+trust = "scored"
+
+[scorer]
+function = "scoring.py:score"
+labels = "secret/labels.npy"
+predictions = "predictions.npy"
+
+[metric]
+name = "acc"
+direction = "higher"
+"""
+
+
+def test_a_scorer_is_a_function_of_a_fixed_file():
+    task = parse_task(SCORER, "/repository/task.toml")
+    assert task.trust is Trust.SCORED and task.by_own_word == "" and task.fixed == ("scoring.py",)
+    assert task.scorer is not None and task.scorer.labels == "/repository/secret/labels.npy"
+    for before, after, words in (
+        ('"scoring.py:score"', '"scoring.py"', "scorer.function is 'scoring.py'; a file and a function of it"),
+        ('predictions = "predictions.npy"\n', "", "no scorer.predictions"),
+        ('"predictions.npy"', '"/tmp/x.npy"', "scorer.predictions is '/tmp/x.npy'; a path below"),
+        ('"scored"', '"reported"', "trust is 'reported'; scored where there is a table [scorer], else reported"),
+    ):
+        with pytest.raises(UsageError) as told:
+            parse_task(SCORER.replace(before, after), "task.toml")
+        assert words in str(told.value)
+
+
 def test_a_score_is_higher_for_the_better_inside_and_as_the_task_has_it_outside():
     task = parse_task(WHOLE, "task.toml")
     score = task.score_of({"val_bpb": "0.98765", "steps": 7})
@@ -99,7 +128,7 @@ WRONG = [
         'hyperparameters = "yaml"',
         "hyperparameters is 'yaml'; one of",
     ),
-    ('name = "lm"', 'name = "lm"\ntrust = "scored"', "trust is 'scored'; scored where a room has the scorer"),
+    ('name = "lm"', 'name = "lm"\ntrust = "scored"', "trust is 'scored'; scored where there is a table [scorer]"),
     ('name = "lm"', 'name = "lm"\nroom = "attic"', "room is 'attic'; one of screening"),
     ('name = "lm"', 'name = "lm"\ncolumns = ["loss"]', "columns is ['loss']; the metrics, in an order"),
     ("training_lines = false", 'training_lines = "no"', "log.training_lines is 'no'; true or false"),
