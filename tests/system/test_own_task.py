@@ -42,6 +42,7 @@ def test_a_repository_that_has_nothing_of_this_project_is_searched_where_lower_i
     assert "-LR = " in shown or "-WIDTH = " in shown
 
 
+@pytest.mark.full
 def test_where_runs_give_the_same_every_time_none_is_repeated(tmp_path):
     folder = own_repository(tmp_path / "own", noise=0.0, more="")
     said = search_there(folder, "--gpus", "1", "--experiments", "8")
@@ -97,6 +98,7 @@ def test_every_example_is_searched_in_its_folder_of_this_repository(tmp_path, na
     assert len(rows) == 3 and all(row["status"] != "crash" for row in rows)
 
 
+@pytest.mark.full
 def test_the_language_model_is_searched_for_a_moment(tmp_path):
     folder = make_repository(tmp_path / "project", None, more=("examples",))
     search_there(folder, "--task", "examples/char_lm", "--experiments", "1", "--max-train-seconds", "1")
@@ -197,6 +199,7 @@ def test_adopting_writes_two_files_and_its_baseline_runs(tmp_path):
     run_there(tmp_path, "adopt", str(folder), code=2)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -213,6 +216,7 @@ def test_what_cannot_be_meant_is_one_line(tmp_path, words, told, capfd):
     assert not (folder / "runs").exists()
 
 
+@pytest.mark.full
 def test_a_task_that_its_program_does_not_fit_is_told_before_anything_begins(tmp_path):
     folder = own_repository(tmp_path / "own")
     task = (folder / "task.toml").read_text()
@@ -226,6 +230,7 @@ def test_a_task_that_its_program_does_not_fit_is_told_before_anything_begins(tmp
         assert told in said["error"]
 
 
+@pytest.mark.full
 def test_a_metric_that_the_footer_does_not_have_ends_the_search_in_one_line(tmp_path):
     folder = own_repository(tmp_path / "own")
     (folder / "task.toml").write_text((folder / "task.toml").read_text().replace("val_loss", "val_bpb"))
