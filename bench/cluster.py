@@ -438,7 +438,7 @@ def main() -> int:
             from search.task.screening.demo_images import draw
 
             draw(work / "photos", PHOTOS)
-            files = [path for path, _ in prepare.photo_files(work / "photos")]
+            files = [path for path, _ in prepare.photo_files(work / "photos", prepare.FIVE_CLASSES)]
             photos = sum((work / "photos" / path).stat().st_size for path in files)
             for nodes in sorted(set(options.nodes)):
                 slots = nodes * options.gpus_per_node

@@ -56,7 +56,7 @@ def test_the_footer_the_budget_and_the_scorer(demo):
     assert footer["seed"] == "5"
     assert any(line.startswith("step 1 | ") for line in done.stdout.splitlines())
     assert scorer.times == 1
-    assert agrees(scorer.submission.score, footer)
+    assert agrees(TASK, scorer.submission.score, footer)
     assert scorer.submission.test.shape == (len(data.indices("test")), 5)
 
 
@@ -193,5 +193,5 @@ def test_other_classes_are_told_apart_too(demo, tmp_path):
     with Scorer(TASK, Labels.of(data), prepare.images_of(data)) as scorer:
         variables = {prepare.SCORER_VARIABLE: str(scorer.descriptor)}
         done = train("--dataset", prepare.view_of(data), *flags, pass_fds=(scorer.descriptor,), **variables)
-    assert agrees(scorer.submission.score, parse_footer(done.stdout))
+    assert agrees(TASK, scorer.submission.score, parse_footer(done.stdout))
     assert scorer.submission.validation.shape == (len(data.indices("validation")), 3)
