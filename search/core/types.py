@@ -12,6 +12,7 @@ Value = bool | int | float | str  # of one recipe field
 OUT_OF_MEMORY = "out of memory"  # begins the reason of a crash that was one
 AT_FAULT = "the slot is at fault: "  # begins the reason of a trial that says nothing of its experiment
 STOOD_STILL = "its machine stood still "  # likewise, but its slot is as good as before
+GUARD_KILLED = "its guard was killed "  # likewise, by whoever ended its worker too; unless it happens again and again
 SHORT_HASH = 7  # characters of a commit as people see it
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from search.core.events import CardTooSmall, SlowTrial, TrialLost
 from search.core.state import State
-from search.core.types import STOOD_STILL, Outcome
+from search.core.types import GUARD_KILLED, STOOD_STILL, Outcome
 from search.decide.speed import note_on_speed
+
+MOST_LOSSES = 3  # of one trial whose guard was killed: it may be what kills it
 
 
 def rerun_of(
@@ -22,6 +24,9 @@ def rerun_of(
     here = state.memory_of(outcome.slot)
     if outcome.ran_out_of_memory and here and state.has_larger(here, state.present):
         return CardTooSmall(outcome.trial, *key, here), f"small   {where}: {outcome.reason}; {again} on a larger GPU"
-    if outcome.crashed and outcome.reason.startswith(STOOD_STILL):
+    is_lost = outcome.reason.startswith(STOOD_STILL) or (
+        outcome.reason.startswith(GUARD_KILLED) and state.losses[key] < MOST_LOSSES
+    )
+    if outcome.crashed and is_lost:
         return TrialLost(outcome.trial, *key, outcome.reason), f"lost    {where}: {outcome.reason}; {again}"
     return None

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from search.core.task import Metric, Task
-from search.core.types import OUT_OF_MEMORY
+from search.core.types import GUARD_KILLED, OUT_OF_MEMORY
 from search.system.process import Ended
 
 TRACEBACK_LINES = 40
@@ -62,6 +62,8 @@ def crash_reason(task: Task, ended: Ended, text: str, footer: Mapping[str, str])
     """Why a trial is a crash, in one line; empty if it is none."""
     if ended.ended_for:
         return ended.ended_for
+    if ended.code < 0:
+        return f"{GUARD_KILLED}by signal {-ended.code}"
     if ended.code:
         last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
         if ended.code == 137:

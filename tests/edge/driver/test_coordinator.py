@@ -77,7 +77,7 @@ def test_an_incumbent_found_out_gives_its_place_back_and_its_row_says_so(fast_re
         rows = (fast_repository / "runs/t/results.tsv").read_text().splitlines()[1:]
         row = next(row for row in rows if row.startswith(incumbent.commit[:7]))
         assert "\tdiscard\t" in row
-        assert "below its predecessor" in coordinator.state.decisions[-1].reason
+        assert "worse than its predecessor" in coordinator.state.decisions[-1].reason
     files = sorted(fast_repository.glob("runs/t/gpu*/results.tsv"))
     assert render(merged_rows(files, History(None)), TASK) == (fast_repository / "runs/t/results.tsv").read_text()
     with coordinator_of(fast_repository, limit=14) as coordinator:

@@ -80,7 +80,7 @@ def test_made_up_scores_and_stolen_time_are_found(tmp_path, demo, honest, monkey
 def test_without_its_defence_each_goes_through(tmp_path, demo, honest, monkeypatch, name):
     code, _, defence = CASES[name]
     if defence == "agrees":
-        monkeypatch.setattr(run, "agrees", lambda *_: True)
+        monkeypatch.setattr("search.trial.scored.agrees", lambda *_: True)
     elif defence == "violations_of":
         monkeypatch.setattr(run, "violations_of", lambda *_: ())
     else:

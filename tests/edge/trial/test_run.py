@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 import prepare
 from search.core.codec import encode
 from search.core.paths import SlotPaths
-from search.core.types import AT_FAULT, STOOD_STILL, Change, Experiment, Kind, Work
+from search.core.types import AT_FAULT, GUARD_KILLED, STOOD_STILL, Change, Experiment, Kind, SearchError, Work
 from search.system import process
 from search.system.git import Repository
 from search.system.guard import descendants
@@ -155,6 +156,32 @@ def test_a_trial_of_which_something_lives_on_is_its_slots_fault(tmp_path, demo, 
     work = Work(Experiment(0, Kind.BASELINE, Repository(repository).commit_of("HEAD")), 0)
     outcome = run_trial(setup_of(repository, demo), work)
     assert outcome.reason.startswith(AT_FAULT + "a process of e0000-s0 cannot be ended")
+
+
+@pytest.mark.full
+def test_a_trial_whose_guard_was_killed_is_no_crash_of_its_idea_unless_it_happens_again_and_again(tmp_path, demo):
+    """As Ray kills what a worker has started, when its driver has died; a trial that kills its guard is found out."""
+    repository = make_repository(tmp_path / "project", FAST_TRAIN.replace("rng = np", "time.sleep(9)\nrng = np", 1))
+    with coordinator_of(repository, demo) as coordinator:
+        names = []
+        while not coordinator.state.outcomes and len(names) < 9:
+            work, setup = coordinator.next_work(0), setup_of(repository, demo)
+            trial = coordinator.paths.slot(0).trial(work.trial_id)
+            names.append(work.trial_id)
+            worker = os.fork()
+            if worker == 0:
+                try:
+                    run_trial(setup, work)
+                finally:
+                    os._exit(0)
+            wait_for(lambda trial=trial: trial.running.exists() and json.loads(trial.running.read_text()).get("pid"))
+            os.kill(json.loads(trial.running.read_text())["pid"], signal.SIGKILL)
+            os.waitpid(worker, 0)
+            assert run.read_outcome(trial).reason == f"{GUARD_KILLED}by signal 9"
+            with suppress(SearchError):  # the baseline has failed, at last
+                coordinator.record(run.read_outcome(trial))
+        assert names == ["e0000-s0", "e0000-s0-a2", "e0000-s0-a3", "e0000-s0-a4"]
+        assert coordinator.state.outcomes[(0, 0)].crashed
 
 
 @pytest.mark.full
