@@ -120,8 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="write the files anew if they are there")
     parser.add_argument("--json", action="store_true", help="one line of JSON on standard output, also if it fails")
     options = parser.parse_args(arguments)
-    code = command.run("adopt", options, lambda: adopt(options), as_text)
-    return code
+    return command.run("adopt", options, lambda: adopt(options), as_text)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ NO_AXIS = re.compile(
 def space_of(fields: Mapping[str, Field], source: str, taken: set[str]) -> tuple[str, int, list[str]]:
     """(the text of a space, how many axes it has, hyperparameters that are none): the range that a comment declares,
     else a factor of four around each number. taken: names that are no axes."""
-    used = {name for name, found in usages(source).items() if name in text_without_definitions(source)}
+    used = {name for name, found in usages(source).items() if name in names_read(source)}
     axes, left = [], []
     for name, one in fields.items():
         axis = None if name in taken or NO_AXIS.search(name) or name not in used else axis_of(one)
@@ -31,7 +31,7 @@ def space_of(fields: Mapping[str, Field], source: str, taken: set[str]) -> tuple
     return "\n".join(["# Written by search.adopt; docs/own-task.md explains it.", *axes]) + "\n", len(axes), left
 
 
-def text_without_definitions(source: str) -> set[str]:
+def names_read(source: str) -> set[str]:
     """The names that are read anywhere."""
     tree = parsed(source)
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}

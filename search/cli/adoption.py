@@ -48,7 +48,7 @@ class Finding:
 
 @dataclass
 class Adoption:
-    """What was found. lines: of the task.toml."""
+    """What was found. tables: of the task.toml, '' for its top. space: the text of a space."""
 
     folder: Path
     edited: str

@@ -77,9 +77,9 @@ class Metric:
         """high - low; None without bounds."""
         return None if self.low is None or self.high is None else self.high - self.low
 
-    def text(self, value: float, digits: int | None = None) -> str:
+    def text(self, value: float) -> str:
         """A value of the search's for people."""
-        return f"{self.turned(value):.{self.shown_digits if digits is None else digits}f}"
+        return f"{self.turned(value):.{self.shown_digits}f}"
 
     def shown(self, value: float) -> str:
         """Likewise, with the metric's name."""
@@ -129,9 +129,8 @@ class Task:
     `epoch …` as it trains. smoke_seconds: of a run on the CPU, before an edit may take a slot; None: there is none.
     scorer: who scores, if it is no room and not the run itself. room: the package of search.task that has the data and
     the scorer; '': none. item: what is scored, for people. rates: figures of a scorer's beside the metrics.
-    shown_rates: those that stand beside the metric everywhere, and their short names. degenerate: a model that is
-    useless whatever its score, in words. majority_hint: what to try if the best is no better than always giving the
-    same answer.
+    shown_rates: those that stand beside the metric everywhere, and their short names. majority_hint: what to try if the
+    best is no better than always giving the same answer.
     """
 
     name: str
@@ -162,7 +161,6 @@ class Task:
     item: str = ""
     rates: tuple[str, ...] = ()
     shown_rates: Mapping[str, str] = field(default_factory=dict)
-    degenerate: str = ""
     majority_hint: str = ""
 
     @property
@@ -192,21 +190,22 @@ class Task:
 
     def named(self, score: Score) -> dict[str, float]:
         """A score by its metrics' names, in the task's own terms."""
-        values = (score.primary, score.secondary)
-        return {metric.name: metric.told(value) for metric, value in zip(self.metrics, values, strict=False)}
+        return {metric.name: metric.told(value) for metric, value in self._values(score)}
 
     def named_exactly(self, score: Score) -> dict[str, float]:
         """Likewise, not rounded."""
-        values = (score.primary, score.secondary)
-        return {metric.name: metric.turned(value) for metric, value in zip(self.metrics, values, strict=False)}
+        return {metric.name: metric.turned(value) for metric, value in self._values(score)}
+
+    def _values(self, score: Score) -> list[tuple[Metric, float]]:
+        """Each metric with its part of a score."""
+        return list(zip(self.metrics, (score.primary, score.secondary), strict=False))
 
     def shown(self, score: Score) -> str:
         """A score for people."""
         return " ".join(self.shown_each(score))
 
     def shown_each(self, score: Score) -> list[str]:
-        values = (score.primary, score.secondary)
-        return [metric.shown(value) for metric, value in zip(self.metrics, values, strict=False)]
+        return [metric.shown(value) for metric, value in self._values(score)]
 
     def rates_text(self, rates: Mapping[str, Any], digits: int = 2) -> str:
         """The rates that stand beside the metric; '' if none is known."""

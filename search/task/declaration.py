@@ -254,7 +254,6 @@ def in_its_room(task: Task) -> Task:
         item=words.ITEM,
         rates=words.RATES,
         shown_rates=words.SHOWN_RATES,
-        degenerate=words.DEGENERATE,
         majority_hint=words.MAJORITY_HINT,
     )
 

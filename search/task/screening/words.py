@@ -3,6 +3,5 @@
 ITEM = "photo"
 RATES = ("sensitivity", "specificity", "balanced_accuracy", "auroc", "average_precision", "calibration_error")
 SHOWN_RATES = {"sensitivity": "sens", "specificity": "spec"}  # beside the metric everywhere, with their short names
-DEGENERATE = "a model that never, or always, flags infection"  # it screens nothing, whatever its accuracy
 MAJORITY_HINT = "weigh infected photos more before anything else"
 POSITIVE, NEGATIVE = "infected", "not_infected"  # what the metric tells apart, as in users' files

@@ -158,6 +158,17 @@ def test_a_trial_of_which_something_lives_on_is_its_slots_fault(tmp_path, demo, 
     assert outcome.reason.startswith(AT_FAULT + "a process of e0000-s0 cannot be ended")
 
 
+def forked(setup, work):
+    """The process id of a worker that runs one trial."""
+    worker = os.fork()
+    if worker == 0:
+        try:
+            run_trial(setup, work)
+        finally:
+            os._exit(0)
+    return worker
+
+
 @pytest.mark.full
 def test_a_trial_whose_guard_was_killed_is_no_crash_of_its_idea_unless_it_happens_again_and_again(tmp_path, demo):
     """As Ray kills what a worker has started, when its driver has died; a trial that kills its guard is found out."""
@@ -168,12 +179,7 @@ def test_a_trial_whose_guard_was_killed_is_no_crash_of_its_idea_unless_it_happen
             work, setup = coordinator.next_work(0), setup_of(repository, demo)
             trial = coordinator.paths.slot(0).trial(work.trial_id)
             names.append(work.trial_id)
-            worker = os.fork()
-            if worker == 0:
-                try:
-                    run_trial(setup, work)
-                finally:
-                    os._exit(0)
+            worker = forked(setup, work)
             wait_for(lambda trial=trial: trial.running.exists() and json.loads(trial.running.read_text()).get("pid"))
             os.kill(json.loads(trial.running.read_text())["pid"], signal.SIGKILL)
             os.waitpid(worker, 0)
@@ -192,12 +198,7 @@ def test_a_trial_that_was_suspended_is_no_crash_of_its_idea(tmp_path, demo, monk
     with coordinator_of(repository, demo) as coordinator:
         work, setup = coordinator.next_work(0), setup_of(repository, demo)
         trial = coordinator.paths.slot(0).trial(work.trial_id)
-        worker = os.fork()
-        if worker == 0:
-            try:
-                run_trial(setup, work)
-            finally:
-                os._exit(0)
+        worker = forked(setup, work)
         wait_for(lambda: trial.running.exists() and json.loads(trial.running.read_text())["training_since"])
         for number, pause in ((signal.SIGSTOP, 3.0), (signal.SIGCONT, 0.0)):
             for pid in (worker, *descendants(worker)):
