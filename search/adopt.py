@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from search.cli import command
-from search.cli.adoption import Adoption, look_at
+from search.cli.adoption import Adoption, look_at, set_decimals
 from search.core.paths import temporary_folder
 from search.core.types import UsageError
 from search.system.files import write_text
@@ -45,6 +45,10 @@ def adopt(options: argparse.Namespace) -> dict[str, Any]:
     }
     if options.try_it:
         shown["tried"] = tried(found)
+        printed = shown["tried"].get("scores", {}).get(found.tables["metric"]["name"])
+        if printed:
+            set_decimals(found, printed)
+            write_text(files[0], found.task_text)
     return shown
 
 

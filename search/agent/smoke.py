@@ -48,6 +48,15 @@ class SmokeSetup:
     def photos(self) -> Path:
         return self.folder / "photos"
 
+    @property
+    def view(self) -> Path | None:
+        """What smoke runs are handed of the photos; None if the task has no data set of its own here."""
+        if not self.places.task.room:
+            return None
+        from search.agent.smoke_photos import view_of
+
+        return view_of(self.photos)
+
     def data(self) -> ScoredData | None:
         """What smoke runs train on; None if the task has no data set of its own here. Raises SearchError."""
         if not self.places.task.room:

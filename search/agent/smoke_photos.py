@@ -12,19 +12,22 @@ from pathlib import Path
 import numpy as np
 
 import prepare
-from search.core.types import SearchError
+from search.trial.scored import load_scored
 from search.trial.scorer import Labels, ScoredData
 
 PHOTOS = {"train": 48, "validation": 12, "test": 12}
 _drawing = threading.Lock()  # several edits may be checked at once
 
 
+def view_of(folder: Path) -> Path:
+    """What a smoke run is handed of the photos in a folder."""
+    return folder / prepare.VIEW
+
+
 def draw_photos(folder: Path, fingerprint: str) -> ScoredData:
     """Writes them into a folder, once: training photos only. Raises SearchError if the decoded data set is gone."""
-    view = folder / prepare.VIEW
-    data = prepare.cached(fingerprint)
-    if data is None:
-        raise SearchError(f"the decoded data set {prepare.cache_root() / fingerprint} has gone")
+    view = view_of(folder)
+    data = load_scored(fingerprint, dataset="")
     of_class: dict[int, list[int]] = defaultdict(list)
     for index in data.indices("train"):
         of_class[int(data.labels[index])].append(int(index))

@@ -235,14 +235,15 @@ def add_metric(made: Adoption, sources: Mapping[str, str], log: str, name: str, 
     is_there = name in footer or name in printed or re.search(rf"^\s*{re.escape(name)}\s*[:=]", log, re.MULTILINE)
     if not is_there:
         check = f"no line `{name}: …` was seen in what it prints: --try shows, and a pattern helps if it has none"
-    decimals = decimals_of(footer.get(name, ""))
-    made.tables["metric"] = {
-        "name": name,
-        "direction": "higher" if higher else "lower",
-        "decimals": decimals,
-        "shown_decimals": min(decimals, 4),
-    }
+    made.tables["metric"] = {"name": name, "direction": "higher" if higher else "lower"}
+    set_decimals(made, footer.get(name, ""))
     made.found("metric", f"{name}, {'higher' if higher else 'lower'} is better", known_by or "as you said", check)
+
+
+def set_decimals(made: Adoption, printed: str) -> None:
+    """Rows have as many decimals of the metric as a run printed."""
+    decimals = decimals_of(printed)
+    made.tables["metric"] |= {"decimals": decimals, "shown_decimals": min(decimals, 4)}
 
 
 def decimals_of(text: str) -> int:

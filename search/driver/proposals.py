@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import queue
 import shlex
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -34,6 +33,7 @@ from search.report.proposals import fate_of
 from search.system.files import end_of
 from search.system.git import Repository
 from search.system.process import end_guards
+from search.trial.training import command_of
 
 LOOK_SECONDS = 1.0  # between two looks at what others ask
 MOST_AT_ONCE = 4  # edits handed in that are checked at a time
@@ -312,10 +312,8 @@ def check_command(task: Task, smoke: SmokeSetup) -> str:
     """How an agent tries its edit for a few seconds; '' if the task has no way to."""
     if task.smoke_seconds is None:
         return ""
-    words = [word.replace("{python}", sys.executable) for word in task.command]
-    words += ["--dataset", str(smoke.photos / "view")] if task.room else []
-    words += [task.seconds.flag, f"{task.smoke_seconds:g}"] if task.seconds.flag else []
-    before = f"{task.seconds.variable}={task.smoke_seconds:g} " if task.seconds.variable else ""
+    words, variables = command_of(task, smoke.view, [(task.seconds, task.smoke_seconds)])
+    before = "".join(f"{name}={value} " for name, value in variables.items())
     within = f"cd {task.folder} && " if task.folder else ""
     return within + before + shlex.join(words)
 

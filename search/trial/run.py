@@ -129,7 +129,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
     secret = [*withheld(task, setup.dataset, setup.seal), repository.common_folder(), Path(setup.run)]
     running: dict[str, object] = {
         "began": began,
-        "training_since": None,
+        "training_since": None if task.trains else began,  # nothing else will tell
         "slot": setup.slot,
         "commit": short(commit),
         "description": work.experiment.description,

@@ -116,13 +116,15 @@ def limits_of(task: Task, max_train_seconds: float, start_up_seconds: float) -> 
     return Limits(start_up_seconds, rest) if task.trains else Limits(start_up_seconds + rest, None)
 
 
-def command_of(job: TrainingJob) -> tuple[list[str], dict[str, str]]:
-    """The command of a run, and what its environment has besides: so it is told its seed and its budget."""
-    command = [word.replace("{python}", sys.executable) for word in job.task.command]
-    variables: dict[str, str] = {name: os.environ[name] for name in job.task.variables if name in os.environ}
-    if job.data is not None:
-        command += ["--dataset", str(job.data.view)]
-    for how, value in numbers_of(job):
+def command_of(
+    task: Task, view: Path | None, numbers: Sequence[tuple[Passing, Value]]
+) -> tuple[list[str], dict[str, str]]:
+    """The command of a run, and what its environment has besides. view: of its data set, if it has one. numbers: what
+    it is told, as its seed and its budget."""
+    command = [word.replace("{python}", sys.executable) for word in task.command]
+    command += ["--dataset", str(view)] if view else []
+    variables: dict[str, str] = {}
+    for how, value in numbers:
         if how.flag:
             command += [how.flag, f"{value:.15g}"]
         elif how.variable:
@@ -157,7 +159,8 @@ def run_training(
 
     on_started gets the process id of its guard. on_training: at its first training line.
     """
-    command, variables = command_of(run)
+    command, variables = command_of(run.task, run.data.view if run.data else None, numbers_of(run))
+    variables |= {name: os.environ[name] for name in run.task.variables if name in os.environ and name not in variables}
     remove_own(run)
     run.scratch.mkdir(parents=True)
     made_anew(run.temporary)

@@ -10,8 +10,7 @@ from importlib import import_module
 import pytest
 
 import prepare
-import summarize_results
-from search import launch
+from search import launch, summarize
 from search.system.git import Repository
 from tests.support.repositories import FAST_SPACE, FAST_TRAIN, git, make_repository
 from tests.support.searches import coordinator_of, run_all, setup_of
@@ -262,7 +261,7 @@ def test_results(run, tmp_path, name):
     file = tmp_path / "results.tsv"
     if text is not None:
         file.write_bytes(text)
-    check(run(summarize_results.main, [file]), 1, words)
+    check(run(summarize.main, [file]), 1, words)
     assert sorted(path.name for path in tmp_path.iterdir() if path != file) == []
 
 

@@ -1,14 +1,20 @@
 """Searches of other repositories: any program, any metric, lower or higher."""
 
+import asyncio
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from mcp import Client, StdioServerParameters
+from mcp.client.stdio import stdio_client
 
 from search.system.sandbox import is_available
-from tests.support.own_task import TRAIN, own_repository, run_there, search_there
+from tests.support.launching import settled
+from tests.support.own_task import SEED, TRAIN, as_installed, own_repository, run_there, search_there
 from tests.support.repositories import ROOT, git, make_repository
 
 
@@ -88,6 +94,44 @@ def test_an_agent_gets_this_tasks_own_rules_and_its_edit_is_an_experiment(tmp_pa
     search_there(folder, "--experiments", "12", "--experiments-per-round", "2", "--agent", str(agent))
     proposals = [json.loads(line) for line in (folder / "runs/own/proposals.jsonl").read_text().splitlines()]
     assert proposals[0]["idea"] == "half the penalty" and proposals[0]["refused"] == ""
+
+
+@pytest.mark.full
+def test_an_agent_drives_a_search_in_the_background_over_mcp(tmp_path):
+    folder = own_repository(tmp_path / "own", more=f"{SEED}\n[log]\ntraining_lines = false\n")
+    (folder / "train.py").write_text(
+        TRAIN.replace('print("step 1 | loss 3.0", flush=True)', "__import__('time').sleep(1.5)")
+    )
+    git(folder, "commit", "-qam", "silent and slow")
+    said = search_there(folder, "--experiments", "200", "--detach")
+    assert "search own: 2 slots" in said and "in the background" in said
+
+    def trained():
+        slots = json.loads(run_there(folder, "status", "--json"))["slots"]
+        return [slot for slot in slots if slot["trial"] and slot["training_seconds"] is not None]
+
+    server = StdioServerParameters(
+        command=sys.executable, args=["-m", "search", "mcp"], cwd=str(folder), env=as_installed()
+    )
+
+    async def drive():
+        async with Client(stdio_client(server), read_timeout_seconds=120) as client:
+            best = (await client.call_tool("incumbent", {})).structured_content
+            edit = {"source": best["source"].replace("0.1 * abs", "0.05 * abs"), "idea": "half", "base": best["commit"]}
+            made = (await client.call_tool("propose", edit)).structured_content
+            assert made["status"] in ("waiting", "running"), made
+            found = (await client.call_tool("summary", {})).structured_content
+            assert found["metric"]["name"] == "val_loss" and not found["metric"]["higher_is_better"]
+            assert (await client.call_tool("stop", {})).structured_content["taken"] is True
+
+    try:
+        settled(lambda: (folder / "runs/own/results.tsv").exists() and trained())  # it tells of no step, and is busy
+        asyncio.run(drive())
+    finally:
+        run_there(folder, "stop", "--now", code=None)
+    settled(lambda: not json.loads(run_there(folder, "status", "--json"))["running"])
+    proposals = [json.loads(line) for line in (folder / "runs/own/proposals.jsonl").read_text().splitlines()]
+    assert [one["idea"] for one in proposals] == ["half"]
 
 
 @pytest.mark.full
@@ -197,8 +241,33 @@ def test_adopting_writes_two_files_and_its_baseline_runs(tmp_path):
     found = json.loads(run_there(tmp_path, "adopt", str(folder), "--try", "--json"))
     assert float(found["tried"]["scores"]["val_loss"]) > 1
     assert git(folder, "status", "--porcelain").split() == ["??", "space.toml", "??", "task.toml"]
-    assert 'variable = "SEED"' in (folder / "task.toml").read_text()
+    text = (folder / "task.toml").read_text()
+    assert 'variable = "SEED"' in text and "\ndecimals = 5\n" in text  # as it printed
     run_there(tmp_path, "adopt", str(folder), code=2)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["nowhere"], 2, "nowhere: no such folder"),
+        (["own"], 2, "task.toml and space.toml exist; --force writes them anew"),
+        (["own", "--force", "--edited", "main.py"], 2, "no main.py; name the file that experiments edit with --edited"),
+        (["own", "--force", "--metric", "laps"], 2, "whether a higher laps is better is not known"),
+        (["loose"], 1, "loose is not in a git repository: clone the project, or run git init and commit"),
+        (["empty"], 2, "empty: no train.py; name the file that experiments edit with --edited (there are no Python"),
+    ],
+)
+def test_what_cannot_be_adopted_is_one_line(tmp_path, words, code, told):
+    folder = own_repository(tmp_path / "own")
+    before = (folder / "task.toml").read_text()
+    for name in ("loose", "empty"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "loose/train.py").write_text(TRAIN)
+    said = json.loads(run_there(tmp_path, "adopt", *words, "--json", code=code).splitlines()[-1])
+    assert told in said["error"] and "\n" not in said["error"]
+    assert (folder / "task.toml").read_text() == before
+    assert list((tmp_path / "loose").iterdir()) == [tmp_path / "loose/train.py"]
 
 
 @pytest.mark.full
@@ -238,6 +307,28 @@ def test_a_metric_that_the_footer_does_not_have_ends_the_search_in_one_line(tmp_
     (folder / "task.toml").write_text((folder / "task.toml").read_text().replace("val_loss", "val_bpb"))
     said = json.loads(search_there(folder, "--json", "--experiments", "2", code=1).splitlines()[-1])
     assert said["error"].startswith("the baseline failed: no val_bpb in its footer")
+
+
+@pytest.mark.full
+def test_the_installed_package_is_all_that_a_search_needs(tmp_path):
+    project, site = tmp_path / "project", tmp_path / "site"
+    shutil.copytree(ROOT / "search", project / "search", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("prepare.py", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, project)
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site, project]
+    subprocess.run(install, check=True, timeout=200)
+    assert {path.name for path in site.iterdir() if not path.name.endswith("-info")} == {
+        "bin", "prepare.py", "search", "__pycache__",
+    }  # fmt: skip
+    folder = own_repository(tmp_path / "own")
+    for name in ("task.toml", "space.toml"):
+        (folder / name).unlink()
+    autoresearch = [sys.executable, site / "bin/autoresearch", "adopt", folder]
+    done = subprocess.run(autoresearch, env=as_installed(site), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and "val_loss, lower is better" in done.stdout, done.stdout + done.stderr
+    search_there(folder, "--experiments", "4", site=site)
+    assert len(rows_of(folder)[1]) > 4
+    run_there(folder, "summarize", "runs/own", site=site)
 
 
 def test_the_verbs_are_there_by_their_names(tmp_path):

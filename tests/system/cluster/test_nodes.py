@@ -1,9 +1,11 @@
 """A search on several machines: nodes with a network, processes, files and a name of their own, joined by Ray alone."""
 
+import json
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -13,6 +15,7 @@ from search.task.screening.demo_images import draw
 from tests.support.clusters import SHARED, TOKEN, cluster_of, training_on
 from tests.support.lab import Lab, wait_for
 from tests.support.launching import SLOW_TRAIN, check_agreement, launch, rows
+from tests.support.own_task import SEED, own_repository
 from tests.support.repositories import ROOT, git, make_repository
 
 pytestmark = pytest.mark.skipif(bool(Lab.available()), reason=f"machines of our own: {Lab.available()}")
@@ -72,6 +75,23 @@ def test_a_cut_network_costs_only_what_ran_behind_the_cut(tmp_path):
         cluster.start_ray("c")
         cluster.launch("--resume", "t", "--experiments", "15")
         cluster.check(15)
+
+
+@pytest.mark.full
+def test_a_task_of_ones_own_runs_on_every_node(tmp_path):
+    with cluster_of(tmp_path, a=1, b=1) as cluster:
+        folder = own_repository(cluster.head.home / "own", more=SEED)
+        words = "--address auto --gpus auto --experiments 8 --agent none --tag own --disk-reserve 0"
+        done = cluster.head.run(
+            [sys.executable, "-m", "search", "launch", *words.split()],
+            cwd=folder, env={"RAY_AUTH_MODE": "token", "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}, timeout=200,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        outcomes = [json.loads(line) for line in (folder / "runs/own/trials.jsonl").read_text().splitlines()]
+        assert {one["slot"] for one in outcomes} == {0, 1} and all(one["score"]["val_loss"] > 1 for one in outcomes)
+        table = (folder / "runs/own/results.tsv").read_text().splitlines()
+        assert table[0] == "commit\tval_loss\tmemory_gb\tstatus\tdescription" and len(table) >= 10
+        assert cluster.files_of_search("b") == [] and not (cluster.nodes["b"].home / "own").exists()
 
 
 STAGES = {

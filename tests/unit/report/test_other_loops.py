@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-import summarize_results
+from search import summarize
 from search.core.types import Status
 from search.records.results_tsv import LedgerError
 from search.report.other_loops.histories import agreement, is_ours, metric_of, read_other
@@ -168,9 +168,9 @@ def test_what_does_not_tell_is_one_line_with_the_flag_that_helps(tmp_path, text,
 
 def test_a_flag_says_what_the_file_does_not(tmp_path, capsys):
     path = written(tmp_path, "commit\tscore\tstatus\na\t3\tok\nb\t2\tok\nc\t2.5\tok\n")
-    assert summarize_results.main([str(path)]) == 1
+    assert summarize.main([str(path)]) == 1
     assert "--minimize or --maximize" in capsys.readouterr().err
-    assert summarize_results.main([str(path), "--metric", "score", "--minimize", "--json"]) == 0
+    assert summarize.main([str(path), "--metric", "score", "--minimize", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert not found["higher_is_better"] and found["other_statuses"] == {"ok": 3}
     assert {name.name for name in tmp_path.iterdir()} >= {
@@ -178,7 +178,7 @@ def test_a_flag_says_what_the_file_does_not(tmp_path, capsys):
         "analysis_summary.md",
         "progress.png",
     }
-    assert summarize_results.main([str(path), "--metric", "nothing", "--minimize"]) == 1
+    assert summarize.main([str(path), "--metric", "nothing", "--minimize"]) == 1
     assert "--metric nothing: no column of numbers; there are score" in capsys.readouterr().err
 
 
