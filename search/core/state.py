@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import singledispatchmethod
 from typing import Any
@@ -64,7 +63,7 @@ class State:
     fresh_begun: int = 0  # trials of fresh seeds
     attempts: Counter[TrialKey] = field(default_factory=Counter)
     reasons: dict[TrialKey, str] = field(default_factory=dict)  # why further seeds were run
-    trained_seconds: float = 0.0  # of all trials, by their own word
+    trained_seconds: float = 0.0  # of all trials that did not crash
     first_began: float | None = None
     last_ended: float = 0.0
     slots_used: set[int] = field(default_factory=set)
@@ -253,8 +252,7 @@ class State:
         return work
 
     def _count_time(self, outcome: Outcome) -> None:
-        with suppress(ValueError):
-            self.trained_seconds += float(outcome.footer.get("train_seconds") or 0.0) if not outcome.crashed else 0.0
+        self.trained_seconds += outcome.speed.get("training_seconds") or 0.0
         self.first_began = min(self.first_began or outcome.began, outcome.began)
         self.last_ended = max(self.last_ended, outcome.ended)
         self.slots_used.add(outcome.slot)

@@ -246,10 +246,11 @@ def figures(proof: Proof, task: Task) -> str:
     assert proof.gain is not None and proof.low is not None and proof.high is not None
     metric = task.metric
     ends = sorted((proof.low, proof.high), key=metric.turned)
+    p_value = "p < 0.0001" if proof.p_value is not None and proof.p_value < 1e-4 else f"p {proof.p_value:.4f}"
     return (
         f"{metric.name} {metric.gain(proof.gain)}{task.by_own_word}, 95 % interval {metric.gain(ends[0])} to "
         f"{metric.gain(ends[1])}, "
-        f"p {proof.p_value:.4f}, {proof.seeds} fresh seeds against {proof.baseline_seeds}"
+        f"{p_value}, {proof.seeds} fresh seeds against {proof.baseline_seeds}"
     )
 
 

@@ -82,14 +82,17 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a run ended. reason: why it is a crash; '' if it is none. began: by time.monotonic(). lives_on, stopped:
-    as for process.Ended."""
+    """How a run ended. reason: why it is a crash; '' if it is none. began, trains_since, ended: by time.monotonic();
+    trains_since: its first training line, its begin in a task without; None: it printed none. lives_on, stopped: as for
+    process.Ended."""
 
     reason: str
     text: str
     footer: dict[str, str]
     scorer: Scorer | None
     began: float
+    trains_since: float | None
+    ended: float
     gpu_name: str = ""
     gpu_seen: dict[str, Any] = field(default_factory=dict)
     lives_on: bool = False
@@ -98,10 +101,11 @@ class TrainingResult:
     @property
     def trained_seconds(self) -> float | None:
         """The time of a run without its start-up: from begin_training() to evaluate(), if both were called; without a
-        scorer, by the run's own word."""
+        scorer, by the run's own word, else from its first training line to its end."""
         if self.scorer is None:
             said = (number_in(self.text, self.footer, key) for key in OWN_WORD_OF_SECONDS)
-            return next((seconds for seconds in said if seconds is not None), None)
+            seen = None if self.trains_since is None else self.ended - self.trains_since
+            return next((seconds for seconds in said if seconds is not None), seen)
         if self.scorer.evaluating is None or self.scorer.training is None:
             return None
         return self.scorer.evaluating - self.scorer.training
@@ -173,20 +177,28 @@ def run_training(
         command = ["nice", "-n", str(run.nice), *command]
     limits = replace(run.limits, folders=(run.tree, run.scratch, run.temporary))
     began = time.monotonic()
+    since = None if run.task.trains else began
+
+    def training() -> None:
+        nonlocal since
+        since = time.monotonic()
+        on_training()
+
     with scorer_of(run) as scorer, GpuWatch(run.gpu) as watch:
         environment = environment_of(run.gpu, run.threads, run.scratch, run.temporary) | variables
         descriptors = [] if scorer is None else [scorer.descriptor]
         environment |= {scorer.variable: str(scorer.descriptor)} if scorer else {}
-        ended = run_limited(
-            command, run.folder, environment, run.log, limits, on_started, on_training, tuple(descriptors)
-        )
+        ended = run_limited(command, run.folder, environment, run.log, limits, on_started, training, tuple(descriptors))
+    over = time.monotonic()
     remove_own(run)
     text = end_of(run.log, READ_OF_LOG)
     footer = parse_footer(text)
     reason = crash_reason(run.task, ended, text, footer)
     if not reason and scorer is not None and scorer.submission is None:
         reason = scorer.problem or "evaluate() handed nothing to the scorer"
-    return TrainingResult(reason, text, footer, scorer, began, watch.name, watch.seen, ended.lives_on, ended.stopped)
+    return TrainingResult(
+        reason, text, footer, scorer, began, since, over, watch.name, watch.seen, ended.lives_on, ended.stopped
+    )
 
 
 def scorer_of(run: TrainingJob) -> AbstractContextManager[Scorer | None]:

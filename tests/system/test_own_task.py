@@ -130,6 +130,7 @@ def test_an_agent_drives_a_search_in_the_background_over_mcp(tmp_path):
     finally:
         run_there(folder, "stop", "--now", code=None)
     settled(lambda: not json.loads(run_there(folder, "status", "--json"))["running"])
+    assert json.loads(run_there(folder, "status", "--json"))["share_of_time_training"] > 0.2
     proposals = [json.loads(line) for line in (folder / "runs/own/proposals.jsonl").read_text().splitlines()]
     assert [one["idea"] for one in proposals] == ["half"]
 

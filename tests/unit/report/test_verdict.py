@@ -4,6 +4,7 @@ import pytest
 
 from search.core.task import Score
 from search.core.types import Status
+from search.decide.proof import Proof, figures
 from search.records.results_tsv import Row
 from search.report.frontier import Entry, Facts, analyse, verdict
 from search.report.summary import MOST_LABELS, labels_of_kept
@@ -44,3 +45,11 @@ def test_the_labels_of_a_long_frontier_are_its_latest():
 def test_the_verdict_tells_the_mean_over_seeds():
     analysis = analyse([Entry(row) for row in rows(0.95)], TASK, Facts(majority=0.92))
     assert verdict(analysis, TASK, [0.95, 0.91]).endswith("over 2 seeds its bin_acc is 0.9300")
+
+
+@pytest.mark.parametrize(
+    ("p_value", "words"), [(0.0284, ", p 0.0284, 4 fresh seeds against 3"), (1e-9, ", p < 0.0001, 4")]
+)
+def test_a_p_value_is_never_said_to_be_zero(p_value, words):
+    proof = Proof(3, "c" * 40, 4, 3, gain=0.02, low=0.01, high=0.03, p_value=p_value)
+    assert f"bin_acc +0.0200, 95 % interval +0.0100 to +0.0300{words}" in figures(proof, TASK)
