@@ -29,6 +29,7 @@ NEW_POINT = 0.5  # share of the smooth part's variance by which a new point may 
 NO_KIND = -1
 NO_OWN = -1  # of a node whose own effect is on its line, or that has none
 UNRELATED = 1e3  # times the edits between two codes: neither says anything of the other's recipes
+BETWEEN = 0.5  # where an outcome stands that is not counted: behind the one before it
 NOT_BEGUN = 10**9  # added to a point that is no experiment yet, to tell it from all others
 
 RowKey = tuple[int, str]  # experiment, kind of slot
@@ -76,7 +77,7 @@ class Belief:
         self._order: list[RowKey] = []  # as their first outcomes came
         self._came: list[int] = []  # how many outcomes there were by then
         self.kinds: dict[str, int] = {}  # of slot; that of the first row is none; the others' levels are beside its
-        self._positions: dict[TrialKey, int] = {}  # how many outcomes there were with this one
+        self._positions: dict[TrialKey, float] = {}  # how many outcomes there were with this one
         self._read = self._kept = 0
         self._taken = 0  # outcomes that choose
         self._number_of: dict[str, int] = {}  # commit that was kept -> its experiment
@@ -104,6 +105,7 @@ class Belief:
 
     def _take(self, outcome: Outcome) -> None:
         if outcome.score is None or purpose_of(outcome.seed, self.state.settings.seed) is not None:
+            self._positions[outcome.key] = self._taken + BETWEEN
             return
         self.version += 1
         self._taken += 1
@@ -179,12 +181,13 @@ class Belief:
         return self._known[1]
 
     def _is_out(self, number: int, at: int | None = None) -> bool:
-        """Whether an experiment could not be kept, by its outcomes, after so many in all: it says nothing of others."""
-        if number == 0 or number in self._incumbents:
+        """Whether an experiment could not be kept: it says nothing of others. at: by its outcomes alone, after so many in
+        all, so that it is the same whenever it is asked."""
+        if number == 0 or (at is None and number in self._incumbents):
             return False
         outcomes = self.state.outcomes_of(number)
         if at is not None:
-            outcomes = [one for one in outcomes if self._positions.get(one.key, at) <= at]
+            outcomes = [one for one in outcomes if self._positions[one.key] <= at]
         return bool(why_out(self.state, number, outcomes))
 
     def _measured(self, rows: Sequence[RowKey]) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from search.core.types import Change, Status
@@ -24,7 +24,11 @@ ACTIONS = st.lists(
 )
 
 
+KEPT_THOUGH_A_SEED_CRASHED = "incumbent first first again crash first discard incumbent crash again keep"
+
+
 @given(ACTIONS)
+@example([(action, 0.9, "") for action in KEPT_THOUGH_A_SEED_CRASHED.split()])
 @settings(max_examples=40, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_a_belief_that_follows_a_search_is_that_of_one_made_anew(actions):
     search = Search()
