@@ -20,6 +20,7 @@ from search.core.types import Outcome, SearchError, Work
 from search.system.files import read_from
 from search.system.git import Repository
 from search.trial import sealed
+from search.trial.ahead import Ahead
 from search.trial.run import SlotSetup, read_outcome, run_trial
 
 MIRROR_SECONDS = 5.0  # the exchange is one process: a thousand slots are two hundred messages a second
@@ -46,14 +47,14 @@ def begin(folder: SearchFolder, base: str, exchange: ArtifactExchange) -> None:
     Repository(folder.repository).remove_abandoned_locks("refs/**/*.lock", "packed-refs.lock", "config.lock")
 
 
-def run_remotely(setup: SlotSetup, work: Work, exchange: ArtifactExchange) -> Outcome:
+def run_remotely(setup: SlotSetup, work: Work, exchange: ArtifactExchange, ahead: Ahead | None = None) -> Outcome:
     """Runs one trial by trial.run_trial and delivers it. setup: by setup_at."""
     folder = folder_of(setup)
     wanted = work.commit or work.experiment.parent
     fetch(Repository(folder.repository), setup, wanted, exchange)
     paths = folder.run.slot(setup.slot).trial(work.trial_id)
     with Mirror(setup.slot, work.trial_id, paths, exchange) as mirror:
-        outcome = run_trial(setup, work)
+        outcome = run_trial(setup, work, ahead)
     if folder.ending.exists():
         raise SearchError("the search is ending")  # this trial was ended with it, or is begun again when it goes on
     deliver(setup, outcome, wanted, exchange, mirror.log_from)

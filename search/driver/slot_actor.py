@@ -21,6 +21,7 @@ from search.system.git import clean_environment
 from search.system.gpus import uuid_of
 from search.system.guard import STARTED_BY
 from search.system.process import usable_cores, watch_over_this_process
+from search.trial.ahead import Ahead
 from search.trial.run import run_trial
 from search.trial.sealed import withheld
 from search.trial.training import probe_cuda
@@ -87,7 +88,7 @@ class SlotActor(tune.Trainable):
         self.ray_id = ray.get_runtime_context().get_node_id()
         self.tag, self.dispatcher = config["setup"].settings.tag, config["dispatcher"]
         self.exchange: Any = RemoteExchange(config["exchange"])  # the handle alone can be copied, as Tune does
-        self.search, self.of_driver = config["search"], config["setup"]
+        self.search, self.of_driver, self.ahead = config["search"], config["setup"], Ahead()
         fault = note = ""
         if self.device:
             setup = self.of_driver
@@ -111,15 +112,17 @@ class SlotActor(tune.Trainable):
         threads = max(usable_cores() // place["shares"], 1)
         setup = replace(self.of_driver, slot=self.number, gpu=self.device, threads=threads)
         if place["is_driver_node"]:
-            run_trial(setup, work)
+            run_trial(setup, work, self.ahead)
             return {"done": False, "ended": True}
         try:
-            run_remotely(
-                setup_at(SearchFolder.of(node_folder(), self.search), setup, place["dataset"]), work, self.exchange
-            )
+            there = setup_at(SearchFolder.of(node_folder(), self.search), setup, place["dataset"])
+            run_remotely(there, work, self.exchange, self.ahead)
         except (SearchError, OSError) as error:
             return {"done": False, "failed": f"{type(error).__name__}: {error}"}
         return {"done": False, "ended": True}
+
+    def cleanup(self) -> None:
+        self.ahead.close()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing to save: what a trial leaves is its outcome file and its commit."""

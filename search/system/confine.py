@@ -131,10 +131,9 @@ def can_isolate() -> int:
     return 0
 
 
-def main(arguments: list[str]) -> None:
-    if arguments == ["--can-isolate"]:
-        sys.exit(can_isolate())
-    with open(arguments[0], encoding="utf-8") as stream:
+def confine(file: str) -> None:
+    """Confines this process, for good, by a file of rules. Ends it with FAILED if that cannot be done."""
+    with open(file, encoding="utf-8") as stream:
         rules = json.load(stream)
     private = rules.get("private", [])
     try:
@@ -144,6 +143,12 @@ def main(arguments: list[str]) -> None:
     except OSError as error:
         print(f"it could not be confined: {error}", file=sys.stderr)
         sys.exit(FAILED)
+
+
+def main(arguments: list[str]) -> None:
+    if arguments == ["--can-isolate"]:
+        sys.exit(can_isolate())
+    confine(arguments[0])
     os.execvp(arguments[1], arguments[1:])
 
 

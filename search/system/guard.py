@@ -23,6 +23,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -31,10 +32,11 @@ POLL_SECONDS = 0.05
 WATCH_SECONDS = 1.0
 END_SECONDS = 10.0
 LIVES_ON = 119  # exit code
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 GRACE_SECONDS = 4.0  # Ray's own processes end by themselves within two, mostly
 
 
-def _prctl(option: int, value: int) -> None:
+def prctl(option: int, value: int) -> None:
     """Linux only; elsewhere the process group alone is ended."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
@@ -90,7 +92,7 @@ def watch(driver: int, mark: str) -> int:
     if os.fork():
         return 0
     seen: dict[int, str] = {}
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
     while not select.select([0], [], [], WATCH_SECONDS)[0]:
         below = descendants(driver)
@@ -124,36 +126,56 @@ def end_everything(group: int) -> bool:
     return False
 
 
-def main(command: list[str]) -> int:
-    """Runs the command; returns its exit code, 128 + n if signal n ended it, 143 if the worker died, LIVES_ON if
-    something of it cannot be ended."""
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+def stand_by(start: Callable[[], int]) -> int:
+    """Has a child started, and ends it and all that came of it when it exits or the worker dies.
+
+    start: gives its process id. Returns its exit code, 128 + n if signal n ended it, 143 if the worker died, LIVES_ON
+    if something of it cannot be ended.
+    """
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
     stopped = False
 
     def stop(*_: object) -> None:
         nonlocal stopped
         stopped = True
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in ENDING:
         signal.signal(number, stop)
-    child = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        process_group=0,
-        close_fds=False,  # the scorer's socket is handed on
-        preexec_fn=lambda: _prctl(PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509  this process has one thread
-    )
+    child = start()
     code = None
     while code is None and not stopped:
         readable, _, _ = select.select([0], [], [], POLL_SECONDS)
         if readable and not os.read(0, 1):
             stopped = True
-        code = child.poll()
-    if not end_everything(child.pid):
+        ended, status = os.waitpid(child, os.WNOHANG)
+        code = os.waitstatus_to_exitcode(status) if ended else None
+    if not end_everything(child):
         return LIVES_ON
     if code is None:
         return 143
     return code if code >= 0 else 128 - code
+
+
+def begun(command: list[str]) -> subprocess.Popen[bytes]:
+    """Begins a command that ends with this process, in a group of its own."""
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        process_group=0,
+        close_fds=False,  # the scorer's socket is handed on
+        preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509  this process has one thread
+    )
+
+
+def main(command: list[str]) -> int:
+    """Runs the command under guard; the exit code, as of stand_by."""
+    kept = []  # a Popen that is forgotten asks for its child's exit code, and takes it away
+
+    def start() -> int:
+        kept.append(begun(command))
+        return kept[0].pid
+
+    return stand_by(start)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from search.system.files import GrowingFile, size_of
 from search.system.guard import END_SECONDS, LIVES_ON, STARTED_BY, descendants, started_at
@@ -120,33 +120,75 @@ class Scales:
         return self._now - self._before
 
 
+class GuardedRun(Protocol):
+    """A command under guard. pid: the guard's, whose death ends the command."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def wait(self, timeout: float) -> int:
+        """The guard's exit code, -n if signal n killed it. Raises subprocess.TimeoutExpired."""
+
+    def release(self) -> None:
+        """Nobody holds it any more: it ends."""
+
+    def kill(self) -> None: ...
+
+
+class ColdRun(subprocess.Popen[bytes]):
+    """A guard, and a command, that are started as programs."""
+
+    def release(self) -> None:
+        assert self.stdin
+        self.stdin.close()
+
+
+def started_cold(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str], output: IO[bytes], descriptors: Sequence[int]
+) -> GuardedRun:
+    """Starts a command under guard. descriptors: what it inherits of this process's, beside its output."""
+    return ColdRun(
+        [sys.executable, "-I", "-S", str(GUARD), *command],
+        cwd=folder,
+        env=dict(environment),
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        pass_fds=descriptors,
+    )
+
+
 def run_limited(
-    command: list[str],
-    cwd: Path,
+    command: Sequence[str],
+    folder: Path,
     environment: Mapping[str, str],
     log: Path,
     limits: Limits,
     on_started: Callable[[int], None] = lambda pid: None,
     on_training: Callable[[], None] = lambda: None,
-    descriptors: Sequence[int] = (),
 ) -> Ended:
-    """Runs a command to its end or its limit; afterwards no process of it is alive, unless the kernel cannot end it.
+    """Runs a command in a folder, as limited does."""
+    return limited(
+        lambda output: started_cold(command, folder, environment, output, ()), log, limits, on_started, on_training
+    )
 
-    descriptors: what it inherits of this process's, beside its output.
 
-    on_started gets the process id of the guard, whose death ends the command. on_training: at its first training line.
+def limited(
+    start: Callable[[IO[bytes]], GuardedRun],
+    log: Path,
+    limits: Limits,
+    on_started: Callable[[int], None] = lambda pid: None,
+    on_training: Callable[[], None] = lambda: None,
+) -> Ended:
+    """Runs what is started to its end or its limit; afterwards no process of it is alive, unless the kernel cannot end
+    it.
+
+    start: gets the file for its output. on_started gets the process id of the guard. on_training: at its first training
+    line.
     """
     with log.open("wb") as output:
-        guard = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(GUARD), *command],
-            cwd=cwd,
-            env=dict(environment),
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            pass_fds=descriptors,
-        )
+        guard = start(output)
     clock = RunningClock()
     try:
         on_started(guard.pid)
@@ -155,18 +197,17 @@ def run_limited(
         else:
             ended = _watch(guard, log, limits, on_training, clock)
     finally:
-        if guard.stdin:
-            guard.stdin.close()
+        guard.release()
         try:
             lives_on = guard.wait(timeout=END_SECONDS + 5) == LIVES_ON
         except subprocess.TimeoutExpired:
             guard.kill()
-            guard.wait()
+            guard.wait(timeout=END_SECONDS)
             lives_on = True
     return replace(ended, lives_on=lives_on, stopped=clock.stopped)
 
 
-def _wait(guard: subprocess.Popen[bytes], log: Path, limits: Limits, clock: RunningClock) -> Ended:
+def _wait(guard: GuardedRun, log: Path, limits: Limits, clock: RunningClock) -> Ended:
     deadline = clock.seconds() + limits.start_up
     while True:
         try:
@@ -179,9 +220,7 @@ def _wait(guard: subprocess.Popen[bytes], log: Path, limits: Limits, clock: Runn
             return Ended(-1, f"printed more than {limits.largest_log >> 20} MiB")
 
 
-def _watch(
-    guard: subprocess.Popen[bytes], log: Path, limits: Limits, on_training: Callable[[], None], clock: RunningClock
-) -> Ended:
+def _watch(guard: GuardedRun, log: Path, limits: Limits, on_training: Callable[[], None], clock: RunningClock) -> Ended:
     began = clock.seconds()
     training_since: float | None = None
     scales = Scales(limits.folders, clock)

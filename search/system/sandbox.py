@@ -53,10 +53,18 @@ def confined(
     rules: Path,
     isolated: bool = True,
 ) -> list[str]:
-    """The command that runs a command confined to these files, the system's and the interpreter's.
+    """The command that runs a command confined. rules: where write_rules puts what is granted."""
+    write_rules(read, write, secret, rules, isolated)
+    return by_rules(command, rules)
 
-    secret: what is not granted even if it lies below a system folder. rules: a file for what is granted, written here;
-    on a full /tmp it is longer than a command line may be. isolated: in namespaces of its own, if this machine can.
+
+def write_rules(
+    read: Iterable[Path], write: Iterable[Path], secret: Iterable[Path], rules: Path, isolated: bool = True
+) -> None:
+    """Writes a file of what a run may touch: these files, the system's and the interpreter's.
+
+    secret: what is not granted even if it lies below a system folder. It is a file, since on a full /tmp it is longer
+    than a command line may be. isolated: in namespaces of its own, if this machine can.
     """
     hidden = [Path(os.path.realpath(path)) for path in secret]
     system = [granted for path in system_paths(os.environ) for granted in without(path, hidden)]
@@ -66,11 +74,11 @@ def confined(
         "write": [*map(str, write), *DEVICES, OWN_THREADS, *gpus],
         "private": list(PRIVATE) if isolated and not why_not_isolated() else [],
     }
-    return _by_rules(command, granted_here, rules)
+    rules.write_text(json.dumps(granted_here))
 
 
-def _by_rules(command: Sequence[str], granted: Mapping[str, object], rules: Path) -> list[str]:
-    rules.write_text(json.dumps(granted))
+def by_rules(command: Sequence[str], rules: Path) -> list[str]:
+    """The command that runs a command confined by a file of rules."""
     return [sys.executable, "-I", "-S", str(CONFINE), str(rules), *command]
 
 
@@ -97,7 +105,8 @@ def confined_agent(
         "write": [*map(str, (*write, *own)), *DEVICES],
         "network": True,
     }
-    return _by_rules(command, granted_here, rules)
+    rules.write_text(json.dumps(granted_here))
+    return by_rules(command, rules)
 
 
 def system_paths(environment: Mapping[str, str]) -> list[Path]:

@@ -21,6 +21,7 @@ from search.system.git import Repository
 from search.system.gpus import LEFT_MB, memory_left_behind
 from search.system.process import Limits
 from search.trial import integrity
+from search.trial.ahead import Ahead
 from search.trial.footer import losses_of, number_in, scores_in, traceback_of
 from search.trial.integrity import printable
 from search.trial.outside_score import OutsideScoreError, outside_score
@@ -55,9 +56,12 @@ class SlotSetup:
         return limits_of(task, self.settings.max_train_seconds, start_up)
 
 
-def run_trial(setup: SlotSetup, work: Work) -> Outcome:
+def run_trial(setup: SlotSetup, work: Work, ahead: Ahead | None = None) -> Outcome:
     """Runs one trial and returns its outcome, which then lies in the trial's folder too. Never raises for a trial
-    that fails: that is a crash with a reason. A trial that has an outcome already is not run again."""
+    that fails: that is a crash with a reason. A trial that has an outcome already is not run again.
+
+    ahead: what the slot has imported for its trials; None: a trial imports for itself.
+    """
     slot = SearchPaths(Path(setup.run)).slot(setup.slot)
     paths = slot.trial(work.trial_id)
     known = read_outcome(paths)
@@ -71,7 +75,7 @@ def run_trial(setup: SlotSetup, work: Work) -> Outcome:
         commit = work.experiment.parent
         try:
             commit = _commit(setup, slot, work)
-            outcome = _train(setup, slot, paths, work, commit, began)
+            outcome = _train(setup, slot, paths, work, commit, began, ahead)
         except Exception as error:  # whatever goes wrong in a slot ends this trial, not the search
             outcome = _crash(setup, work, commit, began, f"{type(error).__name__}: {error}")
         wait_for_room(lambda: write_json(paths.outcome, encode(outcome)))  # a trial that has ended is not lost to that
@@ -105,13 +109,16 @@ def _commit(setup: SlotSetup, slot: SlotPaths, work: Work) -> str:
     return commit
 
 
-def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, commit: str, began: float) -> Outcome:
+def _train(
+    setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, commit: str, began: float, ahead: Ahead | None
+) -> Outcome:
     repository = Repository(Path(setup.repository))
-    task = setup.settings.task
-    base, files = integrity.files_of(repository, setup.settings.base), integrity.files_of(repository, commit)
-    wanted = integrity.as_checked_out(Repository(slot.tree), integrity.expected(base, files, task.edited_path))
+    task, base = setup.settings.task, setup.settings.base
+    warm = ahead.interpreter(repository, base, task, setup.gpu, setup.threads) if ahead else None
+    first, files = integrity.files_of(repository, base), integrity.files_of(repository, commit)
+    wanted = integrity.as_checked_out(Repository(slot.tree), integrity.expected(first, files, task.edited_path))
     wrong = (
-        integrity.other_changes(base, files, task.edited_path)
+        integrity.other_changes(first, files, task.edited_path)
         or integrity.changed(slot.tree, wanted)
         or integrity.strays(slot.tree, wanted)
     )
@@ -158,6 +165,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
         limits=setup.limits,
         secret=secret if setup.confine else None,
         isolated=setup.isolated,
+        warm=warm,
     )
     told = tell_by_constants(run)
     wanted |= integrity.as_written(slot.tree, {path: wanted[path] for path in told})
@@ -178,9 +186,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
     if task.scorer is not None:
         aside = paths.root / "scoring"
         try:
-            found["score"] = outside_score(
-                task, run.folder, repository, setup.settings.base, aside, secret if setup.confine else None
-            )
+            found["score"] = outside_score(task, run.folder, repository, base, aside, secret if setup.confine else None)
         except OutsideScoreError as error:
             return _crash(setup, work, commit, began, str(error), ran=ran)
     elif data is None or ran.scorer is None:
@@ -203,6 +209,7 @@ def _train(setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, com
             "start_up_seconds": _between(ran.began, ran.scorer.training) if ran.scorer else None,
             "training_seconds": ran.trained_seconds and round(max(ran.trained_seconds, 0.0), 2),
             "evaluation_seconds": _between(ran.scorer.evaluating, ran.scorer.submitted) if ran.scorer else None,
+            "was_warm": ran.was_warm,
             "probe": ran.scorer.probe and round(ran.scorer.probe, 1) if ran.scorer else None,
             **from_footer(footer),
             **ran.gpu_seen,

@@ -6,18 +6,19 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from search.core.task import Passing, Task
 from search.core.types import Value
 from search.system.files import end_of
 from search.system.gpus import GpuWatch
 from search.system.guard import STARTED_BY
-from search.system.process import Limits, run_limited
-from search.system.sandbox import confined, is_available, why_not_isolated
+from search.system.process import GuardedRun, Limits, limited, run_limited, started_cold
+from search.system.sandbox import by_rules, confined, is_available, why_not_isolated, write_rules
+from search.system.warm.interpreter import WarmError, WarmInterpreter
 from search.system.worktrees import made_anew, remove_tree
 from search.trial.footer import crash_reason, number_in, parse_footer
 from search.trial.rewrite import rewrite_constants
@@ -56,7 +57,7 @@ class TrainingJob:
     tree: the worktree. data: what it is trained on and scored by; None: the run itself reports its score. scratch: what
     compilers keep for it. temporary: its temporary files, at a short path. Both are made here, and gone afterwards.
     gpu: its UUID, which CUDA_VISIBLE_DEVICES gets; '' for none. secret: what it must not read even if it could; None:
-    it is not confined. isolated: as for sandbox.confined.
+    it is not confined. isolated: as for sandbox.write_rules. warm: a Python to fork; None: each run starts its own.
     """
 
     task: Task
@@ -73,6 +74,7 @@ class TrainingJob:
     secret: Sequence[Path] | None
     nice: int = 0
     isolated: bool = True
+    warm: WarmInterpreter | None = None
 
     @property
     def folder(self) -> Path:
@@ -84,7 +86,7 @@ class TrainingJob:
 class TrainingResult:
     """How a run ended. reason: why it is a crash; '' if it is none. began, trains_since, ended: by time.monotonic();
     trains_since: its first training line, its begin in a task without; None: it printed none. lives_on, stopped: as for
-    process.Ended."""
+    process.Ended. was_warm: it was forked."""
 
     reason: str
     text: str
@@ -93,6 +95,7 @@ class TrainingResult:
     began: float
     trains_since: float | None
     ended: float
+    was_warm: bool = False
     gpu_name: str = ""
     gpu_seen: dict[str, Any] = field(default_factory=dict)
     lives_on: bool = False
@@ -168,14 +171,14 @@ def run_training(
     remove_own(run)
     run.scratch.mkdir(parents=True)
     made_anew(run.temporary)
+    rules = None
     if run.secret is not None and is_available():
-        writable = [run.tree, run.scratch, run.temporary]
+        rules = run.scratch / "rules.json"
         reads = [Path(path).expanduser() for path in run.task.reads]
         readable = [run.data.view] if run.data else [path for path in reads if path.exists()]
-        command = confined(command, readable, writable, run.secret, run.scratch / "rules.json", run.isolated)
-    if run.nice:
-        command = ["nice", "-n", str(run.nice), *command]
+        write_rules(readable, [run.tree, run.scratch, run.temporary], run.secret, rules, run.isolated)
     limits = replace(run.limits, folders=(run.tree, run.scratch, run.temporary))
+    was_warm = False
     began = time.monotonic()
     since = None if run.task.trains else began
 
@@ -188,7 +191,19 @@ def run_training(
         environment = environment_of(run.gpu, run.threads, run.scratch, run.temporary) | variables
         descriptors = [] if scorer is None else [scorer.descriptor]
         environment |= {scorer.variable: str(scorer.descriptor)} if scorer else {}
-        ended = run_limited(command, run.folder, environment, run.log, limits, on_started, training, tuple(descriptors))
+
+        def start(output: IO[bytes]) -> GuardedRun:
+            nonlocal was_warm
+            if run.warm is not None and not run.nice and is_program(command):
+                with suppress(WarmError):
+                    begun = run.warm.begin(command[1:], run.folder, environment, rules, output, descriptors)
+                    was_warm = True
+                    return begun
+            whole = by_rules(command, rules) if rules else command
+            whole = ["nice", "-n", str(run.nice), *whole] if run.nice else whole
+            return started_cold(whole, run.folder, environment, output, descriptors)
+
+        ended = limited(start, run.log, limits, on_started, training)
     over = time.monotonic()
     remove_own(run)
     text = end_of(run.log, READ_OF_LOG)
@@ -197,8 +212,24 @@ def run_training(
     if not reason and scorer is not None and scorer.submission is None:
         reason = scorer.problem or "evaluate() handed nothing to the scorer"
     return TrainingResult(
-        reason, text, footer, scorer, began, since, over, watch.name, watch.seen, ended.lives_on, ended.stopped
+        reason,
+        text,
+        footer,
+        scorer,
+        began,
+        since,
+        over,
+        was_warm,
+        watch.name,
+        watch.seen,
+        ended.lives_on,
+        ended.stopped,
     )
+
+
+def is_program(command: Sequence[str]) -> bool:
+    """Whether a command is a Python program, and no more than that: an interpreter can then become it."""
+    return len(command) > 1 and command[0] == sys.executable and command[1].endswith(".py")
 
 
 def scorer_of(run: TrainingJob) -> AbstractContextManager[Scorer | None]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import prepare
 from search.core.types import Experiment, Kind, Work
 from search.system.git import Repository
+from search.trial.ahead import Ahead
 from search.trial.run import run_trial
 from tests.support.repositories import FAST_TRAIN, make_repository
 from tests.support.searches import setup_of
@@ -27,6 +28,7 @@ def know_all(labels):
     global probabilities
     probabilities = np.eye(5)[labels] * 0.9 + 0.02
 """
+AHEAD = Ahead()  # one for all, as a slot has it
 TRAIN_LONG = "import time as t\nuntil = t.perf_counter() + 2.5\nwhile t.perf_counter() < until: pass\n"
 
 
@@ -64,8 +66,9 @@ def based_on(commit, setup):
     return replace(setup, settings=replace(setup.settings, base=commit))
 
 
-def run_edit(tmp_path, demo, code, number=1, **setup):
-    """The outcome of a trial with this train.py, and what it printed. The baseline is the project's own."""
+def run_edit(tmp_path, demo, code, number=1, ahead=AHEAD, **setup):
+    """The outcome of a trial with this train.py, and what it printed. The baseline is the project's own. ahead: None: the
+    trial starts by itself."""
     folder = tmp_path / "project"
     if not folder.exists():
         make_repository(folder, FAST_TRAIN)
@@ -76,7 +79,7 @@ def run_edit(tmp_path, demo, code, number=1, **setup):
     work = Work(Experiment(number, Kind.SWEEP, commit), 0)
     ready = based_on(base, setup_of(folder, demo, seconds=setup.pop("seconds", 5.0)))
     ready = replace(ready, **setup)
-    outcome = run_trial(ready, work)
+    outcome = run_trial(ready, work, ahead)
     log = folder / f"runs/t/gpu0/trials/{work.trial_id}/run.log"
     return outcome, log.read_text() if log.exists() else ""
 

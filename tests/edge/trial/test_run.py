@@ -18,6 +18,7 @@ from search.system import process
 from search.system.git import Repository
 from search.system.guard import descendants
 from search.trial import run
+from search.trial.ahead import Ahead
 from search.trial.run import run_trial
 from tests.support.lab import wait_for
 from tests.support.repositories import FAST_TRAIN, git, make_repository
@@ -80,6 +81,23 @@ def test_a_search_runs_on_the_photos_that_it_began_with(fast_repository, demo, t
     monkeypatch.setenv("AUTORESEARCH_CACHE", str(tmp_path / "another"))  # and what it decoded is gone too
     again = replace(baseline_of(fast_repository), attempt=2)
     assert "has changed since the search began" in run_trial(setup, again).reason
+
+
+def test_a_trial_is_forked_and_starts_by_itself_where_that_fails(tmp_path, demo):
+    repository = make_repository(tmp_path / "project", FAST_TRAIN)
+    setup, base, ahead = setup_of(repository, demo), Repository(repository).commit_of("HEAD"), Ahead()
+
+    def trial(number, ahead=ahead):
+        return run_trial(setup, Work(Experiment(number, Kind.SWEEP, base, (Change("width", 8, 9),), ""), 0), ahead)
+
+    try:
+        found = [trial(1, None), trial(2)]
+        ahead._interpreter._process.kill()
+        found += [trial(3), trial(4)]
+    finally:
+        ahead.close()
+    assert [outcome.speed["was_warm"] for outcome in found] == [False, True, False, True]
+    assert len({outcome.score for outcome in found}) == 1 and found[0].score is not None
 
 
 ATTRIBUTES = {

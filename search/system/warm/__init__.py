@@ -1,0 +1,1 @@
+"""A Python that has imported what programs need, and waits: a run is a fork of it, and waits for no import."""
