@@ -181,8 +181,8 @@ class Belief:
         return self._known[1]
 
     def _is_out(self, number: int, at: int | None = None) -> bool:
-        """Whether an experiment could not be kept: it says nothing of others. at: by its outcomes alone, after so many in
-        all, so that it is the same whenever it is asked."""
+        """Whether an experiment could not be kept: it says nothing of others. at: by its outcomes alone, after so many
+        in all, so that it is the same whenever it is asked."""
         if number == 0 or (at is None and number in self._incumbents):
             return False
         outcomes = self.state.outcomes_of(number)

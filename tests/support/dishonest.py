@@ -67,8 +67,10 @@ def based_on(commit, setup):
 
 
 def run_edit(tmp_path, demo, code, number=1, ahead=AHEAD, **setup):
-    """The outcome of a trial with this train.py, and what it printed. The baseline is the project's own. ahead: None: the
-    trial starts by itself."""
+    """The outcome of a trial with this train.py, and what it printed. The baseline is the project's own.
+
+    ahead: None: the trial starts by itself.
+    """
     folder = tmp_path / "project"
     if not folder.exists():
         make_repository(folder, FAST_TRAIN)

@@ -146,7 +146,7 @@ def forget() -> None:
     imported them itself."""
     tempfile.tempdir = None
     if "multiprocessing.process" in sys.modules:
-        sys.modules["multiprocessing.process"].ORIGINAL_DIR = os.getcwd()
+        vars(sys.modules["multiprocessing.process"])["ORIGINAL_DIR"] = os.getcwd()
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()  # random does so by itself; else all runs would draw the same numbers
 
