@@ -36,7 +36,8 @@ def test_the_test_photos_are_opened_once_and_a_search_that_goes_on_says_so(fast_
     setup = replace(setup_of(fast_repository, demo), seal=str(sealed.folder_of(settings)))
     with coordinator_of(fast_repository, demo, limit=6) as coordinator:
         run_all(coordinator, setup)
-        shown = [path for path in (fast_repository / "runs").rglob("*") if path.is_file() and "tree" not in path.parts]
+        files = [path for path in (fast_repository / "runs").rglob("*") if path.is_file() and "tree" not in path.parts]
+        shown = [path for path in files if path.name != "optuna.db-journal"]  # it comes and goes
         assert len(shown) > 10 and not any("test_bin_acc" in path.read_text(errors="replace") for path in shown)
         with pytest.raises(SearchError, match="running already"):
             audit.audit("t", None, print)
