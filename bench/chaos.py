@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import prepare
 from bench.cluster import environment_of, make_project, ray_command, wait_for
+from search.core.types import GUARD_KILLED, STOOD_STILL
 from search.system.files import end_of
 from search.system.guard import descendants, processes, started_at
 from search.system.process import is_alive
@@ -259,6 +260,13 @@ class Chaos:
     def still_alive(self) -> list[int]:
         return [pid for pid, began in self.below.items() if is_alive(pid) and began and began == started_at(pid)]
 
+    def ran_again(self, trial: str, recorded: Sequence[str]) -> bool:
+        """Whether what a trial left says nothing of its experiment, and another attempt at it is recorded."""
+        (path,) = self.run.glob(f"gpu*/trials/{trial}/outcome.json")
+        says_nothing = json.loads(path.read_text())["reason"].startswith((GUARD_KILLED, STOOD_STILL))
+        first = trial.partition("-a")[0]
+        return says_nothing and any(one.partition("-a")[0] == first for one in recorded)
+
     def check_records(self) -> tuple[int, int]:
         """(trials that were lost, rows and records that are there twice), once the search is over."""
         trials = [json.loads(line)["trial"] for line in (self.run / "trials.jsonl").read_text().splitlines()]
@@ -266,7 +274,7 @@ class Chaos:
         decisions = (self.run / "decisions.jsonl").read_text().splitlines()
         experiments = [json.loads(line)["experiment"] for line in decisions]
         self.look()
-        lost = self.left - set(trials)
+        lost = {trial for trial in self.left - set(trials) if not self.ran_again(trial, trials)}
         twice = len(trials) - len(set(trials)) + len(rows) - len(set(experiments))
         self.violations += [f"{trial} left an outcome and is not recorded" for trial in sorted(lost)]
         if twice:
