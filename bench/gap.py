@@ -48,15 +48,18 @@ def searched(clone: Path, options: argparse.Namespace, dataset: Path, tag: str) 
     """The trials of a real search. Raises SystemExit with its last words if it failed."""
     (clone / "gap.toml").write_text(SPACE)
     command = [sys.executable, "-m", "search.launch", "--gpus", "1", "--tag", tag, "--dataset", str(dataset)]
+    command += ["--experiments", str(options.trials), "--max-train-seconds", str(options.seconds)]
     command += [
-        "--experiments",
-        str(options.trials),
-        "--max-train-seconds",
-        str(options.seconds),
         "--space",
         "gap.toml",
+        "--agent",
+        "none",
+        "--no-dashboard",
+        "--confirm-seeds",
+        "0",
+        "--proof-share",
+        "0",
     ]
-    command += ["--agent", "none", "--no-dashboard", "--confirm-seeds", "0", "--proof-share", "0"]
     done = subprocess.run(command, cwd=clone, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"bench/gap.py: the search failed: {(done.stdout + done.stderr)[-2000:]}")
@@ -106,9 +109,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="bench/gap.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--trials", type=int, default=4, help="of each way and repetition (default 4; docs: 12)")
+    parser.add_argument("--trials", type=int, default=4, help="of each way and repetition (default 4; docs: 8)")
     parser.add_argument("--seconds", type=float, default=3.0, help="of training (default 3)")
-    parser.add_argument("--repetitions", type=int, default=1, help="of both ways, in turn (default 1; docs: 3)")
+    parser.add_argument("--repetitions", type=int, default=1, help="of both ways, in turn (default 1; docs: 2)")
     parser.add_argument("--photos", type=int, default=300, help="of the drawn data set (default 300)")
     parser.add_argument("--image-size", type=int, default=64, help="pixels (default 64)")
     options = parser.parse_args()

@@ -29,6 +29,7 @@ RIGHTS_OF_VERSION = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1
 NETWORK = 0b11  # bind and connect by TCP
 SCOPES = 0b11  # abstract sockets, signals
 FAILED = 125  # exit code
+GPU_DEVICES = ("/dev/nvidia", "/dev/nvhost", "/dev/nvmap", "/dev/dri", "/dev/kfd", "/dev/dxg")  # how they begin
 OF_A_FILE = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 READ = EXECUTE | READ_FILE | READ_DIR
 NEW_MOUNTS, NEW_IPC, NEW_USER, NEW_NETWORK = 0x00020000, 0x08000000, 0x10000000, 0x40000000  # of unshare(2)

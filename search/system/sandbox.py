@@ -12,13 +12,13 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
-from search.system.confine import version
+from search.system.confine import GPU_DEVICES, version
 
 CONFINE = Path(__file__).with_name("confine.py")
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/opt", "/nix/store", "/proc", "/sys")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/shm")
 OWN_THREADS = "/proc/self/task"  # CUDA names its threads there, and does not start if it may not
-GPUS = ("/dev/nvidia*", "/dev/nvhost*", "/dev/nvmap", "/dev/dri", "/dev/kfd", "/dev/dxg", "/tmp/nvidia-mps")
+GPUS = (*(f"{device}*" for device in GPU_DEVICES), "/tmp/nvidia-mps")
 PRIVATE = ("/tmp", "/dev/shm", "/run", "/var/run")  # what lasts there, and the sockets of this machine's services
 
 

@@ -166,8 +166,8 @@ def run_training(
 
     on_started gets the process id of its guard. on_training: at its first training line.
     """
-    command, variables = command_of(run.task, run.data.view if run.data else None, numbers_of(run))
-    variables |= {name: os.environ[name] for name in run.task.variables if name in os.environ and name not in variables}
+    command, told = command_of(run.task, run.data.view if run.data else None, numbers_of(run))
+    variables = {name: os.environ[name] for name in run.task.variables if name in os.environ} | told
     remove_own(run)
     run.scratch.mkdir(parents=True)
     made_anew(run.temporary)

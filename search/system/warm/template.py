@@ -43,7 +43,6 @@ sys.path.remove(PROJECT)
 LENGTH = struct.Struct("!I")  # of a request
 MOST_DESCRIPTORS = 16
 LOOK_SECONDS = 0.1
-GPU_DEVICES = ("/dev/nvidia", "/dev/nvhost", "/dev/nvmap", "/dev/dri", "/dev/kfd", "/dev/dxg")
 ADDED = ("LC_CTYPE",)  # variables that Python gives itself as it starts
 ARGUMENTS_BEGIN, ARGUMENTS_END = 45, 46  # in /proc/self/stat, counted from behind the command's name; proc(5)
 
@@ -63,7 +62,7 @@ def fault_of(modules: list[str]) -> str:
             importlib.import_module(name)
     for descriptor in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/self/fd/{descriptor}").startswith(GPU_DEVICES):
+            if os.readlink(f"/proc/self/fd/{descriptor}").startswith(confine.GPU_DEVICES):
                 return f"importing {', '.join(modules)} opens a GPU"
     gc.collect()
     gc.freeze()  # what is there is shared by all runs, and need not be looked through again

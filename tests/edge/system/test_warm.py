@@ -236,7 +236,7 @@ def test_one_that_has_died_says_so(lane):
 
 
 def test_one_that_opens_a_gpu_as_it_imports_is_not_forked(tmp_path, monkeypatch):
-    monkeypatch.setattr(template, "GPU_DEVICES", (os.devnull,))
+    monkeypatch.setattr(template.confine, "GPU_DEVICES", (os.devnull,))
     monkeypatch.setattr(template.gc, "freeze", lambda: None)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "opens_a_gpu.py").write_text("import os\nkept = open(os.devnull)\n")
