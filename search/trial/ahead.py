@@ -44,8 +44,8 @@ class Ahead:
 
 
 def modules_of(repository: Repository, commit: str, task: Task) -> list[str]:
-    """What a task's program imports of the libraries whose import is safe, in the order in which it does: by the files
-    of a commit. Of the edited file also what it imports late."""
+    """What a task's program imports, at once or late, of the libraries whose import is safe: by the files of a
+    commit."""
     found: list[str] = []
     seen: set[str] = set()
     waiting = [task.edited, *(word for word in task.command if word.endswith(".py"))]
@@ -58,30 +58,20 @@ def modules_of(repository: Repository, commit: str, task: Task) -> list[str]:
             tree = ast.parse(repository.file_at(commit, task.path(name)))
         except (GitError, SyntaxError, ValueError):
             continue
-        for module in imported_by(tree, late=name == task.edited):
+        for module, names in imported_by(tree):
             top = module.partition(".")[0]
             if top in SAFE:
                 found += [*WITH.get(top, [top]), module]
             else:
-                waiting.append(f"{module.replace('.', '/')}.py")
+                own = [module, *(f"{module}.{one}" for one in names)]
+                waiting += [f"{one.replace('.', '/')}.py" for one in own]
     return list(dict.fromkeys(found))
 
 
-def imported_by(tree: ast.Module, late: bool) -> Iterator[str]:
-    """The modules that a program imports. late: also within its functions."""
-    for node in ast.walk(tree) if late else at_top(tree.body):
+def imported_by(tree: ast.Module) -> Iterator[tuple[str, list[str]]]:
+    """The modules that a program imports, also within its functions, and the names that it takes from each."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((alias.name, []) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module
-
-
-def at_top(statements: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements that run when a module is imported, without those for type checkers."""
-    for statement in statements:
-        yield statement
-        if isinstance(statement, ast.If) and "TYPE_CHECKING" in ast.unparse(statement.test):
-            yield from at_top(statement.orelse)
-        elif isinstance(statement, ast.If | ast.Try | ast.With):
-            for name in ("body", "orelse", "finalbody"):
-                yield from at_top(getattr(statement, name, []))
+            yield node.module, [alias.name for alias in node.names]

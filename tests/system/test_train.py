@@ -13,6 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import prepare
+import train as script
 from search.task.screening.scoring import agrees
 from search.trial.footer import parse_footer
 from search.trial.scorer import Labels, Scorer
@@ -20,7 +21,7 @@ from tests.support.repositories import ROOT
 from tests.support.states import TASK
 
 CONTRACT = ["mc_acc", "bin_acc", "train_seconds", "train_stopped_budget", "peak_vram_mb", "arch", "optimizer"]
-SCRATCH = ["baseline", "wide", "wide_xl", "deep", "lite"]
+SCRATCH = ["lite", "baseline", "deep"]
 
 
 def train(*arguments, code=0, pass_fds=(), **environment):
@@ -48,7 +49,7 @@ def test_the_footer_the_budget_and_the_scorer(demo):
     footer = parse_footer(done.stdout)
     assert list(footer)[:7] == CONTRACT
     assert footer["train_stopped_budget"] == "true"
-    assert 3.0 <= float(footer["train_seconds"]) < 60.0  # one step more; on a busy machine that is long
+    assert 2.0 <= float(footer["train_seconds"]) < 60.0  # half a step less or more; on a busy machine that is long
     if torch.cuda.is_available():
         assert float(footer["peak_vram_mb"]) > 0
     else:
@@ -107,17 +108,11 @@ def test_every_choice_trains(demo, flags):
     [
         pytest.param(["--arch", "vgg"], 2, "invalid choice: 'vgg'", marks=pytest.mark.full),
         pytest.param(["--lr", "fast"], 2, "invalid float value: 'fast'", marks=pytest.mark.full),
-        pytest.param(["--lr", "-1"], 2, "--lr is -1.0", marks=pytest.mark.full),
-        pytest.param(["--batch-size", "0"], 2, "--batch-size is 0", marks=pytest.mark.full),
-        pytest.param(["--dropout", "1"], 2, "--dropout is 1.0", marks=pytest.mark.full),
+        pytest.param(["--lr", "-1"], 2, "argument --lr: -1; from 1e-05 to 1", marks=pytest.mark.full),
+        pytest.param(["--batch-size", "0"], 2, "argument --batch-size: 0; from 1 to 1024", marks=pytest.mark.full),
+        pytest.param(["--dropout", "1"], 2, "argument --dropout: 1; from 0 to 0.9", marks=pytest.mark.full),
         (["--dataset", "/nowhere"], 1, "/nowhere: no such data set"),
         pytest.param(["--arch", "resnet50"], 1, "pretrained weights are not on disk", marks=pytest.mark.full),
-        pytest.param(
-            ["--lr", "1e12", "--optimizer", "sgd", "--backbone-lr", "1e12"],
-            1,
-            "the training loss is",
-            marks=pytest.mark.full,
-        ),
     ],
 )
 def test_bad_input_is_told(demo, flags, code, words, tmp_path):
@@ -127,8 +122,16 @@ def test_bad_input_is_told(demo, flags, code, words, tmp_path):
 
 
 @pytest.mark.full
-def test_a_compiled_model_is_not_compiled_again_to_be_evaluated(demo):
+def test_a_loss_that_is_not_a_number_ends_training(demo):
+    recipe = script.Recipe(lr=1e12, backbone_lr=1e12, optimizer="sgd")
+    with pytest.raises(FloatingPointError, match=r"the training loss is (nan|inf) at step"):
+        script.train(recipe, prepare.load(demo), 200, seed=0)
+
+
+@pytest.mark.full
+def test_a_compiled_model_is_not_compiled_again_to_be_evaluated(demo, monkeypatch):
     data, compiled = prepare.load(demo), []
+    monkeypatch.setattr(prepare, "LARGEST_EVALUATE_BATCH", 17)
 
     def backend(graph, inputs):
         compiled.append(len(inputs))
@@ -142,7 +145,7 @@ def test_a_compiled_model_is_not_compiled_again_to_be_evaluated(demo):
     prepare.rehearse_evaluation(model, data, "cpu")
     before = len(compiled)
     assert before > 0
-    assert len(data.indices("validation")) % prepare.EVALUATE_BATCH  # a last batch of another size
+    assert len(data.indices("validation")) % prepare.evaluate_batch(data)  # a last batch of another size
     scores = prepare.evaluate(model, data, "cpu")
     assert scores == prepare.evaluate(average.module, data, "cpu")  # the averaged copy likewise
     assert len(compiled) == before
@@ -164,8 +167,6 @@ class Counting(TorchDispatchMode):
 def test_a_step_dispatches_little_and_waits_for_nothing(demo):
     """What bounds a step on a GPU is how much is launched, and how often the host waits for a number of the device's.
     On the CPU the optimizer reads a number for each tensor; on CUDA it is one kernel for all."""
-    import train as script
-
     data = prepare.load(demo)
     recipe = replace(script.Recipe(), arch="lite", batch_size=32)
 

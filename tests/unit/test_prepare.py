@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import prepare
-from prepare import DataError, Photo, split
+from prepare import DataError
+from search.task.screening.photos import decode, manifest_of, read_groups
+from search.task.screening.split import Photo, part_of_key, split, warnings_about
 
 photos = st.lists(
     st.builds(Photo, st.text("abc", min_size=1, max_size=3), st.integers(0, 4), st.sampled_from("0123456789")),
@@ -41,7 +43,7 @@ def test_added_photos_move_no_others(found, added):
 
 
 def test_the_parts_have_their_shares():
-    parts = [prepare.part_of_key(f"photo:{n}") for n in range(20000)]
+    parts = [part_of_key(f"photo:{n}") for n in range(20000)]
     shares = [parts.count(part) / len(parts) for part in prepare.PARTS]
     assert shares == pytest.approx([0.6, 0.2, 0.2], abs=0.02)
 
@@ -91,21 +93,21 @@ def test_every_problem_is_listed_at_once(demo, tmp_path, capsys):
 def test_a_bad_manifest_is_refused(tmp_path, manifest):
     (tmp_path / "manifest.json").write_text(manifest)
     with pytest.raises(DataError, match=r"manifest\.json"):
-        prepare.manifest_of(tmp_path)
+        manifest_of(tmp_path)
 
 
 @pytest.mark.parametrize("table", ["a,b\n", "path,group\nx\n", "path,group\nx,1\nx,2\n", ""])
 def test_bad_groups_are_refused(tmp_path, table):
     (tmp_path / "groups.csv").write_text(table)
     with pytest.raises(DataError, match=r"groups\.csv"):
-        prepare.read_groups(tmp_path)
+        read_groups(tmp_path)
 
 
 def test_twins_in_two_classes_are_told():
     twins = [Photo("class_0/a", 0, "1"), Photo("class_4/b", 4, "1")]
     assert any(
         "identical photos in two classes: class_0/a, class_4/b" in line
-        for line in prepare.warnings_about(twins, ["train", "train"], {})
+        for line in warnings_about(twins, ["train", "train"], {})
     )
 
 
@@ -127,11 +129,11 @@ def test_a_photo_of_sixteen_bits_keeps_its_shades(tmp_path):
     shades = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
     Image.fromarray(shades).save(tmp_path / "deep.png")
     Image.fromarray((shades // 257).astype(np.uint8)).save(tmp_path / "usual.png")
-    deep, usual = (prepare._decode(tmp_path / name, 64)[0] for name in ("deep.png", "usual.png"))
+    deep, usual = (decode(tmp_path / name, 64)[0] for name in ("deep.png", "usual.png"))
     assert np.array_equal(deep, usual) and len(np.unique(deep)) > 200
     Image.fromarray(np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64)).save(tmp_path / "fractions.tiff")
     with pytest.raises(ValueError, match="its pixels are fractions"):
-        prepare._decode(tmp_path / "fractions.tiff", 64)
+        decode(tmp_path / "fractions.tiff", 64)
 
 
 def test_a_heic_photo_is_named_as_what_it_is(demo, tmp_path, capsys):
@@ -202,7 +204,7 @@ def test_a_data_set_may_declare_other_classes(three_classes, capsys):
 def test_classes_that_mean_nothing_are_refused(tmp_path, declared, words):
     (tmp_path / "manifest.json").write_text(declared)
     with pytest.raises(prepare.DataError, match=re.escape(words)):
-        prepare.manifest_of(tmp_path)
+        manifest_of(tmp_path)
 
 
 def test_a_folder_that_is_no_class_is_named(three_classes):

@@ -16,7 +16,7 @@ from search.core.types import Value
 
 Recipe = Mapping[str, Value]
 HEAD = "nn.Sequential(nn.Dropout(recipe.dropout), nn.Linear(features, classes))"
-FROM_SCRATCH = ("baseline", "wide", "wide_xl", "deep", "lite")
+FROM_SCRATCH = ("lite", "baseline", "deep")
 
 
 class Family(StrEnum):

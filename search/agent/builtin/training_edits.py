@@ -78,7 +78,7 @@ def mixing(module: cst.Module, name: str, field: str, helper: str) -> cst.Module
     module = define(module, "train", helper)
     module = add_field(module, field)
     module = add_after(
-        module, "train", r"inputs = augment\(", f"inputs, {order}, {share} = {name}(inputs, recipe.{name}_alpha)\n"
+        module, "train", r"inputs = prepared\(", f"inputs, {order}, {share} = {name}(inputs, recipe.{name}_alpha)\n"
     )
 
     def mixed(code: str) -> str:

@@ -10,13 +10,13 @@ from dataclasses import replace
 
 import pytest
 
-import prepare
 from search.core.codec import encode
 from search.core.paths import SlotPaths
 from search.core.types import AT_FAULT, GUARD_KILLED, STOOD_STILL, Change, Experiment, Kind, SearchError, Work
 from search.system import process
 from search.system.git import Repository
 from search.system.guard import descendants
+from search.task.screening import cache
 from search.trial import run
 from search.trial.ahead import Ahead
 from search.trial.run import run_trial
@@ -76,7 +76,7 @@ def test_a_search_runs_on_the_photos_that_it_began_with(fast_repository, demo, t
     setup = setup_of(fast_repository, copy)
     next((copy / "class_0").iterdir()).unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(prepare, "build", lambda dataset: pytest.fail("the photos are decoded again"))
+        patch.setattr(cache, "build", lambda dataset: pytest.fail("the photos are decoded again"))
         assert run_trial(setup, baseline_of(fast_repository)).score is not None
     monkeypatch.setenv("AUTORESEARCH_CACHE", str(tmp_path / "another"))  # and what it decoded is gone too
     again = replace(baseline_of(fast_repository), attempt=2)

@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import random
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -46,7 +47,7 @@ def module_of(tmp_path, source):
 
 def trained(tmp_path, source, demo):
     module = module_of(tmp_path, source)
-    recipe, _ = module.parse_arguments(["--batch-size", "8"])
+    recipe = replace(module.Recipe(), batch_size=8)
     return module.train(recipe, prepare.load(demo), 0.5, 0)
 
 
@@ -84,7 +85,7 @@ def test_every_edit_trains_and_its_axes_can_be_searched(tmp_path, demo, name, on
 def outputs(tmp_path, source, training):
     module = module_of(tmp_path, source)
     torch.manual_seed(0)
-    model = module.Model(module.parse_arguments([])[0]).train(training)
+    model = module.Model(module.Recipe()).train(training)
     torch.manual_seed(1)
     x = torch.rand(4, 3, 64, 64)
     torch.manual_seed(2)
@@ -105,8 +106,7 @@ def test_edits_of_the_network_change_what_it_computes_or_can_learn(tmp_path, nam
     count = {}
     for label, source in (("old", SOURCES[name]), ("new", edited)):
         module = module_of(tmp_path, source)
-        recipe = module.parse_arguments([])[0]
-        count[label] = sum(parameter.numel() for parameter in module.Model(recipe).parameters())
+        count[label] = sum(parameter.numel() for parameter in module.Model(module.Recipe()).parameters())
     same = torch.allclose(outputs(tmp_path, SOURCES[name], False), outputs(tmp_path, edited, False), atol=1e-6)
     assert count["old"] != count["new"] or not same
 
