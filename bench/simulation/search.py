@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,8 @@ from search.core.sources import Sources
 from search.core.space import Space
 from search.core.state import State
 from search.core.task import Score
-from search.core.types import Outcome, Proposal, Settings, Slot, Turn, Value, Work
+from search.core.types import EarlyStop, Outcome, Proposal, Settings, Slot, StoppedEarly, Turn, Value, Work
+from search.decide.early_stop import RUNGS, hopeless, yardstick_of
 from search.decide.loop import SearchLoop
 from search.decide.plan import Limit, Pause, turn_is_due
 from search.decide.proof import recommended
@@ -43,6 +45,9 @@ class Conditions:
     seed_correlation: float = 0.0
     per_round: int = PER_ROUND
     borrowing: bool = True
+    early_stop: EarlyStop = EarlyStop.NONE  # in worlds that have learning curves
+    with_curves: bool = False  # whether trials tell their progress though none is stopped
+    seconds: float = math.inf  # then it is over, whatever runs
 
 
 @dataclass
@@ -88,6 +93,17 @@ def train_py(recipe: dict[str, Value], edits: Sequence[str]) -> str:
     return f"class Recipe:\n{fields}\n" + "".join(f"edited({edit!r})\n" for edit in edits)
 
 
+@dataclass(frozen=True)
+class Training:
+    """A trial under way. share: of its seconds that it will take. progress: at the rungs that it will reach."""
+
+    work: Work
+    began: float
+    share: float = 1.0
+    progress: tuple[float, ...] = ()
+    stopped: StoppedEarly | None = None
+
+
 class Simulation:
     """A search in a world, from its baseline to its limit."""
 
@@ -113,13 +129,14 @@ class Simulation:
 
     def run(self) -> Simulated:
         slots = range(self.conditions.slots)
-        idle, ends, answers = list(slots), list[tuple[float, int, Work]](), list[tuple[float, Turn]]()
+        idle, ends, answers = list(slots), list[tuple[float, int, Training]](), list[tuple[float, Turn]]()
         while True:
             still = []
             for slot in idle:
                 work = self.loop.hand_out(slot, set(slots))
                 if isinstance(work, Work):
-                    heapq.heappush(ends, (self.clock + self._seconds(slot), slot, work))
+                    training = self._training(work, slot)
+                    heapq.heappush(ends, (self.clock + training.share * self._seconds(slot), slot, training))
                 else:
                     still.append(slot)
                     if work is Pause.FINISHED and not ends:
@@ -131,8 +148,10 @@ class Simulation:
                 self._answer(turn)
                 idle = still
                 continue
-            self.clock, slot, work = heapq.heappop(ends)
-            self.loop.take(self._outcome(work, slot))
+            if ends[0][0] > self.conditions.seconds:
+                return Simulated(self.loop, self.truths, self.conditions.seconds)
+            self.clock, slot, training = heapq.heappop(ends)
+            self.loop.take(self._outcome(training, slot))
             for decision in self.loop.decide(lambda: self.clock):
                 self._remember(decision.commit, decision.experiment)
             if turn_is_due(self.state, self.conditions.per_round, self.loop.limit):
@@ -140,6 +159,21 @@ class Simulation:
                 self.record(TurnBegun(turn))
                 answers.append((self.clock + THINKING_SECONDS, turn))
             idle = [*still, slot]
+
+    def _training(self, work: Work, slot: int) -> Training:
+        """A trial that begins: how its progress will be, and when it will be stopped, if it is."""
+        conditions = self.conditions
+        if conditions.early_stop is EarlyStop.NONE and not conditions.with_curves:
+            return Training(work, self.clock)
+        curve = self.world.curve(self.loop.sources.point(work.experiment), RUNGS)
+        yardstick = yardstick_of(self.state, work, slot)
+        values = tuple(value + self.random.gauss(0, self.world.noise) for value in curve)
+        for reached, rung in enumerate(RUNGS, 1):
+            found = hopeless(yardstick, values[:reached])
+            if found is not None:
+                stopped = StoppedEarly(rung * TRIAL_SECONDS, found.mean, found.deviation)
+                return Training(work, self.clock, rung, values[:reached], stopped)
+        return Training(work, self.clock, 1.0, values)
 
     def _seconds(self, slot: int) -> float:
         slow = 2.0 if slot < self.conditions.slow else 1.0
@@ -165,8 +199,9 @@ class Simulation:
             made = replace(made, refused="", idea=idea, commit=commit, identity=commit)
         self.record(ProposalRecorded(made))
 
-    def _outcome(self, work: Work, slot: int) -> Outcome:
-        experiment, world = work.experiment, self.world
+    def _outcome(self, training: Training, slot: int) -> Outcome:
+        work, world = training.work, self.world
+        experiment = work.experiment
         commit = "base" if experiment.number == 0 else experiment.commit or f"c{experiment.number}"
         edits = self.edits[experiment.commit or experiment.parent]
         if experiment.number not in self.truths:
@@ -179,16 +214,19 @@ class Simulation:
         number, seed = work.key
         trial = Outcome(work.trial_id, number, seed, slot, commit, None, "boom", machine=machine)
         if number and self.random.random() < self.conditions.crash_share:
-            return replace(trial, began=self.clock, ended=self.clock)
+            return replace(trial, began=training.began, ended=self.clock)
         score = self.truths[number] + self._noise(seed) - 2 * kind * world.noise
         size = CODE_SIZE - sum(1 if edit.endswith(" -") else -1 for edit in edits)
+        stopped = training.stopped
         return replace(
             trial,
-            score=Score(score, 0.5),
-            reason="",
-            began=self.clock,
+            score=None if stopped else Score(score, 0.5),
+            reason="stopped" if stopped else "",
+            began=training.began,
             ended=self.clock,
             code_size=size,
+            progress=training.progress,
+            stopped=stopped,
         )
 
     def _noise(self, seed: int) -> float:
@@ -225,4 +263,5 @@ def settings_of(world: World, conditions: Conditions, seed: int) -> Settings:
         gpu_model="",
         on_gpus=False,
         proof_share=conditions.proof_share,
+        early_stop=conditions.early_stop,
     )

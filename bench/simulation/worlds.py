@@ -48,6 +48,9 @@ class World(Protocol):
         """The true score of an experiment, of this recipe, that began from one of this true score; edits: of the code,
         in words, down to this experiment's."""
 
+    def curve(self, point: Point, shares: Sequence[float]) -> tuple[float, ...]:
+        """The true score of a recipe at these shares of its training; () if that is not known."""
+
     def proposal(self, turn: int) -> tuple[str, bool] | None:
         """An edit for the agent's turn, in words, and whether it makes train.py simpler; None for none."""
 
@@ -95,6 +98,9 @@ class EffectsWorld:
             return self._random.uniform(0.0, effects.best)
         return self._random.uniform(effects.worst, 0.0)
 
+    def curve(self, point: Point, shares: Sequence[float]) -> tuple[float, ...]:
+        return ()
+
     def proposal(self, turn: int) -> tuple[str, bool] | None:
         return (f"simpler {turn}", True) if self.proposals else None
 
@@ -110,6 +116,11 @@ class Table:
     def score(self, task: str, point: Point) -> float:
         """True accuracy, 0…1."""
         return float(self.lcbench.predict([dict(point, epoch=EPOCHS)], task)[0, 1]) / 100
+
+    def curve(self, task: str, point: Point, shares: Sequence[float]) -> tuple[float, ...]:
+        """True accuracy, 0…1, at these shares of all epochs."""
+        rows = [dict(point, epoch=max(round(share * EPOCHS), 1)) for share in shares]
+        return tuple(float(value) / 100 for value in self.lcbench.predict(rows, task)[:, 1])
 
     def best(self, task: str) -> float:
         return float(self.known[task]["best_val_accuracy"]) / 100
@@ -156,6 +167,9 @@ class TableWorld:
 
     def truth(self, experiment: Experiment, parent: float, point: Point, edits: Sequence[str]) -> float:
         return self.table.score(self.task, point)
+
+    def curve(self, point: Point, shares: Sequence[float]) -> tuple[float, ...]:
+        return self.table.curve(self.task, point, shares)
 
     def proposal(self, turn: int) -> tuple[str, bool] | None:
         return None
