@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +72,8 @@ class Data:
     images are blank and all labels WITHHELD before begin_training; the labels of validation and test stay so. part:
     int8, (photos,), an index into PARTS. shas: SHA-256 of each photo's bytes; none in a trial of a search. fingerprint:
     the cache's key, 64 hex digits. groups: int64, (photos,), the same for photos that belong together, as one
-    patient's do; none in a trial of a search.
+    patient's do; none in a trial of a search. held_back: positions of training photos by which a trial tells how far it
+    has come, and which it trains on from the middle of its budget on; none unless the search stops trials early.
     """
 
     images: np.ndarray
@@ -83,6 +84,7 @@ class Data:
     fingerprint: str
     groups: np.ndarray
     classes: Classes = FIVE_CLASSES
+    held_back: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def indices(self, part: str) -> np.ndarray:
         """Positions, (n,), of the photos of one of PARTS."""
@@ -198,7 +200,8 @@ def begin_training(data: Data) -> Data:
         np.lib.format.read_magic(stream)
         shape, _, kind = np.lib.format.read_array_header_1_0(stream)
         images = np.memmap(stream, kind, "r", stream.tell(), shape)
-    return replace(data, images=images, labels=np.array(answer["labels"], np.int64))
+    labels, held_back = (np.array(answer[name], np.int64) for name in ("labels", "held_back"))
+    return replace(data, images=images, labels=labels, held_back=held_back)
 
 
 def evaluate(model: torch.nn.Module, data: Data, device: torch.device | str) -> dict[str, float]:
@@ -216,10 +219,10 @@ def evaluate(model: torch.nn.Module, data: Data, device: torch.device | str) -> 
     if scorer is None:
         if (data.labels[validation] == WITHHELD).any():
             raise DataError("the labels of the validation photos are withheld: only a trial of a search can be scored")
-        return accuracies(_probabilities(model, data, validation, device), data.labels[validation], data.classes)
+        return accuracies(probabilities_of(model, data, validation, device), data.labels[validation], data.classes)
     scorer.ask({"event": "evaluating", "probe": speed_probe(device)})
     both = np.concatenate([validation, data.indices("test")])
-    probabilities = _probabilities(model, data, both, device)
+    probabilities = probabilities_of(model, data, both, device)
     return scorer.ask({"event": "submit", "shape": list(probabilities.shape)}, probabilities.astype("<f4").tobytes())
 
 
@@ -230,11 +233,11 @@ def run(recipe_class: type, train: Callable[..., dict[str, Any]]) -> None:
     command.run(recipe_class, train)
 
 
-def _probabilities(model: torch.nn.Module, data: Data, indices: np.ndarray, device: torch.device | str) -> np.ndarray:
-    """The class probabilities, float32 (n, classes), of these photos."""
+def probabilities_of(model: torch.nn.Module, data: Data, indices: np.ndarray, device: torch.device | str) -> np.ndarray:
+    """The class probabilities, float32 (n, classes), of these photos. Leaves the model as it was."""
     import torch
 
-    was_training, size = model.training, evaluate_batch(data)
+    modes, size = [(module, module.training) for module in model.modules()], evaluate_batch(data)
     model.eval()
     outputs = []
     with torch.inference_mode():
@@ -244,7 +247,8 @@ def _probabilities(model: torch.nn.Module, data: Data, indices: np.ndarray, devi
             photos = torch.from_numpy(data.images[np.resize(chosen, size)]).to(device)
             logits = model(photos.permute(0, 3, 1, 2).float() / 255)
             outputs.append(logits[: len(chosen)].float().softmax(1).cpu())
-    model.train(was_training)
+    for module, mode in modes:  # of which a frozen part may be in another mode than the rest
+        module.training = mode
     probabilities = torch.cat(outputs).numpy()
     if not np.isfinite(probabilities).all():
         raise ValueError("the model's probabilities are not numbers (NaN or infinite)")
@@ -263,7 +267,7 @@ def rehearse_evaluation(model: torch.nn.Module, data: Data, device: torch.device
     Call it before begin_training(), so that neither training nor evaluation waits for it.
     """
     blank = replace(data, images=np.zeros((1, data.image_size, data.image_size, 3), np.uint8))
-    _probabilities(model, blank, np.zeros(evaluate_batch(data), np.int64), device)
+    probabilities_of(model, blank, np.zeros(evaluate_batch(data), np.int64), device)
 
 
 def speed_probe(device: torch.device | str) -> float:

@@ -296,7 +296,7 @@ def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: in
     harness.warm_up(model, prepared, recipe.batch_size, data, device, recorded=not freezes)
     data, clock = prepare.begin_training(data), harness.Clock(max_train_seconds)  # what came before does not count
     weights = loss_weights(data.labels[data.indices("train")], data.classes, recipe).to(device)
-    photos = harness.Photos(data, device)
+    photos = harness.Photos(data, device, clock)
     steps_per_epoch = max(len(photos) // recipe.batch_size, 1)
     steps, total_steps, last_epoch, was_frozen = 0, recipe.epochs * steps_per_epoch, 0, None
     epoch_losses: list[Tensor] = []
@@ -330,6 +330,7 @@ def train(recipe: Recipe, data: prepare.Data, max_train_seconds: float, seed: in
             if not math.isfinite(value):
                 raise FloatingPointError(f"the training loss is {value} at step {steps}")
             print(f"step {steps} | epoch {epoch + 1} | loss {value:.4f} | {clock.seconds:.1f} s", flush=True)
+        photos.tell_progress(steps, model if average is None else average.module)
     seconds = clock.stopped(device)
     model.backbone.requires_grad_(True)
     # What is scored is the last (averaged) weights: the validation photos choose nothing.

@@ -10,7 +10,7 @@ from typing import Any
 
 from search.agent.agents import AgentPlan
 from search.agent.presets import PRESETS, agent_of, check_agent
-from search.core.types import UsageError
+from search.core.types import EarlyStop, UsageError
 from search.decide.plan import Limit
 from search.decide.races import MOST_SEEDS
 from search.system.gpus import LOGICAL_SLOTS
@@ -29,6 +29,7 @@ class SearchOptions:
     tag: str | None = None  # today's date
     confirm_seeds: int = 1
     proof_share: float = 0.1
+    early_stop: str = EarlyStop.NONE
     allow_degenerate: bool = False
     agent: str = "builtin"
     gpu_dollars_per_hour: float | None = None
@@ -160,6 +161,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="X",
         help="share of the trials that goes to fresh seeds of the incumbent and the baseline, which nothing is chosen "
         f"by, to prove that the one is better (default {DEFAULTS.proof_share}; 0: none)",
+    )
+    proof.add_argument(
+        "--early-stop",
+        choices=[str(rule) for rule in EarlyStop],
+        help="end a trial that will not be worth a second seed, by how its training goes beside others': learned (its "
+        f"score is predicted), median, asha, or none (default {DEFAULTS.early_stop})",
     )
     proof.add_argument(
         "--allow-degenerate",

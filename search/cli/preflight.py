@@ -14,7 +14,7 @@ from search.core.paths import SearchPaths, temporary_root
 from search.core.recipe import has_recipe, read_recipe
 from search.core.space import check_space, load_space, parse_space
 from search.core.task import Hyperparameters, Task, Trust
-from search.core.types import SearchError, Settings, UsageError
+from search.core.types import EarlyStop, SearchError, Settings, UsageError
 from search.records.journal import check_tag, load_settings
 from search.system.git import Repository
 from search.system.gpus import card_of, is_model, visible_gpus
@@ -128,6 +128,11 @@ def ready_to_begin(options: LaunchOptions, repository: Repository, cluster: int 
     if folder.exists() and any(path.name != ".lock" for path in folder.iterdir()):
         raise UsageError(f"{folder}: holds files of another search; move it away, or name another with --tag")
     base = commit_to_begin(repository, task)
+    if asked.early_stop != EarlyStop.NONE and (not task.trains or task.most_seconds is not None):
+        raise UsageError(
+            f"--early-stop {asked.early_stop}: nothing tells how far a run of the task {task.name} has come "
+            f"(training_lines, seconds.most in its {FILE}); leave it out"
+        )
     space_name = asked.space or Path(task.space)
     near = [space_name] if asked.space else []
     places = [*near, file.parent / space_name, repository.root / space_name]
@@ -158,6 +163,7 @@ def ready_to_begin(options: LaunchOptions, repository: Repository, cluster: int 
         gpu_model=options.gpu_model,
         on_gpus=bool(gpus),
         proof_share=asked.proof_share,
+        early_stop=EarlyStop(asked.early_stop),
     )
     images = 0
     if task.room:

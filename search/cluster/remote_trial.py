@@ -17,11 +17,12 @@ from search.cluster.node import SearchFolder
 from search.core.codec import encode
 from search.core.paths import Names, TrialPaths
 from search.core.types import Outcome, SearchError, Work
+from search.decide.early_stop import Yardstick
 from search.system.files import read_from
 from search.system.git import Repository
 from search.trial import sealed
 from search.trial.ahead import Ahead
-from search.trial.run import SlotSetup, read_outcome, run_trial
+from search.trial.run import NOTHING_STOPPED, SlotSetup, read_outcome, run_trial
 
 MIRROR_SECONDS = 5.0  # the exchange is one process: a thousand slots are two hundred messages a second
 MOST_MIRRORED = 2**20  # bytes of a log at a time
@@ -47,14 +48,20 @@ def begin(folder: SearchFolder, base: str, exchange: ArtifactExchange) -> None:
     Repository(folder.repository).remove_abandoned_locks("refs/**/*.lock", "packed-refs.lock", "config.lock")
 
 
-def run_remotely(setup: SlotSetup, work: Work, exchange: ArtifactExchange, ahead: Ahead | None = None) -> Outcome:
+def run_remotely(
+    setup: SlotSetup,
+    work: Work,
+    exchange: ArtifactExchange,
+    ahead: Ahead | None = None,
+    yardstick: Yardstick = NOTHING_STOPPED,
+) -> Outcome:
     """Runs one trial by trial.run_trial and delivers it. setup: by setup_at."""
     folder = folder_of(setup)
     wanted = work.commit or work.experiment.parent
     fetch(Repository(folder.repository), setup, wanted, exchange)
     paths = folder.run.slot(setup.slot).trial(work.trial_id)
     with Mirror(setup.slot, work.trial_id, paths, exchange) as mirror:
-        outcome = run_trial(setup, work, ahead)
+        outcome = run_trial(setup, work, ahead, yardstick)
     if folder.ending.exists():
         raise SearchError("the search is ending")  # this trial was ended with it, or is begun again when it goes on
     deliver(setup, outcome, wanted, exchange, mirror.log_from)

@@ -59,6 +59,15 @@ class Purpose(StrEnum):
     VERIFY = "verify"  # likewise, as search.verify asked
 
 
+class EarlyStop(StrEnum):
+    """By which rule a trial is ended that is not worth a second seed; decide.early_stop has them."""
+
+    NONE = "none"
+    MEDIAN = "median"
+    ASHA = "asha"
+    LEARNED = "learned"
+
+
 @dataclass(frozen=True)
 class Change:
     """One recipe field that an experiment moves."""
@@ -133,8 +142,18 @@ class InFlight:
 
 
 @dataclass(frozen=True)
+class StoppedEarly:
+    """A trial that was ended, since it was not worth a second seed. seconds: that it had trained. expected, deviation:
+    of the primary metric, what it would have scored."""
+
+    seconds: float
+    expected: float
+    deviation: float
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """How one trial ended. Scores are None if it crashed; reason says why it did."""
+    """How one trial ended. Scores are None if it crashed, or was stopped early; reason says why."""
 
     trial: str
     experiment: int
@@ -156,6 +175,8 @@ class Outcome:
     machine: str = ""  # kind of slot: the GPU's name, or cpu
     code_size: int = 0  # of its train.py, by recipe.code_size; 0 if it did not get so far
     losses: tuple[float, ...] = ()  # of training, from its log: a few, evenly over it
+    progress: tuple[float, ...] = ()  # at the shares of its budget at which it may be stopped; higher is better
+    stopped: StoppedEarly | None = None
 
     @property
     def key(self) -> TrialKey:
@@ -163,7 +184,7 @@ class Outcome:
 
     @property
     def crashed(self) -> bool:
-        return self.score is None
+        return self.score is None and self.stopped is None
 
     @property
     def ran_out_of_memory(self) -> bool:
@@ -266,4 +287,5 @@ class Settings:
     gpu_model: str  # part of the name of the cards that it uses
     on_gpus: bool  # whether it began on GPUs of this machine, not on logical ones
     proof_share: float  # of the trials, to prove that the incumbent is better than the baseline
+    early_stop: EarlyStop = EarlyStop.NONE
     seal: str = ""  # folder of the sealed results; '' for the usual one of whoever runs it

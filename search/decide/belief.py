@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import fmean, median
 
 import numpy as np
@@ -13,10 +13,10 @@ import numpy as np
 from search.core.seeds import purpose_of
 from search.core.sources import Sources
 from search.core.state import State
-from search.core.types import Experiment, Outcome, TrialKey
+from search.core.types import Experiment, Outcome, StoppedEarly, TrialKey
 from search.decide.points.sampler import columns_of, encoded
 from search.decide.rules import NOISE_WEIGHT, PooledNoise, guess_of_noise, guess_of_side_noise, scored, why_out
-from search.decide.surrogate import Guess, Hyper, Nodes, Surrogate, fitted, worth_of_a_run
+from search.decide.surrogate import Guess, Hyper, Lead, Nodes, Surrogate, fitted, worth_of_a_run
 
 LARGEST_HISTORY = 300  # rows that the posterior knows, the latest; the baseline and kept ones are always among them
 MOST_KEPT = 32  # of those, the latest
@@ -33,23 +33,6 @@ BETWEEN = 0.5  # where an outcome stands that is not counted: behind the one bef
 NOT_BEGUN = 10**9  # added to a point that is no experiment yet, to tell it from all others
 
 RowKey = tuple[int, str]  # experiment, kind of slot
-
-
-@dataclass(frozen=True)
-class Lead:
-    """What is believed of the difference of two true scores."""
-
-    mean: float
-    deviation: float
-
-    @property
-    def probability(self) -> float:
-        """That it is above zero."""
-        return 0.5 * math.erfc(-self.mean / (self.deviation * math.sqrt(2)))
-
-    def below(self, bound: float) -> float:
-        """The probability that it is below a bound."""
-        return 0.5 * math.erfc((self.mean - bound) / (self.deviation * math.sqrt(2)))
 
 
 def checkpoint(outcomes: int) -> int:
@@ -73,6 +56,7 @@ class Belief:
         self.noise, self._secondary_noise = PooledNoise(), PooledNoise()
         self.version, self.borrowing = 0, True
         self.rows: dict[RowKey, tuple[float, ...]] = {}  # scores of the primary metric, by seed
+        self._expected: dict[RowKey, StoppedEarly] = {}  # in place of the score of a trial that was stopped early
         self._secondary: dict[RowKey, tuple[float, ...]] = {}
         self._order: list[RowKey] = []  # as their first outcomes came
         self._came: list[int] = []  # how many outcomes there were by then
@@ -104,7 +88,7 @@ class Belief:
         return self
 
     def _take(self, outcome: Outcome) -> None:
-        if outcome.score is None or purpose_of(outcome.seed, self.state.settings.seed) is not None:
+        if outcome.crashed or purpose_of(outcome.seed, self.state.settings.seed) is not None:
             self._positions[outcome.key] = self._taken + BETWEEN
             return
         self.version += 1
@@ -116,6 +100,8 @@ class Belief:
             self._order.append(key)
             self._came.append(self._taken)
             self.kinds.setdefault(outcome.machine, len(self.kinds) - 1)
+        if outcome.stopped is not None:
+            self._expected[key] = outcome.stopped
         parts = (
             (self.noise, self.rows, [one.score.primary for one in runs if one.score]),
             (self._secondary_noise, self._secondary, [one.score.secondary for one in runs if one.score]),
@@ -191,8 +177,21 @@ class Belief:
         return bool(why_out(self.state, number, outcomes))
 
     def _measured(self, rows: Sequence[RowKey]) -> tuple[np.ndarray, np.ndarray]:
-        y = np.array([fmean(self.rows[key]) for key in rows])
-        return clipped(y, self.noise_of()), np.array([float(len(self.rows[key])) for key in rows])
+        noise = self.noise_of()
+        y, runs = self._means(rows, [self.rows[key] for key in rows], noise)
+        return clipped(y, noise), runs
+
+    def _means(
+        self, rows: Sequence[RowKey], scores: Sequence[Sequence[float]], noise: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The mean score of each row, and how many runs it is worth: what a trial would have scored that was stopped
+        early is known less well than a run tells. scores: of each row, by seed. noise: of one run."""
+        y, runs = [], []
+        for key, values in zip(rows, scores, strict=True):
+            stopped = None if values else self._expected[key]
+            y.append(stopped.expected if stopped else fmean(values))
+            runs.append((noise / max(stopped.deviation, noise)) ** 2 if stopped else float(len(values)))
+        return np.array(y), np.array(runs)
 
     def _hyper(self, commit: str) -> Hyper:
         """Fitted to what there was at the last checkpoint."""
@@ -207,7 +206,7 @@ class Belief:
             for values in scores:
                 pooled.add(values)
             noise = pooled.deviation(guess_of_noise(self.state))
-            y, runs = np.array([fmean(one) for one in scores]), np.array([float(len(one)) for one in scores])
+            y, runs = self._means(rows, scores, noise)
             spread = max(float(np.std(clipped(y, noise))), 0.5 * noise)
             guess = Guess(noise, spread, NOISE_WEIGHT + pooled.freedom)
             layout = Layout(self, rows, commit)

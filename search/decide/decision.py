@@ -70,9 +70,9 @@ def _of_a_race(state: State, race: Race, now: float, belief: Belief) -> Decision
     number = race.challenger
     ours, theirs = scored(state, number), scored(state, race.incumbent, race.machine or None)
     score, held = mean_of(ours), mean_of(theirs)
-    if score is None or any(outcome.crashed for outcome in state.outcomes_of(number)):
+    if any(outcome.crashed for outcome in state.outcomes_of(number)):
         return _made(state, number, Status.CRASH, race.out, ours, now, incumbent)
-    if race.out or held is None:
+    if race.out or score is None or held is None:
         return _made(state, number, Status.DISCARD, race.out, ours, now, incumbent)
     chance = None if race.probability is None else f"{race.probability:.0%}"
     if race.need is Next.DROP:
@@ -106,6 +106,7 @@ def _made(
     experiment = state.experiments[number]
     first = min(state.outcomes_of(number), key=lambda outcome: outcome.seed)
     score = None if status is Status.CRASH else mean_of(ours)
+    without_score = reason if status is Status.CRASH or first.stopped else ""
     memory_gb = max((outcome.memory_mb or 0.0 for outcome in ours), default=0.0) / 1024 if score else 0.0
     theirs = [] if incumbent is None else scored(state, incumbent.experiment)
     slow = [note for outcome in ours if (note := outcome.speed.get("slow"))]
@@ -118,7 +119,7 @@ def _made(
         slot=first.slot,
         score=score,
         memory_gb=memory_gb,
-        description=experiment.description + (f" ({reason})" if status is Status.CRASH else ""),
+        description=experiment.description + (f" ({without_score})" if without_score else ""),
         incumbent=incumbent.commit if incumbent else first.commit,
         incumbent_score=mean_of(theirs),
         changes=experiment.changes,

@@ -123,7 +123,7 @@ def race_of(state: State, experiment: int, belief: Belief) -> Race:
     kinds = set(kinds_present(state).values())
     outcomes = scored(state, experiment)
     machine = outcomes[0].machine if outcomes else ""
-    out = out_of_race(state, experiment)
+    out = out_of_race(state, experiment) or stopped_reason(state, experiment)
     if out or not outcomes:
         return Race(experiment, incumbent.experiment, machine, Next.DECIDE, out=out or "crashed")
     if machine and machine not in kinds:
@@ -174,6 +174,11 @@ def race_of(state: State, experiment: int, belief: Belief) -> Race:
         f"expected gain in {state.settings.task.metric.name} of one more seed of it {sides.challenger_worth:.3g}, "
         f"of the incumbent {sides.incumbent_worth:.3g}, of a new point {sides.new_worth:.3g}",
     )
+
+
+def stopped_reason(state: State, experiment: int) -> str:
+    """How an experiment's trial was stopped early; '' if it was not."""
+    return next((outcome.reason for outcome in state.outcomes_of(experiment) if outcome.stopped), "")
 
 
 def best_ever(state: State, belief: Belief) -> int:

@@ -32,6 +32,23 @@ JITTER = 1e-8
 
 
 @dataclass(frozen=True)
+class Lead:
+    """What is believed of the difference of two true scores."""
+
+    mean: float
+    deviation: float
+
+    @property
+    def probability(self) -> float:
+        """That it is above zero."""
+        return 0.5 * math.erfc(-self.mean / (self.deviation * math.sqrt(2)))
+
+    def below(self, bound: float) -> float:
+        """The probability that it is below a bound."""
+        return 0.5 * math.erfc((self.mean - bound) / (self.deviation * math.sqrt(2)))
+
+
+@dataclass(frozen=True)
 class Nodes:
     """Experiments, or points that could become one, as arrays over n of them.
 

@@ -274,7 +274,7 @@ class Coordinator:
         commit = experiment.commit or experiment.parent
         space, point = self.sources.space(commit), self.sources.point(experiment)
         if holds(space, point):
-            of_trial = outcome.experiment, outcome.seed, point, outcome.score
+            of_trial = outcome.experiment, outcome.seed, point, outcome.score, outcome.stopped is not None
             self.mirror.add(partial(frozen_trial, self.settings.task, space, self.sources.code(commit), *of_trial))
 
     def record_audit(self, found: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from search.cluster.remote_trial import run_remotely, setup_at
 from search.core.codec import decode
 from search.core.paths import temporary_folder
 from search.core.types import SearchError, Work
+from search.decide.early_stop import Yardstick
 from search.driver.nodes import RemoteExchange
 from search.system.git import clean_environment
 from search.system.gpus import uuid_of
@@ -107,16 +108,16 @@ class SlotActor(tune.Trainable):
         answer = ray.get(self.dispatcher.ask.remote(self.trial_id, self.number, self.ray_id))
         if answer == NO_WORK:
             return {"done": True}
-        work = decode(Work, answer["work"])
+        work, yardstick = decode(Work, answer["work"]), decode(Yardstick, answer["yardstick"])
         place = answer["place"]
         threads = max(usable_cores() // place["shares"], 1)
         setup = replace(self.of_driver, slot=self.number, gpu=self.device, threads=threads)
         if place["is_driver_node"]:
-            run_trial(setup, work, self.ahead)
+            run_trial(setup, work, self.ahead, yardstick)
             return {"done": False, "ended": True}
         try:
             there = setup_at(SearchFolder.of(node_folder(), self.search), setup, place["dataset"])
-            run_remotely(there, work, self.exchange, self.ahead)
+            run_remotely(there, work, self.exchange, self.ahead, yardstick)
         except (SearchError, OSError) as error:
             return {"done": False, "failed": f"{type(error).__name__}: {error}"}
         return {"done": False, "ended": True}

@@ -21,6 +21,7 @@ from ray.tune.search import Searcher
 
 from search.core.codec import encode
 from search.core.types import SearchError, TrialKey, Work
+from search.decide.early_stop import yardstick_of
 from search.decide.plan import Pause
 from search.driver.coordinator import Coordinator
 from search.driver.fleet import Fleet
@@ -132,7 +133,10 @@ class PlaceholderTrials(Searcher):
         work = runs or (self._work_for(placeholder, slot) if self.fleet.is_ready(ray_id) else None)
         if isinstance(work, Pause):
             return NO_WORK
-        return None if work is None else {"work": encode(work), "place": place}
+        if work is None:
+            return None
+        yardstick = yardstick_of(self.coordinator.state, work, slot)
+        return {"work": encode(work), "place": place, "yardstick": encode(yardstick)}
 
     def _run_by(self, placeholder: str) -> Work | None:
         """What a placeholder trial's slot runs now."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 from search.core.task import Score, Task
 from search.core.types import Decision, SearchError, Status, short
 
+STOPPED_EARLY = re.compile(r"\(stopped at [\d.]+ s of [\d.]+\)$")  # ends the description of one without a score
 SHORTEST_HASH = 4  # characters; git abbreviates to no less
 
 
@@ -42,7 +44,7 @@ class Row:
     """One experiment as results.tsv holds it."""
 
     commit: str
-    score: Score  # of a crash, nothing
+    score: Score  # nothing, unless it is measured
     memory_gb: float
     status: Status
     description: str
@@ -54,6 +56,11 @@ class Row:
     @property
     def secondary(self) -> float:
         return self.score.secondary
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether its numbers mean something: it did not crash, and was not stopped early."""
+        return self.status is not Status.CRASH and not STOPPED_EARLY.search(self.description)
 
     @property
     def key(self) -> Key:
@@ -143,12 +150,13 @@ def read_table(path: Path, task: Task) -> pd.DataFrame:
     counts = counts[rows.index]
     wrong = counts < len(columns) - 1  # an editor may have trimmed the end of a row without a description
     rows["status"] = rows["status"].str.lower()
-    is_crash = rows["status"] == Status.CRASH  # whose numbers mean nothing
+    # Their numbers mean nothing.
+    without_score = (rows["status"] == Status.CRASH) | rows["description"].str.contains(STOPPED_EARLY)
     for name, (low, high) in bounds.items():
         numbers = pd.to_numeric(rows[name], errors="coerce")
         least, most = -float("inf") if low is None else low, float("inf") if high is None else high
         inside = numbers.between(least, most) & (numbers.abs() != float("inf"))
-        wrong |= ~(inside | (is_crash & (numbers == 0)))
+        wrong |= ~(inside | (without_score & (numbers == 0)))
         rows[name] = numbers
     wrong |= ~rows["status"].isin(list(Status)) | (rows["commit"] == "")
     for number in rows.index[wrong]:

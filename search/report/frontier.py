@@ -73,7 +73,7 @@ class Step:
     @property
     def gap(self) -> float | None:
         """The primary metric above the incumbent's; None if one of them has none."""
-        if self.before is None or self.row.status is Status.CRASH:
+        if self.before is None or not self.row.is_measured:
             return None
         return self.row.primary - self.before.row.primary
 
@@ -95,7 +95,7 @@ def steps(entries: Sequence[Entry]) -> list[Step]:
 
 def beats(step: Step) -> bool:
     """Whether a row is better than the incumbent of its time."""
-    return step.before is not None and better_than(step.row.score, step.before.row.score)
+    return step.before is not None and step.row.is_measured and better_than(step.row.score, step.before.row.score)
 
 
 def direction_of(change: Change) -> str:
@@ -116,7 +116,7 @@ def analyse(entries: Sequence[Entry], task: Task, facts: Facts | None = None) ->
     history = steps(entries)
     frontier = [step for step in history if step.is_incumbent]
     best = frontier[-1].entry if frontier else None
-    measured = [entry for entry in entries if entry.row.status is not Status.CRASH]
+    measured = [entry for entry in entries if entry.row.is_measured]
     side = max(measured, key=lambda entry: (entry.row.secondary, entry.row.primary), default=None)
     tally = Counter(entry.row.status for entry in entries)
     counts = {str(status): tally[status] for status in Status}
@@ -127,6 +127,7 @@ def analyse(entries: Sequence[Entry], task: Task, facts: Facts | None = None) ->
     return {
         "schema_version": SCHEMA_VERSION,
         "counts": {"experiments": len(entries), **counts},
+        "stopped_early": sum(is_stopped(entry.row) for entry in entries),
         "recommended": dict(facts.recommended) if facts.recommended else None,
         "metric": {
             "name": first.name,
@@ -163,7 +164,7 @@ def analyse(entries: Sequence[Entry], task: Task, facts: Facts | None = None) ->
 
 
 def _loses(best_gap: float | None) -> bool:
-    return best_gap is None or best_gap < 0  # None: all of them crashed
+    return best_gap is None or best_gap < 0  # None: all of them crashed, or were stopped early
 
 
 def rounded(metric: Metric, value: float | None) -> float | None:
@@ -172,11 +173,10 @@ def rounded(metric: Metric, value: float | None) -> float | None:
 
 
 def shown_row(row: Row, task: Task) -> dict[str, Any]:
-    """A row as JSON; a crash has no score."""
-    is_crash = row.status is Status.CRASH
+    """A row as JSON, with its score if it has one."""
     return {
         "commit": row.commit,
-        **(dict.fromkeys(task.metric_columns) if is_crash else task.named(row.score)),
+        **(task.named(row.score) if row.is_measured else dict.fromkeys(task.metric_columns)),
         "memory_gb": row.memory_gb,
         "status": str(row.status),
         "description": row.description,
@@ -219,7 +219,7 @@ def near_misses(history: Sequence[Step], best: Entry | None, task: Task) -> list
         step.entry
         for step in history
         if not step.is_incumbent
-        and step.row.status is not Status.CRASH
+        and step.row.is_measured
         and round(best.row.primary - step.row.primary, first.digits) <= near
     ]
     found = heapq.nsmallest(MOST_NEAR_MISSES, found, key=lambda entry: (-entry.row.primary, -entry.row.secondary))
@@ -260,12 +260,18 @@ def effects_of(history: Sequence[Step], metric: Metric) -> list[dict[str, Any]]:
                 "tries": len(tries),
                 "kept": sum(step.is_incumbent for step, _ in tries),
                 "crashes": sum(step.row.status is Status.CRASH for step, _ in tries),
+                "stopped_early": sum(is_stopped(step.row) for step, _ in tries),
                 "values": [change.new for _, change in tries],
                 "best_gap": rounded(metric, max(gaps)) if gaps else None,
                 "mean_gap": rounded(metric, fmean(gaps)) if gaps else None,
             }
         )
     return effects
+
+
+def is_stopped(row: Row) -> bool:
+    """Whether its trial was stopped early."""
+    return row.status is not Status.CRASH and not row.is_measured
 
 
 def noise_of(scores: Sequence[float]) -> float | None:

@@ -16,7 +16,7 @@ from search.core.types import Status
 from search.records.results_tsv import Row
 from search.report.costs import cost_lines, costs_of
 from search.report.evidence import METHOD, believed
-from search.report.frontier import Entry, analyse, steps
+from search.report.frontier import Entry, analyse, is_stopped, steps
 from search.report.history import History
 from search.report.proposals import proposal_lines, proposals_of
 from search.system.files import write_aside, write_text
@@ -61,11 +61,13 @@ def markdown(analysis: Mapping[str, Any], task: Task) -> str:
     def whole(row: Mapping[str, Any]) -> str:
         return ", ".join(f"{metric.name} {row[metric.name]:.{metric.digits}f}" for metric in task.metrics)
 
+    stopped = analysis.get("stopped_early")
+    early = f" ({stopped} of them stopped early)" if stopped else ""
     lines = [
         "# Summary",
         "",
         f"{counts['experiments']} experiments: {counts['keep']} kept, {counts['discard']} "
-        f"discarded, {counts['crash']} crashed.",
+        f"discarded{early}, {counts['crash']} crashed.",
         "",
     ]
     if analysis.get("recommended"):
@@ -157,7 +159,7 @@ class Progress:
     """What the picture shows, by the experiments' places in the history.
 
     metric: its name. digits: its decimals. total: experiments. kept: (place, value, description), others: (place,
-    value). level: a value to compare with, and its name.
+    value). level: a value to compare with, and its name. stopped: early, so that they have no value.
     """
 
     metric: str
@@ -167,13 +169,14 @@ class Progress:
     others: Sequence[tuple[int, float]]
     crashed: Sequence[int]
     level: tuple[float, str] | None = None
+    stopped: Sequence[int] = ()
 
 
 def progress_of(entries: Sequence[Entry], task: Task, majority: float | None) -> Progress:
     """What the picture shows. majority: the primary metric of always giving the majority's answer, if it is known."""
     metric = task.metric
     history = list(enumerate(steps(entries)))
-    measured = [(n, step) for n, step in history if step.row.status is not Status.CRASH]
+    measured = [(n, step) for n, step in history if step.row.is_measured]
     return Progress(
         metric.name + task.by_own_word,
         metric.shown_digits,
@@ -182,6 +185,7 @@ def progress_of(entries: Sequence[Entry], task: Task, majority: float | None) ->
         others=[(n, metric.told(step.row.primary)) for n, step in measured if not step.is_incumbent],
         crashed=[n for n, step in history if step.row.status is Status.CRASH],
         level=None if majority is None else (majority, "always the majority's answer"),
+        stopped=[n for n, step in history if is_stopped(step.row)],
     )
 
 
@@ -204,10 +208,13 @@ def draw_progress(shown: Progress, path: Path) -> None:
     if shown.level is not None:
         value, name = shown.level
         axes.axhline(value, linestyle="--", linewidth=1, color="0.4", label=name)
-    if shown.crashed:
-        # At the foot of the plot: a crash has no score.
-        foot, places = np.full(len(shown.crashed), 0.02), np.array(shown.crashed)
-        axes.scatter(places, foot, transform=axes.get_xaxis_transform(), marker="x", color="tab:red", label="crashed")
+    # At the foot of the plot: these have no score.
+    for some, marker, color, name in (
+        (shown.crashed, "x", "tab:red", "crashed"), (shown.stopped, "|", "0.5", "stopped early")
+    ):  # fmt: skip
+        if some:
+            foot, places = np.full(len(some), 0.02), np.array(some)
+            axes.scatter(places, foot, transform=axes.get_xaxis_transform(), marker=marker, color=color, label=name)
     axes.margins(y=0.1)
     axes.grid(axis="y", alpha=0.3)
     axes.set(xlabel="experiment", ylabel=shown.metric, title=f"{shown.total} experiments, {len(shown.kept)} kept")

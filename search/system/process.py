@@ -159,6 +159,9 @@ def started_cold(
     )
 
 
+Judge = Callable[[bytes, float], str]  # what was printed, seconds since the first training line -> why to end it
+
+
 def run_limited(
     command: Sequence[str],
     folder: Path,
@@ -180,12 +183,13 @@ def limited(
     limits: Limits,
     on_started: Callable[[int], None] = lambda pid: None,
     on_training: Callable[[], None] = lambda: None,
+    judge: Judge = lambda printed, seconds: "",
 ) -> Ended:
     """Runs what is started to its end or its limit; afterwards no process of it is alive, unless the kernel cannot end
     it.
 
     start: gets the file for its output. on_started gets the process id of the guard. on_training: at its first training
-    line.
+    line. judge: asked again and again from there on, unless there is but one limit.
     """
     with log.open("wb") as output:
         guard = start(output)
@@ -195,7 +199,7 @@ def limited(
         if limits.rest is None:
             ended = _wait(guard, log, limits, clock)
         else:
-            ended = _watch(guard, log, limits, on_training, clock)
+            ended = _watch(guard, log, limits, on_training, judge, clock)
     finally:
         guard.release()
         try:
@@ -220,7 +224,14 @@ def _wait(guard: GuardedRun, log: Path, limits: Limits, clock: RunningClock) -> 
             return Ended(-1, f"printed more than {limits.largest_log >> 20} MiB")
 
 
-def _watch(guard: GuardedRun, log: Path, limits: Limits, on_training: Callable[[], None], clock: RunningClock) -> Ended:
+def _watch(
+    guard: GuardedRun,
+    log: Path,
+    limits: Limits,
+    on_training: Callable[[], None],
+    judge: Judge,
+    clock: RunningClock,
+) -> Ended:
     began = clock.seconds()
     training_since: float | None = None
     scales = Scales(limits.folders, clock)
@@ -242,6 +253,8 @@ def _watch(guard: GuardedRun, log: Path, limits: Limits, on_training: Callable[[
             if not gained:  # what it printed between two looks is read to its end, too
                 return Ended(code)
             continue
+        if training_since is not None and (why := judge(gained, now - training_since)):
+            return Ended(-1, why)
         if training_since is None and now - began > limits.start_up:
             return Ended(-1, f"no training line within {limits.start_up:g} s of its start")
         assert limits.rest is not None

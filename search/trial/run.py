@@ -14,7 +14,8 @@ from typing import Any
 from search.core.codec import decode, encode
 from search.core.paths import Names, SearchPaths, SlotPaths, TrialPaths
 from search.core.recipe import code_size
-from search.core.types import AT_FAULT, STOOD_STILL, Outcome, Settings, Work, short
+from search.core.types import AT_FAULT, STOOD_STILL, EarlyStop, Outcome, Settings, Work, short
+from search.decide.early_stop import Yardstick
 from search.decide.speed import from_footer
 from search.system.files import wait_for_room, write_json
 from search.system.git import Repository
@@ -25,12 +26,14 @@ from search.trial.ahead import Ahead
 from search.trial.footer import losses_of, number_in, scores_in, traceback_of
 from search.trial.integrity import printable
 from search.trial.outside_score import OutsideScoreError, outside_score
+from search.trial.progress import ProgressWatch
 from search.trial.rewrite import rewrite_recipe
 from search.trial.sealed import withheld
 from search.trial.training import TrainingJob, TrainingResult, limits_of, run_training, tell_by_constants
 
 OVER_BUDGET = 1.1  # times the budget, and OVER_BUDGET_SECONDS: training for longer, by the worker's clock, is marked
 OVER_BUDGET_SECONDS = 5.0
+NOTHING_STOPPED = Yardstick()
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,14 @@ class SlotSetup:
         return limits_of(task, self.settings.max_train_seconds, start_up)
 
 
-def run_trial(setup: SlotSetup, work: Work, ahead: Ahead | None = None) -> Outcome:
+def run_trial(
+    setup: SlotSetup, work: Work, ahead: Ahead | None = None, yardstick: Yardstick = NOTHING_STOPPED
+) -> Outcome:
     """Runs one trial and returns its outcome, which then lies in the trial's folder too. Never raises for a trial
     that fails: that is a crash with a reason. A trial that has an outcome already is not run again.
 
-    ahead: what the slot has imported for its trials; None: a trial imports for itself.
+    ahead: what the slot has imported for its trials; None: a trial imports for itself. yardstick: by which it may be
+    stopped early.
     """
     slot = SearchPaths(Path(setup.run)).slot(setup.slot)
     paths = slot.trial(work.trial_id)
@@ -75,7 +81,7 @@ def run_trial(setup: SlotSetup, work: Work, ahead: Ahead | None = None) -> Outco
         commit = work.experiment.parent
         try:
             commit = _commit(setup, slot, work)
-            outcome = _train(setup, slot, paths, work, commit, began, ahead)
+            outcome = _train(setup, slot, paths, work, commit, began, ahead, yardstick)
         except Exception as error:  # whatever goes wrong in a slot ends this trial, not the search
             outcome = _crash(setup, work, commit, began, f"{type(error).__name__}: {error}")
         wait_for_room(lambda: write_json(paths.outcome, encode(outcome)))  # a trial that has ended is not lost to that
@@ -110,7 +116,14 @@ def _commit(setup: SlotSetup, slot: SlotPaths, work: Work) -> str:
 
 
 def _train(
-    setup: SlotSetup, slot: SlotPaths, paths: TrialPaths, work: Work, commit: str, began: float, ahead: Ahead | None
+    setup: SlotSetup,
+    slot: SlotPaths,
+    paths: TrialPaths,
+    work: Work,
+    commit: str,
+    began: float,
+    ahead: Ahead | None,
+    yardstick: Yardstick,
 ) -> Outcome:
     repository = Repository(Path(setup.repository))
     task, base = setup.settings.task, setup.settings.base
@@ -166,18 +179,34 @@ def _train(
         secret=secret if setup.confine else None,
         isolated=setup.isolated,
         warm=warm,
+        holds_back=setup.settings.early_stop is not EarlyStop.NONE,
     )
     told = tell_by_constants(run)
     wanted |= integrity.as_written(slot.tree, {path: wanted[path] for path in told})
-    ran = run_training(run, started, training)
+    watch = ProgressWatch(yardstick, setup.settings.max_train_seconds)
+    ran = run_training(run, started, training, watch.judge)
     if ran.lives_on:
         reason = f"{AT_FAULT}a process of {work.trial_id} cannot be ended; a driver that hangs does that to it"
         return _crash(setup, work, commit, began, reason)
     if ran.stopped:
         return _crash(setup, work, commit, began, f"{STOOD_STILL}for {ran.stopped:.0f} s while it ran")
-    if ran.reason:
+    if ran.reason and watch.stopped is None:
         crash = _crash(setup, work, commit, began, ran.reason, traceback_of(ran.text), ran)
         return replace(crash, losses=losses_of(ran.text))
+    known: dict[str, Any] = {
+        "losses": losses_of(ran.text),
+        "progress": tuple(watch.values),
+        "code_size": code_size(repository.file_at(commit, task.edited_path)),
+    }
+    if watch.stopped is not None:
+        return replace(
+            _outcome(setup, work, commit, began, ran),
+            **known,
+            stopped=watch.stopped,
+            reason=ran.reason,
+            speed={**speed_of(ran), "training_seconds": watch.stopped.seconds},
+            machine=ran.gpu_name or yardstick.machine,
+        )
     footer = ran.footer
     if setup.gpu and footer.get("device") == "cpu":
         reason = f"{AT_FAULT}it has GPU {setup.gpu}, and the trial trained on the CPU"
@@ -203,20 +232,25 @@ def _train(
     return replace(
         _outcome(setup, work, commit, began, ran),
         **found,
-        losses=losses_of(ran.text),
+        **known,
         violations=violations_of(ran, integrity.changed(slot.tree, wanted), setup.settings.max_train_seconds),
-        speed={
-            "start_up_seconds": _between(ran.began, ran.scorer.training) if ran.scorer else None,
-            "training_seconds": ran.trained_seconds and round(max(ran.trained_seconds, 0.0), 2),
-            "evaluation_seconds": _between(ran.scorer.evaluating, ran.scorer.submitted) if ran.scorer else None,
-            "was_warm": ran.was_warm,
-            "probe": ran.scorer.probe and round(ran.scorer.probe, 1) if ran.scorer else None,
-            **from_footer(footer),
-            **ran.gpu_seen,
-        },
-        code_size=code_size(repository.file_at(commit, task.edited_path)),
+        speed=speed_of(ran),
         machine=ran.gpu_name or footer.get("device", "cpu"),  # the card's own word if it has one
     )
+
+
+def speed_of(ran: TrainingResult) -> dict[str, Any]:
+    """Outcome.speed of a run that trained."""
+    scorer = ran.scorer
+    return {
+        "start_up_seconds": _between(ran.began, scorer.training) if scorer else None,
+        "training_seconds": ran.trained_seconds and round(max(ran.trained_seconds, 0.0), 2),
+        "evaluation_seconds": _between(scorer.evaluating, scorer.submitted) if scorer else None,
+        "was_warm": ran.was_warm,
+        "probe": scorer.probe and round(scorer.probe, 1) if scorer else None,
+        **from_footer(ran.footer),
+        **ran.gpu_seen,
+    }
 
 
 def _between(began: float | None, ended: float | None) -> float | None:

@@ -24,6 +24,7 @@ from search.core.task import Score, Task
 from search.core.types import SearchError
 
 LONGEST_LINE = 10_000  # bytes
+HELD_BACK_SHARE, MOST_HELD_BACK = 0.1, 128  # of the training photos
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Submission:
 
 class Scorer:
     """Listens to one trial. Use as a context; `descriptor` is what the trial inherits. images: the file of the photos.
+    holds_back: whether the trial is to tell how far it has come, by training photos that it does not train on at first.
 
     After the context: submission, the first that could be scored; times, how often it was asked to score; training,
     evaluating and submitted, when it was first given photos and labels, when training ended by its own word, and when
@@ -79,8 +81,9 @@ class Scorer:
 
     variable = prepare.SCORER_VARIABLE  # of the trial's environment, which names the descriptor
 
-    def __init__(self, task: Task, labels: Labels, images: Path) -> None:
+    def __init__(self, task: Task, labels: Labels, images: Path, holds_back: bool = False) -> None:
         self.task, self.labels, self.images = task, labels, images
+        self.held_back = held_back(labels.training) if holds_back else []
         self.training: float | None = None
         self.submission: Submission | None = None
         self.times = 0
@@ -128,7 +131,7 @@ class Scorer:
                 socket.send_fds(self._mine, [b" "], [opened])
             finally:
                 os.close(opened)
-            return {"labels": self.labels.training.tolist()}
+            return {"labels": self.labels.training.tolist(), "held_back": self.held_back}
         if message["event"] == "evaluating":
             if self.evaluating is None:
                 self.evaluating, self.probe = time.monotonic(), float(message["probe"])
@@ -156,6 +159,15 @@ class Scorer:
         validation, test = np.split(probabilities.copy(), [len(self.labels.validation)])
         figures = prepare.accuracies(validation, self.labels.validation, self.labels.classes)
         return Submission(validation, test, self.task.score_of(figures))
+
+
+def held_back(labels: np.ndarray) -> list[int]:
+    """The positions of a part of the training photos, with as much of each class as there is of it. labels: (photos,),
+    WITHHELD of all others."""
+    training = np.flatnonzero(labels != prepare.WITHHELD)
+    count = min(int(len(training) * HELD_BACK_SHARE), MOST_HELD_BACK)
+    by_class = training[np.argsort(labels[training], kind="stable")]
+    return sorted(by_class[:: len(training) // count].tolist()) if count else []
 
 
 class ScoringError(SearchError):

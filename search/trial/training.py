@@ -16,7 +16,7 @@ from search.core.types import Value
 from search.system.files import end_of
 from search.system.gpus import GpuWatch
 from search.system.guard import STARTED_BY
-from search.system.process import GuardedRun, Limits, limited, run_limited, started_cold
+from search.system.process import GuardedRun, Judge, Limits, limited, run_limited, started_cold
 from search.system.sandbox import by_rules, confined, is_available, why_not_isolated, write_rules
 from search.system.warm.interpreter import WarmError, WarmInterpreter
 from search.system.worktrees import made_anew, remove_tree
@@ -58,6 +58,7 @@ class TrainingJob:
     compilers keep for it. temporary: its temporary files, at a short path. Both are made here, and gone afterwards.
     gpu: its UUID, which CUDA_VISIBLE_DEVICES gets; '' for none. secret: what it must not read even if it could; None:
     it is not confined. isolated: as for sandbox.write_rules. warm: a Python to fork; None: each run starts its own.
+    holds_back: as of Scorer.
     """
 
     task: Task
@@ -75,6 +76,7 @@ class TrainingJob:
     nice: int = 0
     isolated: bool = True
     warm: WarmInterpreter | None = None
+    holds_back: bool = False
 
     @property
     def folder(self) -> Path:
@@ -161,10 +163,11 @@ def run_training(
     run: TrainingJob,
     on_started: Callable[[int], None] = lambda pid: None,
     on_training: Callable[[], None] = lambda: None,
+    judge: Judge = lambda printed, seconds: "",
 ) -> TrainingResult:
     """Runs a task's command to its end or its limit; afterwards no process of it is alive.
 
-    on_started gets the process id of its guard. on_training: at its first training line.
+    on_started gets the process id of its guard. on_training: at its first training line. judge: as of process.limited.
     """
     command, told = command_of(run.task, run.data.view if run.data else None, numbers_of(run))
     variables = {name: os.environ[name] for name in run.task.variables if name in os.environ} | told
@@ -203,7 +206,7 @@ def run_training(
             whole = ["nice", "-n", str(run.nice), *whole] if run.nice else whole
             return started_cold(whole, run.folder, environment, output, descriptors)
 
-        ended = limited(start, run.log, limits, on_started, training)
+        ended = limited(start, run.log, limits, on_started, training, judge)
     over = time.monotonic()
     remove_own(run)
     text = end_of(run.log, READ_OF_LOG)
@@ -237,7 +240,7 @@ def scorer_of(run: TrainingJob) -> AbstractContextManager[Scorer | None]:
         return nullcontext()
     from search.trial.scorer import Scorer
 
-    return Scorer(run.task, run.data.labels, run.data.images)
+    return Scorer(run.task, run.data.labels, run.data.images, run.holds_back)
 
 
 def remove_own(run: TrainingJob) -> None:

@@ -51,6 +51,31 @@ def test_a_search_from_start_to_summary(fast_repository, demo):
     check_agreement(fast_repository, 9)
 
 
+def test_hopeless_trials_are_stopped_and_their_rows_say_so(tmp_path, demo):
+    """Its loss tells its score: half of the trials after the first ten are below the middle of those before."""
+    trains = """
+for step in range(2, 40):
+    print("step", step, "| loss", 1 + abs(np.log10(recipe.lr / 0.05)), flush=True)
+    time.sleep(0.05)
+"""
+    train = FAST_TRAIN.replace("train, both =", f"{trains}train, both =", 1)
+    repository = make_repository(tmp_path / "project", train)
+    flags = ("--tag", "t", "--early-stop", "median", "--max-train-seconds", "2", "--confirm-seeds", "0")
+    launch(repository, demo, *flags, "--experiments", "20")
+    check_agreement(repository, 21)
+    records = [json.loads(line) for line in (repository / "runs/t/trials.jsonl").read_text().splitlines()]
+    stopped = {record["experiment"]: record for record in records if record["stopped"]}
+    assert stopped and all(record["bin_acc" if "bin_acc" in record else "score"] is None for record in stopped.values())
+    said = [row for row in rows(repository) if row[5].endswith(" s of 2)")]
+    assert len(said) == len(stopped) and {(row[2], row[4]) for row in said} == {("0.000000", "discard")}
+    assert f"{len(stopped)} of them stopped early" in (repository / "runs/t/analysis_summary.md").read_text()
+    ended = [record["ended"] - record["began"] for record in records if not record["stopped"]]
+    assert max(record["ended"] - record["began"] for record in stopped.values()) < max(ended)
+    launch(repository, demo, "--resume", "t", "--experiments", "22")
+    check_agreement(repository, 23)
+    assert "--early-stop" in launch(repository, demo, "--resume", "t", "--early-stop", "asha", code=2).stderr
+
+
 @pytest.mark.full
 def test_a_crashing_experiment_leaves_its_slot_going(tmp_path, demo):
     # Three moves in four crash; of twelve experiments, none would be once in sixteen million searches.

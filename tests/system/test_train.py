@@ -5,20 +5,21 @@ import os
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import prepare
 import train as script
+from search.task.screening import harness
 from search.task.screening.scoring import agrees
 from search.trial.footer import parse_footer
-from search.trial.scorer import Labels, Scorer
+from search.trial.scorer import Labels, Scorer, held_back
 from tests.support.repositories import ROOT
 from tests.support.states import TASK
+from tests.system.operations import SCALARS_READ, per_step
 
 CONTRACT = ["mc_acc", "bin_acc", "train_seconds", "train_stopped_budget", "peak_vram_mb", "arch", "optimizer"]
 SCRATCH = ["lite", "baseline", "deep"]
@@ -122,6 +123,32 @@ def test_bad_input_is_told(demo, flags, code, words, tmp_path):
 
 
 @pytest.mark.full
+@pytest.mark.parametrize("ema", [0.0, 0.98])
+def test_photos_that_are_held_back_tell_how_far_training_has_come_and_are_trained_on_later(
+    demo, ema, monkeypatch, capsys
+):
+    data = prepare.load(demo)
+    held = held_back(np.where(data.part == 0, data.labels, prepare.WITHHELD))
+    assert 10 <= len(held) <= 128 and (data.part[held] == 0).all() and set(data.labels[held]) == set(range(5))
+    seen, taken = [], harness.Photos.batches
+
+    def noted(photos, size, seed):
+        for epoch, images, labels in taken(photos, size, seed):
+            seen.append((photos.clock.share, {image.numpy().tobytes() for image in images}))
+            yield epoch, images, labels
+
+    monkeypatch.setattr(harness.Photos, "batches", noted)
+    recipe = replace(script.Recipe(), arch="lite", ema=ema, batch_size=8)
+    script.train(recipe, replace(data, held_back=np.array(held)), 8.0, seed=0)
+    told = [line for line in capsys.readouterr().out.splitlines() if "progress" in line]
+    assert 3 <= len(told) <= 8 and all(float(line.split("progress ")[1].split()[0]) < 0 for line in told)
+    mine = {np.ascontiguousarray(data.images[at].transpose(2, 0, 1)).tobytes() for at in held}
+    early = set().union(*(images for share, images in seen if share < 0.5))
+    late = set().union(*(images for share, images in seen if share > 0.55))
+    assert not early & mine and late & mine
+
+
+@pytest.mark.full
 def test_a_loss_that_is_not_a_number_ends_training(demo):
     recipe = script.Recipe(lr=1e12, backbone_lr=1e12, optimizer="sgd")
     with pytest.raises(FloatingPointError, match=r"the training loss is (nan|inf) at step"):
@@ -151,34 +178,13 @@ def test_a_compiled_model_is_not_compiled_again_to_be_evaluated(demo, monkeypatc
     assert len(compiled) == before
 
 
-class Counting(TorchDispatchMode):
-    """Counts the operations that this thread dispatches."""
-
-    def __init__(self):
-        super().__init__()
-        self.counts = Counter()
-
-    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
-        self.counts[str(function)] += 1
-        return function(*arguments, **(keywords or {}))
-
-
 @pytest.mark.full
 def test_a_step_dispatches_little_and_waits_for_nothing(demo):
     """What bounds a step on a GPU is how much is launched, and how often the host waits for a number of the device's.
     On the CPU the optimizer reads a number for each tensor; on CUDA it is one kernel for all."""
-    data = prepare.load(demo)
     recipe = replace(script.Recipe(), arch="lite", batch_size=32)
-
-    def counts(epochs):
-        with Counting() as counting:
-            script.train(replace(recipe, epochs=epochs), data, 0, 0)
-        return counting.counts
-
-    one, two = counts(1), counts(2)
-    steps, tensors = len(data.indices("train")) // 32, len(list(script.Model(recipe).parameters()))
-    each = Counter({name: (two[name] - one[name]) / steps for name in two})
-    assert each["aten._local_scalar_dense.default"] <= tensors + 0.5  # the loss, now and then
+    each, tensors = per_step(script, recipe, prepare.load(demo)), len(list(script.Model(recipe).parameters()))
+    assert each[SCALARS_READ] <= tensors + 0.5  # the loss, now and then
     assert sum(each.values()) <= 700  # 644 in November 2026; 1244 with torch's own averaging, tensor by tensor
     assert each["aten.lerp_.Scalar"] <= tensors  # the optimizer's
 

@@ -91,7 +91,7 @@ def test_a_model_that_cannot_be_recorded_trains_all_the_same(demo, kind, monkeyp
 def test_photos_lie_on_the_device_if_they_fit(demo, share, monkeypatch):
     monkeypatch.setattr(harness, "PHOTOS_SHARE", share)
     data = prepare.load(demo)
-    photos = harness.Photos(data, torch.device("cuda"))
+    photos = harness.Photos(data, torch.device("cuda"), harness.Clock(0))
     assert (photos.on_device is None) == (share == 0.0)
     batches = photos.batches(8, 0)
     seen = [next(batches) for _ in range(len(data.indices("train")) // 8)]

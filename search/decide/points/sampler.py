@@ -258,10 +258,11 @@ def holds(space: Space, point: Mapping[str, Value]) -> bool:
 
 
 def frozen_trial(
-    task: Task, space: Space, code: str, experiment: int, seed: int, point: Point, score: Score | None
+    task: Task, space: Space, code: str, experiment: int, seed: int, point: Point, score: Score | None, stopped: bool
 ) -> FrozenTrial:
-    """A trial that has ended, in Optuna's terms; score None: it crashed."""
-    state = optuna.trial.TrialState.FAIL if score is None else optuna.trial.TrialState.COMPLETE
+    """A trial that has ended, in Optuna's terms. stopped: early; score None without that: it crashed."""
+    states = optuna.trial.TrialState
+    state = states.PRUNED if stopped else states.FAIL if score is None else states.COMPLETE
     return optuna.trial.create_trial(
         state=state,
         value=None if score is None else value_of(score),

@@ -19,6 +19,9 @@ from torch import Tensor, nn
 import prepare
 
 PHOTOS_SHARE = 0.25  # of a GPU's memory that the training photos may take
+PROGRESS_EVERY, PROGRESS_UNTIL = 1 / 16, 1 / 2  # of the budget
+PROGRESS_AHEAD = 1 / 64  # of the budget: what is told is there when it is asked for
+SMALLEST = 1e-6  # probability
 
 
 def device() -> torch.device:
@@ -69,10 +72,11 @@ class Clock:
 
 class Photos:
     """The training photos, on the device as bytes if they take at most a share of its memory: each batch is then taken
-    from them without the host."""
+    from them without the host. What the data set holds back is among them from the middle of the budget on."""
 
-    def __init__(self, data: prepare.Data, where: torch.device) -> None:
-        self.data, self.device, self.indices = data, where, data.indices("train")
+    def __init__(self, data: prepare.Data, where: torch.device, clock: Clock) -> None:
+        self.data, self.device, self.indices, self.clock = data, where, data.indices("train"), clock
+        self._told = PROGRESS_EVERY - PROGRESS_AHEAD  # when it is next, as a share of the budget
         self.labels = torch.from_numpy(data.labels)[self.indices]
         self.on_device: Tensor | None = None
         size = len(self.indices) * data.images[0].nbytes
@@ -91,10 +95,12 @@ class Photos:
         """Endless (epoch, uint8 images (n, 3, height, width), labels (n,)) on the device."""
         home = self.labels.device  # where batches are chosen
         generator = torch.Generator(home).manual_seed(seed)
+        at_first = torch.from_numpy(np.flatnonzero(~np.isin(self.indices, self.data.held_back))).to(home)
         for epoch in itertools.count():
-            order = torch.randperm(len(self), generator=generator, device=home)
+            pool = at_first if self.clock.share < PROGRESS_UNTIL else torch.arange(len(self), device=home)
+            order = pool[torch.randperm(len(pool), generator=generator, device=home)]
             # A last, smaller batch is left out: batch normalisation wants full ones.
-            for start in range(0, max(len(self) - size, 0) + 1, size):
+            for start in range(0, max(len(order) - size, 0) + 1, size):
                 chosen = order[start : start + size]
                 if self.on_device is not None:
                     yield epoch, self.on_device[chosen].permute(0, 3, 1, 2), self.labels[chosen]
@@ -104,6 +110,17 @@ class Photos:
                     images = images.pin_memory()  # torch takes the same memory again and again
                 images = images.to(self.device, non_blocking=True)
                 yield epoch, images.permute(0, 3, 1, 2), self.labels[chosen].to(self.device)
+
+    def tell_progress(self, step: int, model: nn.Module) -> None:
+        """Prints, now and then, what a model makes of the photos that are held back: the mean logarithm of the
+        probability that it gives their classes."""
+        held, share = self.data.held_back, self.clock.share
+        if not len(held) or not self._told <= share < PROGRESS_UNTIL:
+            return
+        self._told += PROGRESS_EVERY * (1 + (share - self._told) // PROGRESS_EVERY)
+        probabilities = prepare.probabilities_of(model, self.data, held, self.device)
+        given = probabilities[np.arange(len(held)), self.data.labels[held]].clip(SMALLEST)
+        print(f"step {step} | progress {np.log(given).mean():.4f} | {self.clock.seconds:.1f} s", flush=True)
 
 
 def warm_up(

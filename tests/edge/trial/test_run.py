@@ -12,7 +12,18 @@ import pytest
 
 from search.core.codec import encode
 from search.core.paths import SlotPaths
-from search.core.types import AT_FAULT, GUARD_KILLED, STOOD_STILL, Change, Experiment, Kind, SearchError, Work
+from search.core.types import (
+    AT_FAULT,
+    GUARD_KILLED,
+    STOOD_STILL,
+    Change,
+    EarlyStop,
+    Experiment,
+    Kind,
+    SearchError,
+    Work,
+)
+from search.decide.early_stop import Progress, Yardstick
 from search.system import process
 from search.system.git import Repository
 from search.system.guard import descendants
@@ -98,6 +109,47 @@ def test_a_trial_is_forked_and_starts_by_itself_where_that_fails(tmp_path, demo)
         ahead.close()
     assert [outcome.speed["was_warm"] for outcome in found] == [False, True, False, True]
     assert len({outcome.score for outcome in found}) == 1 and found[0].score is not None
+
+
+TRAINS_ON = """
+if recipe.mode == "bad":
+    import subprocess
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    print("child", child.pid, flush=True)
+    for step in range(2, 6000):
+        print("step", step, "| loss 9.0", flush=True)
+        time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize("is_warm", [False, True])
+def test_a_hopeless_trial_is_ended_at_once_with_all_of_its_processes(tmp_path, demo, is_warm):
+    marker = 'print("step 1 | loss 1.0", flush=True)\n'
+    repository = make_repository(tmp_path / "project", FAST_TRAIN.replace(marker, marker + TRAINS_ON))
+    base = Repository(repository).commit_of("HEAD")
+    setup = setup_of(repository, demo, seconds=16.0)
+    others = tuple(Progress((-loss,), 1 - loss / 10) for loss in (1 + n / 10 for n in range(20)))
+    yardstick = Yardstick(EarlyStop.LEARNED, 0.85, others, "cpu")
+    ahead = Ahead() if is_warm else None
+    work = Work(Experiment(1, Kind.SWEEP, base, (Change("mode", "good", "bad"),), "mode good -> bad"), 0)
+    began = time.monotonic()
+    try:
+        outcome = run_trial(setup, work, ahead, yardstick)
+        again = run_trial(
+            setup, Work(Experiment(2, Kind.SWEEP, base, (Change("width", 8, 9),), ""), 0), ahead, yardstick
+        )
+    finally:
+        if ahead:
+            ahead.close()
+    assert outcome.score is None and not outcome.crashed and outcome.reason == "stopped at 2 s of 16"
+    assert 2.0 <= outcome.stopped.seconds < 6.0 and time.monotonic() - began < 60
+    assert outcome.stopped.expected == pytest.approx(0.1, abs=0.05)
+    assert (outcome.progress, outcome.machine, outcome.speed["was_warm"]) == ((-9.0,), "cpu", is_warm)
+    log = (repository / "runs/t/gpu0/trials/e0001-s0/run.log").read_text()
+    child = int(log.split("child")[1].split()[0])
+    wait_for(lambda: not process.is_alive(child))
+    assert again.score is not None  # it trains for a moment alone
+    assert run_trial(setup, work, None, yardstick) == outcome
 
 
 ATTRIBUTES = {

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
-from search.core.types import Change, Status
+from search.core.types import Change, Status, StoppedEarly
 from search.decide.belief import checkpoint, clipped
 from search.decide.decision import next_decision
 from search.decide.races import open_races, overtaken
@@ -16,7 +16,7 @@ from tests.support.states import Search
 
 ACTIONS = st.lists(
     st.tuples(
-        st.sampled_from(["first", "again", "incumbent", "crash", "keep", "discard"]),
+        st.sampled_from(["first", "again", "incumbent", "crash", "stopped", "keep", "discard"]),
         st.floats(0.85, 0.97),
         st.sampled_from(["", "card", "other"]),
     ),
@@ -40,14 +40,18 @@ def test_a_belief_that_follows_a_search_is_that_of_one_made_anew(actions):
             search.first(state.next_experiment, score, state.incumbent_commit, machine=machine)
         elif action == "crash":
             search.first(state.next_experiment, None, state.incumbent_commit, reason="boom")
+        elif action == "stopped":
+            stopped = StoppedEarly(1.0, score, 0.03)
+            search.first(state.next_experiment, None, state.incumbent_commit, stopped=stopped, reason="stopped")
         elif action == "incumbent":
             number = state.incumbent.experiment
             search.again(number, state.next_seed(number), score, machine=machine)
         elif action == "again" and undecided:
             search.again(undecided[-1], state.next_seed(undecided[-1]), score, machine=machine)
         elif action in ("keep", "discard") and undecided:  # the latest first: not in the order of outcomes
-            has_score = any(outcome.score for outcome in state.outcomes_of(undecided[-1]))
-            search.decide(undecided[-1], Status(action) if has_score else Status.CRASH, state.incumbent_commit)
+            runs = state.outcomes_of(undecided[-1])
+            status = Status(action) if any(one.score for one in runs) else Status.DISCARD
+            search.decide(undecided[-1], Status.CRASH if runs[0].crashed else status, state.incumbent_commit)
         anew = search.belief
         assert open_races(state, followed) == open_races(state, anew)
         assert overtaken(state, followed) == overtaken(state, anew)
