@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bench.simulation.search import Conditions, Simulation
 from bench.simulation.worlds import Effects, EffectsWorld
-from search.core.events import Decided, TrialEnded
+from search.core.events import CrashRechecked, Decided, SlotPutAside, TrialEnded
 from search.core.paths import SearchPaths
 from search.core.task import Score
 from search.core.types import Status, short
@@ -56,6 +56,8 @@ class Watched(Simulation):
             self.ledgers.add_outcome(self.state, event.outcome)
         if isinstance(event, Decided):
             self.ledgers.add_decision(self.state, event.decision)
+        if isinstance(event, CrashRechecked | SlotPutAside):
+            self.ledgers.write_all(self.state, replaced=True)
         if self.state.decisions and isinstance(event, Decided | TrialEnded):
             self.check()
 
