@@ -100,6 +100,12 @@ def gaps_of(trials: Sequence[dict[str, Any]]) -> list[float]:
     return [after["began"] - before["began"] - before["speed"]["training_seconds"] for before, after in pairs]
 
 
+def handovers_of(trials: Sequence[dict[str, Any]]) -> list[float]:
+    """Seconds from a trial's outcome to the next one's beginning."""
+    pairs = list(pairwise(sorted(trials, key=lambda one: one["began"])))[1:]
+    return [after["began"] - before["ended"] for before, after in pairs]
+
+
 def medians(trials: Sequence[dict[str, Any]], what: str) -> float:
     """The median of a part of trials' time, but the first's, in seconds."""
     return statistics.median(one["speed"][what] for one in sorted(trials, key=lambda one: one["began"])[1:])
@@ -119,7 +125,7 @@ def main() -> int:
         parser.error("at least 3 --trials and 1 of --repetitions")
     ours: list[float] = []
     plain: list[float] = []
-    parts: dict[str, list[float]] = {"start_up_s": [], "start_up_plain_s": [], "evaluation_s": []}
+    parts: dict[str, list[float]] = {"start_up_s": [], "start_up_plain_s": [], "evaluation_s": [], "handover_s": []}
     with tempfile.TemporaryDirectory() as folder:
         clone, dataset = Path(folder) / "clone", Path(folder) / "photos"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
@@ -133,6 +139,7 @@ def main() -> int:
             plain += gaps_of(beside)
             parts["start_up_s"].append(medians(found, "start_up_seconds"))
             parts["evaluation_s"].append(medians(found, "evaluation_seconds"))
+            parts["handover_s"].append(statistics.median(handovers_of(found)))
             parts["start_up_plain_s"].append(medians(beside, "start_up_seconds"))
             print(f"gaps, s: {[round(one, 2) for one in ours]}, plain {[round(one, 2) for one in plain]}", flush=True)
     gap, gap_plain = statistics.median(ours), statistics.median(plain)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ NEW = "slot "  # before what a slot is called at the dispatcher until it has a n
 NOT_ISOLATED = "CUDA does not work in namespaces there: its trials share /dev/shm and the network with others"
 NO_WORK: dict[str, Any] = {}
 NOT_USED = -1
+EXPECTED_SECONDS = 0.05  # from the end of a trial to the slot's asking for the next, it takes milliseconds
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
@@ -41,10 +44,13 @@ class Dispatcher:
 
     def __init__(self) -> None:
         self.waiting: dict[str, tuple[Any, asyncio.Future[Any]]] = {}
+        self.asked = asyncio.Condition()
 
     async def _wait(self, who: str, about: Any) -> Any:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.waiting[who] = (about, answer)
+        async with self.asked:
+            self.waiting[who] = (about, answer)
+            self.asked.notify_all()
         return await answer
 
     async def number(self, placeholder: str, ray_id: str, gpu: str, fault: str, note: str) -> int:
@@ -56,8 +62,11 @@ class Dispatcher:
         """The work of a placeholder, NO_WORK if there is none for this slot; waits until the driver answers."""
         return dict(await self._wait(placeholder, (slot, ray_id)))
 
-    async def asking(self) -> dict[str, Any]:
-        """Who waits, and what it has reported."""
+    async def asking(self, expected: Sequence[str] = ()) -> dict[str, Any]:
+        """Who waits, and what it has reported. expected: who is about to ask, and is waited for a moment."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(EXPECTED_SECONDS), self.asked:
+                await self.asked.wait_for(lambda: self.waiting.keys() >= set(expected))
         return {who: about for who, (about, _) in self.waiting.items()}
 
     async def answer(self, who: str, answer: Any) -> None:

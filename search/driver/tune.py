@@ -60,6 +60,7 @@ class PlaceholderTrials(Searcher):
         self.unwanted: set[str] = set()  # on GPUs that the search has no use for, and holds all the same
         self.held = held  # while within, signals wait
         self.beside = beside  # what else the driver does at every turn of Tune's loop
+        self._about_to_ask: set[str] = set()  # their trials have just ended, and Tune's loop will wait once it turns
         self._viewed = 0.0
         self.finished = False
         self.failed: BaseException | None = None
@@ -95,7 +96,8 @@ class PlaceholderTrials(Searcher):
 
     def answer_all(self) -> None:
         """Answers every slot that waits, if there is something for it."""
-        asking: dict[str, Any] = ray.get(self.dispatcher.asking.remote())
+        asking: dict[str, Any] = ray.get(self.dispatcher.asking.remote(sorted(self._about_to_ask)))
+        self._about_to_ask.clear()
         for who, about in asking.items():
             if who.startswith(NEW):
                 number = self._number_for(who.removeprefix(NEW), *about)
@@ -162,6 +164,7 @@ class PlaceholderTrials(Searcher):
         if trial_id not in self.open or work is None:
             return
         self.open[trial_id] = None
+        self._about_to_ask.add(trial_id)
         try:
             with self.held():
                 if "failed" in result:

@@ -126,6 +126,14 @@ def end_everything(group: int) -> bool:
     return False
 
 
+def end_told_by(child: int) -> list[int]:
+    """A descriptor that can be read once a child has ended, if this kernel has any."""
+    try:
+        return [os.pidfd_open(child)]
+    except (AttributeError, OSError):
+        return []
+
+
 def stand_by(start: Callable[[], int]) -> int:
     """Has a child started, and ends it and all that came of it when it exits or the worker dies.
 
@@ -142,10 +150,10 @@ def stand_by(start: Callable[[], int]) -> int:
     for number in ENDING:
         signal.signal(number, stop)
     child = start()
-    code = None
+    code, looked_at = None, [0, *end_told_by(child)]
     while code is None and not stopped:
-        readable, _, _ = select.select([0], [], [], POLL_SECONDS)
-        if readable and not os.read(0, 1):
+        readable, _, _ = select.select(looked_at, [], [], POLL_SECONDS)
+        if 0 in readable and not os.read(0, 1):
             stopped = True
         ended, status = os.waitpid(child, os.WNOHANG)
         code = os.waitstatus_to_exitcode(status) if ended else None

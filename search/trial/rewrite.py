@@ -2,74 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ast
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
-import libcst as cst
-
-from search.core.recipe import RecipeError, has_recipe, parsed
+from search.core.recipe import RecipeError, parsed, recipe_class
 from search.core.types import Value
 
-
-class _Rewriter(cst.CSTTransformer):
-    """changes: what is left to be rewritten."""
-
-    def __init__(self, changes: Mapping[str, Value]) -> None:
-        self.changes = dict(changes)
-
-    def visit_FunctionDef(self, node: cst.FunctionDef) -> bool:
-        return False
-
-    def value_for(self, target: cst.BaseExpression) -> cst.BaseExpression | None:
-        name = target.value if isinstance(target, cst.Name) else ""
-        return cst.parse_expression(repr(self.changes.pop(name))) if name in self.changes else None
-
-
-class _RecipeRewriter(_Rewriter):
-    inside = False
-
-    def visit_ClassDef(self, node: cst.ClassDef) -> bool:
-        self.inside = node.name.value == "Recipe"
-        return self.inside
-
-    def leave_ClassDef(self, original_node: cst.ClassDef, updated_node: cst.ClassDef) -> cst.ClassDef:
-        self.inside = False
-        return updated_node
-
-    def leave_AnnAssign(self, original_node: cst.AnnAssign, updated_node: cst.AnnAssign) -> cst.AnnAssign:
-        value = self.value_for(updated_node.target) if self.inside else None
-        return updated_node if value is None else updated_node.with_changes(value=value)
-
-
-class _ConstantRewriter(_Rewriter):
-    def visit_ClassDef(self, node: cst.ClassDef) -> bool:
-        return False
-
-    def leave_AnnAssign(self, original_node: cst.AnnAssign, updated_node: cst.AnnAssign) -> cst.AnnAssign:
-        value = self.value_for(updated_node.target)
-        return updated_node if value is None else updated_node.with_changes(value=value)
-
-    def leave_Assign(self, original_node: cst.Assign, updated_node: cst.Assign) -> cst.Assign:
-        value = self.value_for(updated_node.targets[0].target) if len(updated_node.targets) == 1 else None
-        return updated_node if value is None else updated_node.with_changes(value=value)
+NEWLINE = re.compile(rb"\r\n|\r|\n")
+NOT_WITHIN = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
 
 def rewrite_recipe(source: str, changes: Mapping[str, Value]) -> str:
     """The source with new values for some hyperparameters. Raises RecipeError if one is not there."""
-    if not has_recipe(source):
+    recipe = recipe_class(parsed(source))
+    if recipe is None:
         return rewrite_constants(source, changes)
-    rewriter = _RecipeRewriter(changes)
-    rewritten = cst.parse_module(source).visit(rewriter).code
-    if rewriter.changes:
-        raise RecipeError(f"Recipe has no field {', '.join(sorted(rewriter.changes))}")
-    return rewritten
+    fields = ((name, value) for item in recipe.body if isinstance(item, ast.AnnAssign) for name, value in _set_by(item))
+    return _rewritten(source, fields, changes, "Recipe has no field {}")
 
 
 def rewrite_constants(source: str, changes: Mapping[str, Value]) -> str:
     """The source with new values for constants at its top level; of one that is set twice, the first. Raises
     RecipeError if one is not there."""
-    parsed(source)
-    rewriter = _ConstantRewriter(changes)
-    rewritten = cst.parse_module(source).visit(rewriter).code
-    if rewriter.changes:
-        raise RecipeError(f"it has no constant {', '.join(sorted(rewriter.changes))} at its top level")
-    return rewritten
+    constants = (found for item in _statements(parsed(source).body) for found in _set_by(item))
+    return _rewritten(source, constants, changes, "it has no constant {} at its top level")
+
+
+def _statements(nodes: Sequence[ast.AST]) -> Iterator[ast.AST]:
+    """These and all within them, in their order, but for what is in functions and classes."""
+    for node in nodes:
+        if not isinstance(node, NOT_WITHIN):
+            yield node
+            yield from _statements(list(ast.iter_child_nodes(node)))
+
+
+def _set_by(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+    """The name that a statement sets, and the expression that it sets it to."""
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+    if len(targets) == 1 and isinstance(targets[0], ast.Name) and value is not None:
+        yield targets[0].id, value
+
+
+def _rewritten(source: str, found: Iterator[tuple[str, ast.expr]], changes: Mapping[str, Value], missing: str) -> str:
+    """found: names, and where their values stand. missing: what is said of changes that are not among them."""
+    places: dict[str, ast.expr] = {}
+    for name, value in found:
+        places.setdefault(name, value)
+    if lacking := sorted(set(changes) - set(places)):
+        raise RecipeError(missing.format(", ".join(lacking)))
+    text = source.encode()  # the parser counts bytes
+    lines = [0, *(newline.end() for newline in NEWLINE.finditer(text))]
+
+    def span(name: str) -> tuple[int, int]:
+        node = places[name]
+        assert node.end_lineno is not None and node.end_col_offset is not None
+        return lines[node.lineno - 1] + node.col_offset, lines[node.end_lineno - 1] + node.end_col_offset
+
+    for name in sorted(changes, key=span, reverse=True):  # from behind: what comes before keeps its place
+        start, end = span(name)
+        text = text[:start] + repr(changes[name]).encode() + text[end:]
+    return text.decode()

@@ -51,6 +51,7 @@ def test_a_search_from_start_to_summary(fast_repository, demo):
     check_agreement(fast_repository, 9)
 
 
+@pytest.mark.full
 def test_hopeless_trials_are_stopped_and_their_rows_say_so(tmp_path, demo):
     """Its loss tells its score: half of the trials after the first ten are below the middle of those before."""
     trains = """

@@ -85,6 +85,17 @@ PROGRAMS = {
     "spawned": "import multiprocessing as m\ndef f(x): return x * x\nif __name__ == '__main__':\n"
     "    with m.get_context('spawn').Pool(1) as p: print(p.map(f, [2]))",
     "its own search": "import sys; print([name for name in sys.modules if name.startswith('search')])",
+    "an odd exit code": "raise SystemExit(300)",
+    "a negative exit code": "raise SystemExit(-1)",
+    "destructors": "class A:\n    def __del__(self, say=print): say('gone', self.name, OTHER)\n"
+    "OTHER = 'there'\none, two = A(), A()\none.name, two.name = 1, 1\none.two, two.one = two, one",
+    "an error in a destructor": "import sys; sys.unraisablehook = lambda one, say=print: say(one.exc_type)\n"
+    "class A:\n    def __del__(self): 1 / 0\na = A()",
+    "a daemon thread": "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
+    "output that it closed": "import sys; print('last'); sys.stdout.close(); sys.stderr.close()",
+    "no output": "import sys; print('last'); sys.stdout = sys.stderr = None",
+    "an error with what it holds": "class A:\n    def __del__(self, say=print): say('gone')\n"
+    "def f():\n    a = A()\n    a.me = a\n    raise KeyError\nf()",
     "temporary": "import tempfile; print(tempfile.gettempdir())",
 }
 
@@ -94,6 +105,16 @@ def test_what_a_program_does_is_the_same(lane, name):
     environment = ENVIRONMENT | {"TMPDIR": str(lane.folder), "MINE": "1"}
     outcomes = [lane.run(PROGRAMS[name], "a", "b c", is_warm=way, environment=environment) for way in (False, True)]
     assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize("way", [False, True], ids=["cold", "forked"])
+def test_files_that_it_leaves_open_are_written_to_their_ends(lane, way):
+    (lane.folder / "beside.py").write_text("other = open('other', 'w')\nother.write('of a module')\ndef f(): pass")
+    body = (
+        "import beside\nleft = open('left', 'w')\nleft.write('all of it')\ndef f(): return left\nf.f, f.left = f, left"
+    )
+    assert lane.run(body, is_warm=way)[0].code == 0
+    assert ((lane.folder / "left").read_text(), (lane.folder / "other").read_text()) == ("all of it", "of a module")
 
 
 def test_a_module_beside_it_comes_before_all_others(lane):

@@ -72,3 +72,10 @@ def test_the_shipped_recipe_can_be_read_and_rewritten():
     source = (ROOT / "train.py").read_text()
     assert len(read_recipe(source)) >= 20
     assert values_of(rewrite_recipe(source, {"lr": 0.5}))["lr"] == 0.5
+
+
+def test_values_are_found_wherever_they_stand():
+    fields = "    lr: float = (  # één\r\n        0.1\r\n    )\r\n    on: bool = True; n: int = 3\r\n"
+    source = f"# é\u2028\x0c\r\nclass Recipe:\r\n{fields}"
+    rewritten = rewrite_recipe(source, {"n": 44, "lr": 0.25, "on": False})
+    assert rewritten == source.replace("0.1", "0.25").replace("True", "False").replace("3", "44")
