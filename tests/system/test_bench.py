@@ -181,3 +181,12 @@ def test_the_speed_of_a_trial_is_measured_beside_the_bare_step_and_another_scrip
     assert figures["photos_per_s"] > 0 and 0 < figures["peer_photos_per_s"] <= 5 * 4 / 0.02
     assert figures["bare_step_ratio"] == pytest.approx(figures["photos_per_s"] / figures["bare_step_per_s"], rel=0.05)
     assert figures["ratio"] == pytest.approx(figures["photos_per_s"] / figures["peer_photos_per_s"], abs=0.02)
+
+
+@pytest.mark.full
+def test_the_gap_between_two_trials_is_shorter_than_in_the_plain_way():
+    figures, _ = bench("gap", "--trials", "3", "--seconds", "1")
+    assert figures["trials"] == 1 and 0 < figures["start_up_s"] < figures["start_up_plain_s"]
+    assert 0 < figures["handover_s"] < figures["median_gap_s"]
+    assert figures["gap_ratio"] == pytest.approx(figures["median_gap_s"] / figures["median_gap_plain_s"], abs=0.02)
+    assert figures["gap_ratio"] < 0.8 and figures["busy_at_30_s"] < figures["busy_at_300_s"] < 1
