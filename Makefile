@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo-dataset
 SEED ?= 0
+# Tests wait more than they compute.
+PROCESSES ?= -n 2 --dist loadgroup
 
 .PHONY: demo test test-all install lint clean
 
@@ -26,10 +28,10 @@ demo: $(VENV)/.runtime
 install: $(VENV)/.runtime
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not full"
+	$(BIN)/python -m pytest $(PROCESSES) -m "not full"
 
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PROCESSES)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

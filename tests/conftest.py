@@ -11,8 +11,21 @@ import pytest
 from tests.support.repositories import FAST_TRAIN, make_repository
 
 # Machines here are shared: how long an example took says nothing.
-hypothesis.settings.register_profile("shared", deadline=None)
-hypothesis.settings.load_profile("shared")
+hypothesis.settings.register_profile("all", deadline=None)
+hypothesis.settings.register_profile("sample", deadline=None, derandomize=True)
+USE_A_FIXED_PORT = {"test_machine_limits", "test_listening", "test_live"}  # that of Ray's dashboard
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """`make test` takes the same examples each time; `make test-all` looks for new ones."""
+    hypothesis.settings.load_profile("sample" if config.option.markexpr else "all")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one file run in one process, which makes once what they share; also those that would meet at a port."""
+    for item in items:
+        group = "port" if item.path.stem in USE_A_FIXED_PORT else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session", autouse=True)

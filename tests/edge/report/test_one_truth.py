@@ -94,7 +94,7 @@ class Watched(Simulation):
 
 
 @given(WORLDS, CONDITIONS, st.integers(0, 10_000), st.sampled_from([races.EQUAL_DOUBT, 0.9]))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10)
 def test_every_view_names_the_same_incumbent(effects, conditions, seed, equal_doubt):
     """equal_doubt: with a high one, simpler ones are kept whose mean is lower."""
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(races, "EQUAL_DOUBT", equal_doubt):
