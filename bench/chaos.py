@@ -141,7 +141,7 @@ class Chaos:
                                cwd=self.folder, capture_output=True, check=False)  # fmt: skip
         setup = ["--dataset", self.photos, "--space", "spaces/waiting.toml", "--max-train-seconds", "5"]
         begin = ["--resume", TAG] if known.returncode == 0 else ["--tag", TAG, *setup]
-        slots = ["--address", f"{HEAD}:{PORT}"] if self.nodes else ["--gpus", str(SLOTS), "--no-dashboard"]
+        slots = ["--address", f"{HEAD}:{PORT}"] if self.nodes else ["--gpus", str(SLOTS), "--no-dashboard", "--no-page"]
         thinks = ["--agent", shlex.join([sys.executable, str(self.agent)]), "--experiments-per-round", "6"]
         command = [sys.executable, "-m", "search.launch", *map(str, begin), *slots, *thinks, *limits]
         began = time.time()

@@ -277,7 +277,7 @@ def search_here(work: Path, slots: int, wait: float, experiments: int) -> Ran:
     """The same search without a cluster."""
     project = work / f"here{slots}"
     make_project(project, wait)
-    asked = ["--gpus", str(slots), "--no-dashboard", "--experiments", str(experiments)]
+    asked = ["--gpus", str(slots), "--no-dashboard", "--no-page", "--experiments", str(experiments)]
     return run_search(project, work, wait, asked, [])
 
 

@@ -55,6 +55,7 @@ def searched(clone: Path, options: argparse.Namespace, dataset: Path, tag: str) 
         "--agent",
         "none",
         "--no-dashboard",
+        "--no-page",
         "--confirm-seeds",
         "0",
         "--proof-share",

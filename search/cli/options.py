@@ -10,6 +10,7 @@ from typing import Any
 
 from search.agent.agents import AgentPlan
 from search.agent.presets import PRESETS, agent_of, check_agent
+from search.cli.shown_options import PageOptions, add_page, add_shown
 from search.core.types import EarlyStop, UsageError
 from search.decide.plan import Limit
 from search.decide.races import MOST_SEEDS
@@ -69,6 +70,7 @@ class LaunchOptions:
     dry_run: bool
     detach: bool
     json: bool
+    page: PageOptions
 
     @property
     def limit(self) -> Limit:
@@ -235,20 +237,8 @@ def parser() -> argparse.ArgumentParser:
         help=f"experiments of a round (default {ROUND})",
     )
 
-    shown = made.add_argument_group("what it shows")
-    shown.add_argument("--logs", action="store_true", help="print the trials' own output too")
-    shown.add_argument(
-        "--detach",
-        action="store_true",
-        help="once it runs, go on in the background: it outlives this terminal, and prints to runs/TAG/launch.log; "
-        "search.status shows it, search.stop ends it",
-    )
-    shown.add_argument("--dry-run", action="store_true", help="check everything, say what would run, and stop")
-    shown.add_argument(
-        "--json",
-        action="store_true",
-        help="end with one line of JSON on standard output; all else goes to standard error",
-    )
+    add_shown(made.add_argument_group("what it shows"))
+    add_page(made.add_argument_group("its page in the browser, and whom it tells"))
     return made
 
 
@@ -263,7 +253,8 @@ def parsed(arguments: Sequence[str] | None = None) -> LaunchOptions:
     if resume and fixed:
         raise UsageError(f"--resume {resume} goes on as it was set up: leave out {', '.join(map(flag, fixed))}")
     check_numbers({**options, **named})
-    return LaunchOptions(search=replace(DEFAULTS, **named), named=frozenset(named), **options)
+    page = PageOptions.taken_from(options)
+    return LaunchOptions(search=replace(DEFAULTS, **named), named=frozenset(named), page=page, **options)
 
 
 def flag(name: str) -> str:

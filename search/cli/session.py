@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import threadpoolctl
 
 from search.agent.agents import AgentPlan
+from search.cli.beside import Beside
 from search.cli.options import LaunchOptions, parsed, plan_of
 from search.cli.preflight import Ready, ready_to_begin, ready_to_go_on, task_file
 from search.core.paths import SearchPaths
@@ -104,6 +105,7 @@ def run(
     proposals: ProposalManager | None = None
     fleet: Fleet | None = None
     reporter = Reporter(coordinator, follow_logs=options.logs, to_stderr=options.json)
+    beside = Beside(coordinator.repository.root, tag, options.page, say)
     watcher = watch_over_this_process()
     threadpoolctl.threadpool_limits(limits=1, user_api="blas")  # beside busy cores its threads wait for each other
     try:
@@ -160,6 +162,7 @@ def run(
             wait_for_guards(lambda: running_guards(coordinator.paths))  # on a cluster, workers end a moment later
         end_guards(lambda: running_guards(coordinator.paths))
         summary = wind_up(coordinator, reporter)
+        beside.end({"exit_code": code, "error": failure})
         watcher.close()
     if traffic:
         summary |= {"traffic": traffic}

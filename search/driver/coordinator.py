@@ -152,7 +152,13 @@ class Coordinator:
 
     def refresh_view(self) -> None:
         """Makes the view that other threads see."""
-        self.view: dict[str, Any] = {**view_of(self.state), "tip": self.tip, "records": self.records}
+        self.view: dict[str, Any] = {
+            **view_of(self.state),
+            "progress": round(self.limit.progress(self.state), 4),
+            "waits_for_room": self.room.is_short,
+            "tip": self.tip,
+            "records": self.records,
+        }
 
     def write_view(self) -> None:
         """Leaves the view for search.status, which then need not read the whole journal."""

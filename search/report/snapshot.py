@@ -48,6 +48,8 @@ def view_of(state: State) -> dict[str, Any]:
         "counts": {"experiments": len(state.verdicts)} | {str(status): state.counts[status] for status in Status},
         "experiments_per_hour": round(len(state.verdicts) / span * 3600, 1) if state.ended else 0.0,
         "share_of_time_training": round(training, 3) if state.ended else 0.0,
+        "first_began": state.first_began,
+        "aside": sorted(state.health.aside),
         "proposals": {
             "refused": len(state.proposals) - len(state.waiting) - len(state.experiments_of_proposals),
             "waiting": len(state.waiting),
@@ -97,6 +99,8 @@ def slot_now(slot: SlotPaths, now: float) -> dict[str, Any]:
                 "slot": slot.number,
                 "trial": trial.root.name,
                 "description": record["description"],
+                "why": record.get("why", ""),
+                "began": record["began"],
                 "commit": record["commit"],
                 "training_seconds": since and round(now - since, 1),
                 "budget_seconds": record["max_train_seconds"],

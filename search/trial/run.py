@@ -153,6 +153,7 @@ def _train(
         "slot": setup.slot,
         "commit": short(commit),
         "description": work.experiment.description,
+        "why": work.why or work.experiment.why,
         "max_train_seconds": setup.settings.max_train_seconds,
     }
 

@@ -21,7 +21,17 @@ RESERVE = "0"  # MB; machines that test have what they have
 def command(demo, *arguments, space="spaces/fast.toml"):
     setup = ["--gpus", "4", "--dataset", str(demo), "--space", space, "--max-train-seconds", "5"]
     given = [] if "--resume" in arguments else setup
-    return [sys.executable, "-m", "search.launch", *given, "--no-dashboard", "--disk-reserve", RESERVE, *arguments]
+    return [
+        sys.executable,
+        "-m",
+        "search.launch",
+        *given,
+        "--no-dashboard",
+        "--no-page",
+        "--disk-reserve",
+        RESERVE,
+        *arguments,
+    ]
 
 
 def launch(repository, demo, *arguments, code=0, **options):

@@ -82,5 +82,5 @@ def run_there(folder, *words, code=0, site=ROOT):
 
 
 def search_there(folder, *words, code=0, site=ROOT):
-    usual = ("--gpus", "2", "--agent", "none", "--no-dashboard", "--disk-reserve", "0", "--tag", "own")
+    usual = ("--gpus", "2", "--agent", "none", "--no-dashboard", "--no-page", "--disk-reserve", "0", "--tag", "own")
     return run_there(folder, "launch", *usual, *words, code=code, site=site)

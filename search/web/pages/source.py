@@ -1,0 +1,151 @@
+"""What a page shows of a search, read from its folder in runs/, and from git where there is any."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from search.core.task import Task
+from search.core.types import Decision, Outcome, SearchError
+from search.records.housekeeping import end_of_log
+from search.report.search_records import SearchRecords
+from search.report.snapshot import is_running, snapshot
+from search.system.files import end_of
+from search.system.git import Repository
+from search.task.declaration import task_here
+from search.trial.footer import losses_of
+
+LOG_BYTES, LOG_LINES = 2**16, 200
+CURVE_BYTES, CURVE_POINTS = 2**18, 80  # of a running trial's log
+NO_VIEW: dict[str, Any] = {"counts": {}, "frontier": [], "places": {}, "proposals": {}, "latest": [], "notes": []}
+
+
+class PageSource:
+    """The records of one search as they grow; reading works whether it runs or not, also from a copied folder.
+
+    folder: runs/<tag>. repository: None: there is none, and diffs and parents are not known. summary: of
+    analysis_summary.json. view: of the driver's last look at its state. For one thread at a time.
+    """
+
+    def __init__(self, folder: Path, repository: Repository | None = None) -> None:
+        self.folder, self.repository = folder, repository
+        self.records = SearchRecords(folder)
+        self.paths = self.records.paths
+        self.summary: dict[str, Any] = {}
+        self.view: dict[str, Any] = NO_VIEW
+        self._marks: object = None
+        self._parents: tuple[int, dict[str, str]] = (-1, {})
+
+    @property
+    def tag(self) -> str:
+        return self.folder.name
+
+    @property
+    def task(self) -> Task:
+        return self.records.settings.task if self.records.settings else task_here()
+
+    @property
+    def running(self) -> bool:
+        return is_running(self.paths)
+
+    def refresh(self) -> bool:
+        """Reads what has come since; whether anything has. Raises SearchError if no search is there."""
+        view = json_of(self.paths.view).get("view") or NO_VIEW
+        marks = (self._sizes(), self.running, view)
+        if marks == self._marks:
+            return False
+        self.records.refresh()
+        if not self.records.decisions and not self.records.outcomes and self.repository is not None:
+            self._read_journal()
+        self.summary, self.view, self._marks = json_of(self.paths.summary), view, marks
+        return True
+
+    def _read_journal(self) -> None:
+        try:
+            self.records.read_journal(self.repository)  # type: ignore[arg-type]
+        except SearchError:  # of another version, or none: what the folder has is shown
+            return
+
+    def _sizes(self) -> tuple[tuple[str, int, int], ...]:
+        """Size and time of every file that the page is made of."""
+        paths = self.paths
+        files = [
+            paths.settings,
+            paths.trials,
+            paths.decisions,
+            paths.proposals,
+            paths.summary,
+            paths.notes,
+            paths.audit,
+        ]
+        for slot in paths.slots():
+            for trial in slot.running_trials():
+                files += [trial.running, trial.log]
+        found = []
+        for path in files:
+            try:
+                stat = path.stat()
+                found.append((str(path), stat.st_size, stat.st_mtime_ns))
+            except OSError:
+                continue
+        return tuple(found)
+
+    def status(self) -> dict[str, Any]:
+        """What its slots do now, as search.status says it."""
+        return snapshot({**NO_VIEW, "tag": self.tag, **self.view}, self.paths, self.running, time.time())
+
+    # --- single things ---
+
+    def curve_of(self, slot: int, trial: str) -> tuple[float, ...]:
+        """The training losses that a running trial has printed, evenly over them."""
+        return losses_of(end_of(self.paths.slot(slot).trial(trial).log, CURVE_BYTES), CURVE_POINTS)
+
+    def log_of(self, outcome: Outcome) -> str:
+        """The end of a trial's log; '' if it is gone."""
+        log = self.paths.slot(outcome.slot).trial(outcome.trial).log
+        return "\n".join(end_of_log(log, LOG_BYTES).splitlines()[-LOG_LINES:])
+
+    def difference(self, decision: Decision) -> str:
+        """What an experiment changed, as a patch; '' if that is not known here."""
+        parent = self.parents.get(decision.commit)
+        if self.repository is None or not parent or decision.experiment == 0:
+            return ""
+        try:
+            return self.repository.difference(parent, decision.commit, self.task.edited_path)
+        except SearchError:
+            return ""
+
+    @property
+    def parents(self) -> dict[str, str]:
+        """The parent of each experiment's commit, as far as this repository knows; looked up by one process."""
+        known = len(self.records.decisions)
+        if self.repository is None or self._parents[0] == known:
+            return self._parents[1]
+        commits = {one.commit for one in self.records.decisions}
+        try:
+            text = self.repository.run(
+                "log", "--no-walk=unsorted", "--ignore-missing", "--stdin", "--format=%H %P", stdin="\n".join(commits)
+            )
+        except SearchError:
+            text = ""
+        pairs = (line.split() for line in text.splitlines())
+        self._parents = known, {words[0]: words[1] for words in pairs if len(words) > 1}
+        return self._parents[1]
+
+    def notes(self) -> str:
+        """The person's notes for the agent."""
+        try:
+            return self.paths.notes.read_text(errors="replace")
+        except OSError:
+            return ""
+
+
+def json_of(path: Path) -> dict[str, Any]:
+    """A file's JSON object; empty if it has none."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,318 @@
+"""A page as a real process: every part of it, what it takes, what it follows, and what it does with torn files."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.parse
+from html.parser import HTMLParser
+
+import pytest
+
+from search.web.serve import ADDRESS_FILE
+from tests.edge.web import made_up
+from tests.support.lab import wait_for
+from tests.support.repositories import ROOT
+
+PAGES = ("/", "/experiments", "/lineage", "/axes", "/proposals", "/cluster", "/notes")
+ALONE = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source"}
+
+
+class Outline(HTMLParser):
+    """Whether every element is closed where it must be; the scripts, and where links lead."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.wrong, self.scripts, self.links, self.ids = [], [], [], [], []
+        self.feed(text)
+        self.wrong += self.open
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.ids += [given["id"]] if "id" in given else []
+        self.links += [given[name] for name in ("href", "src", "action") if name in given]
+        self.scripts += [given.get("src", "within")] if tag == "script" else []
+        self.wrong += [name for name in given if name.startswith("on") or name == "style"]
+        if tag not in ALONE and not self.get_starttag_text().endswith("/>"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+
+    def handle_endtag(self, tag):
+        if self.open and self.open[-1] == tag:
+            self.open.pop()
+        else:
+            self.wrong.append(f"/{tag}")
+
+
+class Browser:
+    """As much of one as these tests need."""
+
+    def __init__(self, address):
+        parts = urllib.parse.urlsplit(address)
+        self.host, self.cookie = parts.netloc, ""
+        _, headers, _ = self.ask("/?" + parts.query)
+        self.cookie = headers["set-cookie"].partition(";")[0]
+
+    def ask(self, path, method="GET", body=None, **headers):
+        """(status, headers, text)"""
+        given = {"Cookie": self.cookie} | {name.replace("_", "-"): value for name, value in headers.items()}
+        connection = http.client.HTTPConnection(self.host, timeout=60)
+        connection.request(method, path, body, given)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, text
+
+    def post(self, path, **fields):
+        kind = "application/x-www-form-urlencoded"
+        return self.ask(path, "POST", urllib.parse.urlencode(fields), Origin=f"http://{self.host}", Content_Type=kind)
+
+
+class Served:
+    """python -m search.page, as a process."""
+
+    def __init__(self, runs, *arguments, **more):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "search.page", "--runs", str(runs), *arguments],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more,
+        )  # fmt: skip
+        self.address = self.process.stdout.readline().strip()
+        assert self.address.startswith("http://127.0.0.1:"), self.address + self.process.stdout.read()
+        self.browser = Browser(self.address)
+
+    def loaded(self):
+        wait_for(lambda: "Reading the search" not in self.browser.ask("/")[2])
+        return self.browser
+
+    def end(self):
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(timeout=20)
+
+
+@pytest.fixture
+def serve():
+    begun = []
+
+    def start(runs, *arguments, **more):
+        begun.append(Served(runs, *arguments, **more))
+        return begun[-1]
+
+    yield start
+    for one in begun:
+        one.process.kill()
+        one.process.wait()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return made_up.search(tmp_path, 40)
+
+
+def test_every_page_is_whole_and_nothing_of_anybody_elses_is_markup(folder, serve):
+    browser = serve(folder.parent).loaded()
+    for path in (*PAGES, *(f"/experiments/{n}" for n in range(4)), "/experiments?text=lr&order=score&page=9"):
+        status, headers, text = browser.ask(path)
+        outline = Outline(text)
+        assert (status, outline.wrong) == (200, []), path
+        assert outline.scripts == ["/static/page.js"] and "alert(" not in text.replace("alert(&#39;", "").replace(
+            "alert(1)&gt;", ""
+        )
+        assert all(link.startswith(("/", "#", "data:,")) and not link.startswith("//") for link in outline.links)
+        assert len(outline.ids) == len(set(outline.ids)), path
+        assert "script-src 'self'" in headers["content-security-policy"]
+    assert "&lt;script&gt;" in browser.ask("/experiments/1")[2] and "&lt;script&gt;" in browser.ask("/proposals")[2]
+
+
+@pytest.mark.parametrize(
+    "path", ["/nope", "/experiments/4444", "/photos", "/photos/1.jpg", "/audit", "/static/../app.py", "/static/app.py"]
+)
+def test_what_is_not_there_is_said(folder, serve, path):
+    assert serve(folder.parent).loaded().ask(path)[0] == 404
+
+
+def test_notes_are_saved_and_nobody_elses_are_lost(folder, serve):
+    browser = serve(folder.parent).loaded()
+    mark = Outline(browser.ask("/notes")[2])
+    assert mark.wrong == []
+    before = browser.ask("/notes")[2].partition('name="mark" value="')[2].partition('"')[0]
+    status, headers, _ = browser.post("/notes", text="deeper\r\nnets <b>", mark=before)
+    assert (status, headers["location"]) == (303, "/notes")
+    assert (folder / "notes.md").read_text() == "deeper\nnets <b>"
+    assert "nets &lt;b&gt;" in browser.ask("/notes")[2]
+    status, _, text = browser.post("/notes", text="mine", mark=before)  # as they were seen before
+    assert status == 409 and "were changed meanwhile" in text and ">mine</textarea>" in text
+    assert (folder / "notes.md").read_text() == "deeper\nnets <b>"
+    assert browser.ask("/notes", "POST", "text=x", Content_Type="application/x-www-form-urlencoded")[0] == 403
+
+
+def test_it_follows_what_the_search_writes(folder, serve):
+    browser = serve(folder.parent).loaded()
+    log = made_up.running(folder)
+    connection = http.client.HTTPConnection(browser.host, timeout=30)
+    connection.request("GET", "/events", headers={"Cookie": browser.cookie})
+    stream = connection.getresponse()
+    with log.open("a") as writing:
+        writing.write("step 21 | loss 0.5\n")
+    lines = iter(stream.readline, b"")
+    assert next(line for line in lines if line.startswith(b"event")).strip() == b"event: changed"
+    decisions = (folder / "decisions.jsonl").read_text().splitlines()
+    more = json.loads(decisions[-1]) | {"experiment": 999, "description": "came later", "commit": "f" * 40}
+    with (folder / "decisions.jsonl").open("a") as writing:
+        writing.write(json.dumps(more) + "\n")
+    wait_for(lambda: "came later" in browser.ask("/experiments")[2])
+    connection.close()
+
+
+def test_another_command_finds_the_page_that_is_served(folder, serve):
+    served = serve(folder.parent)
+    assert (folder / ADDRESS_FILE).stat().st_mode & 0o777 == 0o600
+    again = subprocess.run(
+        [sys.executable, "-m", "search.page", "--runs", str(folder.parent)],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert again.stdout.strip() == served.address
+    assert served.end() == 0 and not (folder / ADDRESS_FILE).exists()
+
+
+def test_without_a_repository_nothing_can_be_asked(folder, serve):
+    browser = serve(folder.parent).loaded()
+    assert "Steer it" not in browser.ask("/")[2]
+    for path, fields in (("/ask/stop", {}), ("/propose", {"idea": "x", "source": "y"})):
+        status, _, text = browser.post(path, **fields)
+        assert status == 409 and "only shows" in text
+
+
+@pytest.mark.parametrize("damage", ["torn", "garbage", "gone", "numbers"])
+def test_reading_works_whatever_happened_to_the_files(folder, serve, damage):
+    for name in ("trials.jsonl", "decisions.jsonl", "analysis_summary.json", "proposals.jsonl", "optuna.db"):
+        path = folder / name
+        whole = path.read_bytes()
+        if damage == "gone":
+            path.unlink()
+        else:
+            path.write_bytes(
+                {"torn": whole[: len(whole) * 2 // 3], "garbage": b"\xff\x00{", "numbers": b"17\n[]\n"}[damage]
+            )
+    (folder / "view.json").write_text("{")
+    browser = serve(folder.parent).loaded()
+    for path in PAGES:
+        status, _, text = browser.ask(path)
+        assert status == 200 and "Traceback" not in text, text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["nope"], 2, "there is no search nope in it; there are: made-up"),
+        (["--port", "99999"], 2, "--port 99999: from 0 to 65535"),
+        (["--cert", "/nowhere"], 2, "--cert and --key go together"),
+        (["--cert", "/nowhere", "--key", "/nowhere"], 2, "--cert /nowhere: no such file"),
+        (["--host", "192.0.2.77"], 1, "the page cannot be served at 192.0.2.77"),
+        (["--export", "nowhere/report.html"], 1, "nowhere"),
+    ],
+)
+def test_bad_input_is_one_line(folder, arguments, code, words):
+    done = subprocess.run(
+        [sys.executable, "-m", "search.page", "--runs", str(folder.parent), *arguments],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, len(done.stderr.splitlines())) == (code, 1), done.stderr
+    assert words in done.stderr and done.stdout == ""
+
+
+def test_a_port_that_is_taken_is_one_line_and_without_one_the_next_is_taken(folder, serve, tmp_path):
+    served = serve(folder.parent)
+    port = served.browser.host.partition(":")[2]
+    done = subprocess.run(
+        [sys.executable, "-m", "search.page", "--runs", str(folder.parent), "--port", port],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1 and f"at 127.0.0.1:{port}" in done.stderr
+    other = serve(made_up.search(tmp_path / "other", 3).parent)
+    assert other.browser.host != served.browser.host
+
+
+def test_one_file_has_it_all_and_leads_nowhere(folder, tmp_path):
+    out = tmp_path / "report.html"
+    done = subprocess.run(
+        [sys.executable, "-m", "search.page", "--runs", str(folder.parent), "--export", str(out)],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    text = out.read_text()
+    outline = Outline(text)
+    assert "MB" in done.stdout and outline.wrong == [] and outline.scripts == []
+    assert all(link.startswith("#") for link in outline.links)
+    assert {link[1:] for link in outline.links} <= set(outline.ids)
+    for words in ("Recommendation", "Experiments", "Lineage", "How it was set up", "squeeze and excitation"):
+        assert words in text
+    assert "<form" not in text and "<img" not in text and "alert('x')" not in text
+
+
+@pytest.mark.full
+def test_ten_thousand_experiments_are_shown_within_a_second_and_sent_within_two_megabytes(tmp_path, serve):
+    folder = made_up.search(tmp_path, 10_000)
+    browser = serve(folder.parent).loaded()
+    for path in PAGES:
+        status, _, text = browser.ask(path)
+        assert status == 200 and len(text) < 250_000, path
+    done = [sys.executable, "-m", "search.page", "--runs", str(folder.parent), "--export", str(tmp_path / "r.html")]
+    subprocess.run(done, cwd=ROOT, capture_output=True, timeout=120, check=True)
+    assert (tmp_path / "r.html").stat().st_size < 2_000_000
+
+
+# --- beside a search ---
+
+
+def beside(folder, out, *said, kill=False):
+    """What a notifier got from the process beside a search that says so; the process has ended."""
+    command = f"{sys.executable} -c \"import sys; open('{out}', 'a').write(sys.stdin.read() + chr(10))\""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "search.page", folder.name, "--runs", str(folder.parent), "--beside"],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    process.stdin.write(json.dumps({"notify": [command]}) + "\n")
+    process.stdin.flush()
+    address = process.stdout.readline().strip()
+    assert Browser(address).ask("/static/page.css")[0] == 200
+    for line in said:
+        process.stdin.write(json.dumps(line) + "\n")
+    process.stdin.close()
+    assert process.wait(timeout=60) == 0
+    return [json.loads(line) for line in out.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"), [((), "crash"), (({"ended": {"exit_code": 0, "error": ""}},), "end")], ids=["killed", "ended"]
+)
+def test_the_process_beside_a_search_ends_with_it_and_tells_how(folder, tmp_path, said, kind):
+    notices = beside(folder, tmp_path / "out", *said)
+    assert [one["kind"] for one in notices] == [kind]
+    assert "</html>" in (folder / "report.html").read_text()
+    assert not (folder / ADDRESS_FILE).exists()
+
+
+def test_it_tells_of_a_confirmed_keep_once(folder, tmp_path):
+    view = {"frontier": [{"commit": "aaaaaaa", "score_in_words": "bin_acc 0.8", "description": "baseline"}]}
+    better = {"commit": "bbbbbbb", "score_in_words": "bin_acc 0.9", "description": "wider"}
+    (folder / "view.json").write_text(json.dumps({"time": time.time(), "view": view}))
+    out = tmp_path / "out"
+    out.touch()
+    command = f"{sys.executable} -c \"import sys; open('{out}', 'a').write(sys.stdin.read() + chr(10))\""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "search.page", folder.name, "--runs", str(folder.parent), "--beside", "--no-page"],
+        cwd=ROOT, stdin=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    process.stdin.write(json.dumps({"notify": [command]}) + "\n")
+    process.stdin.flush()
+    time.sleep(3)
+    view["frontier"].append(better)
+    (folder / "view.json").write_text(json.dumps({"time": time.time(), "view": view}))
+    wait_for(lambda: "bbbbbbb" in out.read_text())
+    process.stdin.close()
+    assert process.wait(timeout=60) == 0
+    assert [json.loads(line)["kind"] for line in out.read_text().splitlines()] == ["keep", "crash"]
