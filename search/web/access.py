@@ -20,7 +20,7 @@ POLICY = (
 HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # with no-referrer, browsers name no origin when a form is sent
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
@@ -28,7 +28,8 @@ HEADERS = {
 # A redirection would not do: after a link from elsewhere, browsers send no strict cookie along with it.
 WELCOME = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="0; url={to}">'
-    '<title>search</title></head><body><p><a href="{to}">Go on to the page</a></p></body></html>'
+    '<link rel="icon" href="/static/icon.svg"><title>search</title></head>'
+    '<body><p><a href="{to}">Go on to the page</a></p></body></html>'
 )
 
 

@@ -173,7 +173,8 @@ def progress(
             parts.append(f'<circle class="keep" cx="{x(one.place):g}" cy="{y(one.value or 0.0):g}" r="4.5"/>')
     best = f"; the best has {number(kept[-1].value or 0.0)}" if kept else ""
     said = f"{name} of {len(points)} experiments, {len(kept)} kept{best}. The table of experiments has every number."
-    more = f' data-hover="progress" data-low="{low:.9g}" data-high="{high:.9g}" data-count="{len(points)}" data-left="{x.begin:g}"'
+    about = {"hover": "progress", "low": f"{low:.9g}", "high": f"{high:.9g}", "count": len(points), "left": x.begin}
+    more = "".join(f' data-{key}="{value}"' for key, value in about.items())
     return svg(frame.width, height, said, *parts, classes=f"chart {frame.classes}", more=more)
 
 

@@ -105,7 +105,7 @@ def test_every_answer_forbids_scripts_from_elsewhere_frames_and_keeping_it():
         assert "default-src 'none'" in policy and "script-src 'self'" in policy and "unsafe" not in policy
         assert "frame-ancestors 'none'" in policy
         assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["referrer-policy"] == "same-origin"
 
 
 def test_on_other_addresses_it_goes_by_those_names():
