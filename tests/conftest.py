@@ -21,6 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("sample" if config.option.markexpr else "all")
 
 
+@pytest.hookimpl(tryfirst=True)  # before that of xdist, which reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of one file run in one process, which makes once what they share; also those that would meet at a port."""
     for item in items:

@@ -25,6 +25,7 @@ class Beside:
     """
 
     def __init__(self, root: Path, tag: str, options: PageOptions, say: Callable[[str], None]) -> None:
+        self.address = ""  # of the page, once it is served
         self._process: subprocess.Popen[str] | None = None
         if options.no_page and not options.notify:
             return
@@ -45,6 +46,8 @@ class Beside:
     def _pass_on(self, say: Callable[[str], None]) -> None:
         assert self._process is not None and self._process.stdout is not None
         for line in self._process.stdout:
+            if not self.address and line.startswith(("http://", "https://")):
+                self.address = line.strip()
             say(f"page    {line.rstrip()}")
 
     def _write(self, said: dict[str, Any]) -> None:

@@ -106,6 +106,7 @@ def run(
     fleet: Fleet | None = None
     reporter = Reporter(coordinator, follow_logs=options.logs, to_stderr=options.json)
     beside = Beside(coordinator.repository.root, tag, options.page, say)
+    reporter.page = lambda: beside.address
     watcher = watch_over_this_process()
     threadpoolctl.threadpool_limits(limits=1, user_api="blas")  # beside busy cores its threads wait for each other
     try:
@@ -119,7 +120,7 @@ def run(
         say(
             f"search {tag}: {ready.slots_in_words}, "
             f"{ready.settings.max_train_seconds:g} s a trial; runs/{tag}, at most {options.disk_limit:g} GB; "
-            f"python -m search.status {tag}" + (f"; Ray dashboard {reporter.dashboard}" if reporter.dashboard else "")
+            f"python -m search.status {tag}" + dashboard_text(reporter.dashboard)
         )
         leave_terminal(coordinator.paths.output, tag)
         if options.unconfined:
@@ -170,6 +171,11 @@ def run(
         print(f"search.launch: {failure}", file=sys.stderr)
         summary |= {"error": failure}
     return code, summary
+
+
+def dashboard_text(address: str) -> str:
+    """Where Ray's dashboard is, and how to get past its question; '' without one."""
+    return f"; Ray dashboard {address}, whose token `ray get-auth-token` prints" if address else ""
 
 
 def wind_up(coordinator: Coordinator, reporter: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ class Reporter:
         self.history = History(coordinator.repository)
         self.repository = Repository(coordinator.repository.root)
         self.dashboard = ""
+        self.page: Callable[[], str] = str  # its address, '' until it is served
         self.logs: dict[Path, FollowedLog] = {}
         self._read = {self._log_of(slot, trial) for slot, trial in coordinator.view["latest"]}  # to their ends
         self._summarised: Any = None
@@ -78,7 +80,7 @@ class Reporter:
                     if self.follow_logs:
                         self._print_logs()
                     if live:
-                        live.update(rendered(shown, self.dashboard), refresh=True)
+                        live.update(rendered(shown, self.dashboard, self.page()), refresh=True)
                     elif time.monotonic() >= next_line:
                         next_line += LINE_SECONDS
                         print(plain_line(shown), file=self.stream, flush=True)

@@ -20,6 +20,7 @@ SCHEMA_VERSION = 4
 LOSS = re.compile(r"loss[ =:]+([0-9.eE+-]+|nan|inf)")
 TAIL_BYTES = 4096
 MOST_NOTES = 20  # the latest
+LEAST_PROGRESS = 0.02  # of a search, before its rate says when it ends
 LATEST_TRIALS = 512  # a thousand slots end fewer between two looks
 
 
@@ -112,6 +113,25 @@ def slot_now(slot: SlotPaths, now: float) -> dict[str, Any]:
     return shown
 
 
+def seconds_left(view: dict[str, Any], now: float) -> float | None:
+    """Until the search's limit, at its rate so far; None without a limit, or before there is a rate."""
+    share, began = view.get("progress") or 0.0, view.get("first_began")
+    if not began or not LEAST_PROGRESS < share < 1:
+        return None
+    return round((now - began) * (1 - share) / share, 1)
+
+
+def duration(seconds: float) -> str:
+    """For people: 45 s, 12 min, 3 h 05 min, 2 d 4 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours} h {rest:02} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
 def snapshot(view: dict[str, Any], paths: SearchPaths, running: bool, now: float) -> dict[str, Any]:
     """Everything that status reports, as JSON. view: by view_of, also if it was read from a file."""
     places = {int(number): place for number, place in view["places"].items()}
@@ -123,6 +143,7 @@ def snapshot(view: dict[str, Any], paths: SearchPaths, running: bool, now: float
         "schema_version": SCHEMA_VERSION,
         "tag": view["tag"],
         "running": running,
+        "seconds_left": seconds_left(view, now) if running else None,
         "slots": slots,
         **rest,
         "proposals": proposals,

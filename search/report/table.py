@@ -4,33 +4,39 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from search.report.snapshot import duration
 
-def rendered(shown: dict[str, Any], dashboard: str = "") -> Group:
-    """The snapshot as a table for a terminal."""
-    table = Table(title=f"search {shown['tag']}" + ("" if shown["running"] else " (not running)"), expand=False)
-    for column in ("slot", "where", "trial", "experiment", "trained / budget", "loss"):
-        table.add_column(column)
-    for slot in shown["slots"]:
-        if slot["left"] or slot["trial"] is None:
-            table.add_row(f"gpu{slot['slot']}", where(slot), "", "left" if slot["left"] else "idle", "", "")
-            continue
-        table.add_row(
-            f"gpu{slot['slot']}",
-            where(slot),
-            slot["trial"],
-            Text(slot["description"]),
-            progress_of(slot),
-            slot["loss"] or "",
-        )
-    counts = shown["counts"]
+BAR_WIDTH = 8
+
+
+def rendered(shown: dict[str, Any], dashboard: str = "", page: str = "") -> Group:
+    """The snapshot as a table for a terminal, which fits 80 columns. dashboard, page: addresses."""
+    slots = shown["slots"]
+    title = f"search {shown['tag']}" + ("" if shown["running"] else " (not running)")
+    table = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False
+    )
+    many = len({(slot["node"], slot["model"]) for slot in slots}) > 1
+    rows = [
+        [f"gpu{slot['slot']}", *([where(slot)] if many else []), *doing(slot), slot.get("description") or ""]
+        for slot in slots
+    ]
+    for column in ("slot", *(["where"] if many else []), "trial", "trained", "", "loss"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("what it tries")  # the only one that gives way
+    for *cells, description in rows:
+        table.add_row(*map(Text, cells), Text(description, no_wrap=True, overflow="ellipsis"))
+    counts, left = shown["counts"], shown["seconds_left"]
     lines = [
         f"{counts['experiments']} experiments: {counts['keep']} kept, {counts['discard']} discarded, "
-        f"{counts['crash']} crashed; {shown['experiments_per_hour']:.0f} per hour; training "
-        f"{shown['share_of_time_training']:.0%} of the slots' time"
+        f"{counts['crash']} crashed; {shown['experiments_per_hour']:.0f} per hour",
+        f"slots busy {shown['share_of_time_training']:.0%} of the time"
+        + (f"; about {duration(left)} left" if left is not None else ""),
     ]
     lines += ["paused: no new trial begins; python -m search.resume"] if shown["paused"] else []
     lines += [proposals_line(shown["proposals"])] if any(shown["proposals"].values()) else []
@@ -41,8 +47,19 @@ def rendered(shown: dict[str, Any], dashboard: str = "") -> Group:
         for kept in shown["frontier"][-6:]
     ]
     lines += [f"recommended: {shown['recommended']['words']}"] if shown["recommended"] else []
-    lines += [f"Ray dashboard {dashboard}"] if dashboard else []
+    lines += [f"page {page}"] if page else []
+    lines += [f"Ray dashboard {dashboard}; its token: ray get-auth-token"] if dashboard else []
     return Group(table, Text("\n".join(lines)))
+
+
+def doing(slot: dict[str, Any]) -> tuple[str, str, str, str]:
+    """What a slot does: its trial, how far it is, that as a bar, and its loss."""
+    if slot["left"] or slot["trial"] is None:
+        return "left" if slot["left"] else "idle", "", "", ""
+    used, budget = slot["training_seconds"], slot["budget_seconds"]
+    full = round(BAR_WIDTH * min(used / budget, 1)) if used is not None and budget else 0
+    bar = "█" * full + "░" * (BAR_WIDTH - full) if used is not None else ""
+    return slot["trial"], progress_of(slot), bar, slot["loss"] or ""
 
 
 def proposals_line(counts: dict[str, Any]) -> str:

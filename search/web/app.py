@@ -22,8 +22,9 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from search.core.types import SearchError
+from search.report.snapshot import duration
 from search.system.files import write_text
-from search.web.pages import charts, experiments, lineage, overview
+from search.web.pages import experiments, lineage, overview
 from search.web.pages.source import PageSource
 
 HERE = Path(__file__).parent
@@ -56,7 +57,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    made.filters["duration"] = charts.duration
+    made.filters["duration"] = lambda seconds: "" if seconds is None else duration(seconds)
     made.filters["clock"] = lambda moment: time.strftime("%d %b %H:%M", time.localtime(moment))
     return made
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from search.report.snapshot import duration
+
 RIGHT, TOP, BOTTOM = 12.0, 12.0, 26.0  # margins around a plot, in the units of its viewBox
 TICKS = 5
 HIDDEN = 0.05  # of the lowest values, if they would flatten all others
@@ -290,16 +292,3 @@ def scatter(points: Sequence[tuple[float, float, str]], low: str, high: str, sai
     ]
     parts += [text(x.begin, height - 6, low, "tick"), text(x.end, height - 6, high, "tick", "end")]
     return svg(width, height, said, *parts, classes="chart scatter")
-
-
-def duration(seconds: float | None) -> str:
-    """For people: 45 s, 12 min, 3 h 05 min, 2 d 4 h."""
-    if seconds is None:
-        return ""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, rest = divmod(minutes, 60)
-    return f"{hours} h {rest:02} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"

@@ -12,8 +12,9 @@ from typing import Any
 from search.core.task import Task
 from search.core.types import Decision, Outcome, Status, short
 from search.report.costs import KINDS, costs_of, total_of
+from search.report.snapshot import duration
 from search.web.pages import charts
-from search.web.pages.charts import Point, Span, duration
+from search.web.pages.charts import Point, Span
 from search.web.pages.source import PageSource
 
 Z = 1.959964  # of a 95 % interval
@@ -133,9 +134,8 @@ def figures(source: PageSource, status: dict[str, Any]) -> list[Figure]:
         Figure("busy", share.removesuffix("%"), "%", "of the slots' time went to training"),
         Figure("GPU time", f"{hours:.2f}" if hours < 10 else f"{hours:.0f}", "h", took_text(energy, dollars)),
     ]
-    left = time_left(view, status["running"])
-    if left is not None:
-        found.append(Figure("time left", duration(left), "", "about, at the present rate"))
+    if status["seconds_left"] is not None:
+        found.append(Figure("time left", duration(status["seconds_left"]), "", "about, at the present rate"))
     return found
 
 
@@ -143,14 +143,6 @@ def took_text(energy: float | None, dollars: float | None) -> str:
     words = [f"{energy:.2f} kWh"] if energy is not None else []
     words += [f"${dollars:.2f}"] if dollars is not None else []
     return ", ".join(words)
-
-
-def time_left(view: dict[str, Any], running: bool) -> float | None:
-    """Seconds to the search's limit at its present rate; None without a limit, or a rate."""
-    share, began = view.get("progress") or 0.0, view.get("first_began")
-    if not running or not began or not 0.02 < share < 1:
-        return None
-    return float((time.time() - began) * (1 - share) / share)
 
 
 def best_shown(source: PageSource, decision: Decision) -> dict[str, Any]:

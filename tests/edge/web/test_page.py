@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -263,6 +264,30 @@ def test_ten_thousand_experiments_are_shown_within_a_second_and_sent_within_two_
     done = [sys.executable, "-m", "search.page", "--runs", str(folder.parent), "--export", str(tmp_path / "r.html")]
     subprocess.run(done, cwd=ROOT, capture_output=True, timeout=120, check=True)
     assert (tmp_path / "r.html").stat().st_size < 2_000_000
+
+
+@pytest.mark.full
+def test_with_a_certificate_it_speaks_tls_and_without_one_elsewhere_it_warns(folder, tmp_path):
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.2"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", str(key)]
+    subprocess.run([*made, "-out", str(cert), *subject], capture_output=True, check=True)
+    command = [sys.executable, "-m", "search.page", "--runs", str(folder.parent), "--host"]
+    with subprocess.Popen(
+        [*command, "127.0.0.2", "--cert", str(cert), "--key", str(key)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as served:
+        parts = urllib.parse.urlsplit(served.stdout.readline().strip())
+        trusted = ssl.create_default_context(cafile=cert)
+        connection = http.client.HTTPSConnection("127.0.0.2", parts.port, context=trusted, timeout=20)
+        connection.request("GET", f"/?{parts.query}", headers={"Host": f"127.0.0.1:{parts.port}"})
+        answer = connection.getresponse()
+        assert parts.scheme == "https" and answer.status == 200
+        assert "Secure" in answer.getheader("set-cookie")
+        served.kill()
+    with subprocess.Popen([*command, "0.0.0.0"], cwd=ROOT, stdout=subprocess.PIPE, text=True) as served:
+        said = [served.stdout.readline() for _ in range(3)]
+        assert any("reads along: there is no TLS; name --cert and --key" in line for line in said), said
+        served.kill()
 
 
 # --- beside a search ---

@@ -30,6 +30,7 @@ SHOWN = {
     "counts": {"experiments": 14, "keep": 3, "discard": 10, "crash": 1},
     "experiments_per_hour": 41.3,
     "share_of_time_training": 0.93,
+    "seconds_left": 11_100.0,
     "frontier": [
         {
             "commit": "abc1234",
@@ -52,7 +53,7 @@ def test_one_line_tells_all_where_there_is_no_terminal():
 
 def test_the_table_shows_every_slot_the_frontier_and_the_dashboard():
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(rendered(SHOWN, "http://127.0.0.1:8265"))
+    console.print(rendered(SHOWN, "http://127.0.0.1:8265", "http://127.0.0.1:8420/?token=x"))
     text = console.export_text()
     for words in (
         "gpu0",
@@ -65,9 +66,21 @@ def test_the_table_shows_every_slot_the_frontier_and_the_dashboard():
         "lr 0.1 -> [0.2]",
         "abc1234",
         "93%",
-        "127.0.0.1:8265",
+        "Ray dashboard http://127.0.0.1:8265; its token: ray get-auth-token",
+        "page http://127.0.0.1:8420/?token=x",
+        "about 3 h 05 min left",
         "paused",
         "2 tried, 0 waiting, 1 refused; claude thinks",
         "recommended: take the baseline, 1234567: nothing was kept",
     ):
         assert words in text
+
+
+def test_it_fits_eighty_columns_however_much_a_trial_tries():
+    long = "lr 0.1 -> 0.2, weight_decay 0.01 -> 0.02, label_smoothing 0.05 -> 0.1, dropout 0.2 -> 0.3"
+    slots = [BUSY | {"slot": number, "trial": f"e12{number:02}-s1000000", "description": long} for number in range(4)]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(rendered(SHOWN | {"slots": slots}))
+    rows = [line for line in console.export_text().splitlines() if line.strip().startswith("gpu")]
+    assert len(rows) == 4 and all(len(row) <= 80 and "33 / 300 s" in row and "█" in row for row in rows)
+    assert all("lr 0.1" in row and "…" in row for row in rows)

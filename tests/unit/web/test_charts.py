@@ -87,11 +87,3 @@ def test_where_values_lie_on_an_axis(values, places, ends):
     found = column_of("x", values)
     assert (found.low, found.high) == ends
     assert list(found.places) == [place if place is None else pytest.approx(place) for place in places]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(None, ""), (0, "0 s"), (89.4, "89 s"), (90, "2 min"), (3599, "1 h 00 min"), (11_100, "3 h 05 min")],
-)
-def test_durations_are_for_people(seconds, words):
-    assert charts.duration(seconds) == words

@@ -2,7 +2,9 @@
 
 import json
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -103,3 +105,25 @@ def test_an_address_that_nobody_can_send_to_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "apprise", None)
     with pytest.raises(SearchError, match="apprise is not installed; pip install apprise"):
         senders(["mailto://user:secret@example.org"])
+
+
+def test_an_address_of_apprise_is_sent_to(tmp_path):
+    pytest.importorskip("apprise", reason="apprise is not installed, which is an extra")
+    came = []
+
+    class Service(BaseHTTPRequestHandler):
+        def do_POST(self):
+            came.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Service) as service:
+        threading.Thread(target=service.serve_forever, daemon=True).start()
+        senders([f"json://127.0.0.1:{service.server_port}"])(Notice("keep", "t", "t: kept abc"))
+        service.shutdown()
+    assert (came[0]["title"], came[0]["message"]) == ("search t", "t: kept abc")
+    with pytest.raises(SearchError, match="does not know this address"):
+        senders(["nosuchservice://x"])
