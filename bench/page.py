@@ -86,7 +86,8 @@ def main() -> int:
         ) as served:
             assert served.stdout is not None
             try:
-                clients = [Client(served.stdout.readline().strip()) for _ in range(options.browsers)]
+                address = served.stdout.readline().strip()
+                clients = [Client(address) for _ in range(options.browsers)]
                 while b"Reading the search" in gzip.decompress(clients[0].ask("/")[2]):
                     time.sleep(0.05)
                 start = time.monotonic() - began
