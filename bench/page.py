@@ -48,14 +48,11 @@ class Client:
 
     def follow(self, until: float) -> None:
         """Takes the overview again whenever there is something new."""
-        connection = http.client.HTTPConnection(self.host, timeout=5)
+        connection = http.client.HTTPConnection(self.host, timeout=60)  # it says something every fifteen seconds
         connection.request("GET", "/events", headers={"Cookie": self.cookie})
         stream = connection.getresponse()
         while time.monotonic() < until:
-            try:
-                line = stream.readline()
-            except OSError:  # nothing for a while
-                continue
+            line = stream.readline()
             if line.startswith(b"event: changed"):
                 self.ask("/")
                 self.taken += 1
