@@ -18,7 +18,7 @@ from search.core.recipe import check_like
 from search.core.state import State
 from search.core.task import Task
 from search.core.types import Decision, Experiment, Outcome, Proposal, SearchError, UsageError, short
-from search.records.housekeeping import end_of_log, present
+from search.records.housekeeping import last_lines, present
 from search.records.journal import load_state, searches
 from search.records.requests import Operation, Request, send
 from search.report.proposals import fate_of
@@ -29,7 +29,6 @@ from search.task.declaration import FILE, file_here
 POLL_SECONDS = 0.3
 TAKEN_SECONDS = 20.0  # a driver looks every second
 LOG_LINES = 60
-LOG_BYTES = 2**16
 FRESH_SECONDS = 5.0
 LONG_JOURNAL = 2000  # records; fewer are read in no time
 
@@ -290,4 +289,4 @@ def log_of(outcome: Outcome, paths: SearchPaths) -> Path:
 
 def tail_of(log: Path) -> str:
     """The last lines of a log; '' if it is gone."""
-    return "\n".join(end_of_log(log, LOG_BYTES).splitlines()[-LOG_LINES:])
+    return last_lines(log, LOG_LINES)

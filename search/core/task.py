@@ -207,6 +207,10 @@ class Task:
     def shown_each(self, score: Score) -> list[str]:
         return [metric.shown(value) for metric, value in self._values(score)]
 
+    def text_each(self, score: Score) -> list[str]:
+        """Likewise, without the metrics' names."""
+        return [metric.text(value) for metric, value in self._values(score)]
+
     def rates_text(self, rates: Mapping[str, Any], digits: int = 2) -> str:
         """The rates that stand beside the metric; '' if none is known."""
         known = [(word, rates[name]) for name, word in self.shown_rates.items() if rates.get(name) is not None]

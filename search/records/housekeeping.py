@@ -13,6 +13,7 @@ from search.system.files import end_of, read_from, size_of, write_aside
 
 KEPT_HEAD, KEPT_TAIL = 2**18, 3 * 2**18  # bytes of a longer log, of its beginning and its end
 COMPRESSED_FROM = 2**16  # bytes; a shorter log stays as it is
+LAST_BYTES = 2**16  # that the last lines are looked for in
 RESTED_SECONDS = 120.0  # since a trial's log last grew; until then somebody may follow it
 
 
@@ -54,6 +55,11 @@ def end_of_log(log: Path, most: int) -> str:
         return gzip.decompress(packed(log).read_bytes())[-most:].decode(errors="replace")
     except (OSError, EOFError):
         return ""
+
+
+def last_lines(log: Path, lines: int) -> str:
+    """So many last lines of a log, compressed or not; '' if it is gone."""
+    return "\n".join(end_of_log(log, LAST_BYTES).splitlines()[-lines:])
 
 
 def take_stock(paths: SearchPaths, elsewhere: Iterable[Path]) -> int:

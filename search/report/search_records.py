@@ -68,7 +68,7 @@ class SearchRecords:
         self._inodes = self._inodes_now()
         trials, decisions, proposals = self._files
         if self.settings is None:
-            record = _value_of(self.paths.settings)
+            record = value_of(self.paths.settings)
             self.settings = _decode(Settings, record, None) if record else None
         task = self.settings.task if self.settings else task_here()
         for outcome in _decoded(Outcome, trials, task):
@@ -76,7 +76,7 @@ class SearchRecords:
         for decision in _decoded(Decision, decisions, task):
             self._add_decision(decision)
         self.proposals += _decoded(Proposal, proposals, task)
-        self.audit = _value_of(self.paths.audit)
+        self.audit = value_of(self.paths.audit)
 
     def read_journal(self, repository: Repository) -> None:
         """Reads the records from git instead."""
@@ -209,7 +209,8 @@ def _item_of(kind: type[T], line: str, task: Task) -> T | None:
         return None
 
 
-def _value_of(path: Path) -> dict[str, Any] | None:
+def value_of(path: Path) -> dict[str, Any] | None:
+    """A file's JSON object; None if it has none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

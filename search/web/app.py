@@ -158,6 +158,11 @@ class Site:
             "updated": time.strftime("%H:%M:%S"),
         }
 
+    def points(self) -> list[tuple[int, float | None, str]]:
+        """What the pointer can be over: number, value and status of each experiment, in order of decision."""
+        with self._lock:
+            return [(one.number, one.value, one.status) for one in overview.points_of(self.source)]
+
     def axes(self) -> dict[str, Any]:
         if self._axes is None:
             from search.web.pages.axes import AxesPage  # Optuna takes its time to load
@@ -233,8 +238,7 @@ def application(site: Site, middleware: list[Middleware]) -> Starlette:
             return Response(status_code=404)
 
     def points(request: Request) -> Response:
-        found = overview.points_of(site.source)
-        return JSONResponse([[one.number, one.value, one.status] for one in found])
+        return JSONResponse(site.points())
 
     def static(request: Request) -> Response:
         name = request.path_params["name"]

@@ -102,7 +102,7 @@ def rows_of(source: PageSource) -> list[Row]:
                 "commit": short(one.commit),
                 "status": status_of(one, number in frontier),
                 "value": one.score.primary if one.score else None,
-                "score": [metric.text(value) for metric, value in _values(source, one)],
+                "score": task.text_each(one.score) if one.score else [],
                 "gain": gain,
                 "gain_text": "" if gain is None else task.metric.gain(gain),
                 "rates": [
@@ -118,13 +118,6 @@ def rows_of(source: PageSource) -> list[Row]:
             }
         )
     return found
-
-
-def _values(source: PageSource, decision: Decision) -> list[tuple[Any, float]]:
-    score = decision.score
-    if score is None:
-        return []
-    return list(zip(source.task.metrics, (score.primary, score.secondary), strict=False))
 
 
 def experiment(source: PageSource, number: int) -> dict[str, Any] | None:

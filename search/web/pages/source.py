@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 from search.core.task import Task
 from search.core.types import Decision, Outcome, SearchError
-from search.records.housekeeping import end_of_log
-from search.report.search_records import SearchRecords
+from search.records.housekeeping import last_lines
+from search.report.search_records import SearchRecords, value_of
 from search.report.snapshot import is_running, snapshot
 from search.system.files import end_of
 from search.system.git import Repository
 from search.task.declaration import task_here
 from search.trial.footer import losses_of
 
-LOG_BYTES, LOG_LINES = 2**16, 200
+LOG_LINES = 200
 CURVE_BYTES, CURVE_POINTS = 2**18, 80  # of a running trial's log
 NO_VIEW: dict[str, Any] = {"counts": {}, "frontier": [], "places": {}, "proposals": {}, "latest": [], "notes": []}
 
@@ -105,7 +104,7 @@ class PageSource:
     def log_of(self, outcome: Outcome) -> str:
         """The end of a trial's log; '' if it is gone."""
         log = self.paths.slot(outcome.slot).trial(outcome.trial).log
-        return "\n".join(end_of_log(log, LOG_BYTES).splitlines()[-LOG_LINES:])
+        return last_lines(log, LOG_LINES)
 
     def difference(self, decision: Decision) -> str:
         """What an experiment changed, as a patch; '' if that is not known here."""
@@ -144,8 +143,4 @@ class PageSource:
 
 def json_of(path: Path) -> dict[str, Any]:
     """A file's JSON object; empty if it has none."""
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return value_of(path) or {}
