@@ -9,12 +9,13 @@ from functools import partial
 from pathlib import Path
 
 from search.cli import command, control
+from search.cli.shown_options import Place, add_place
 from search.core.paths import SearchPaths
 from search.core.types import SearchError, UsageError
 from search.records.requests import Operation
 from search.system.git import Repository, clean_environment
 from search.web.pages.source import PageSource
-from search.web.serve import ADDRESS_FILE, LOOPBACK, Lines, Place, address_left, check, serve
+from search.web.serve import ADDRESS_FILE, Lines, address_left, serve
 
 OPERATIONS = (Operation.PAUSE, Operation.RESUME, Operation.STOP)
 
@@ -30,13 +31,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("search", nargs="?", metavar="TAG", help="the search (default: the newest)")
     made.add_argument("--runs", type=Path, metavar="DIR", help="a copied runs folder, in place of this repository's")
     made.add_argument("--export", type=Path, metavar="FILE", help="write one file to send, without photos, and end")
-    made.add_argument("--port", type=int, help="of the page (default: the first that is free from 8420 on)")
-    made.add_argument("--host", default=LOOPBACK, help="address to listen at (default 127.0.0.1: this machine alone)")
-    made.add_argument("--cert", type=Path, metavar="FILE", help="certificate, for TLS, with --key")
-    made.add_argument("--key", type=Path, metavar="FILE", help="its private key")
-    made.add_argument(
-        "--photos", action="store_true", help="show validation photos that the recommended model gets wrong"
-    )
+    add_place(made)
     made.add_argument("--beside", action="store_true", help=argparse.SUPPRESS)  # a search that runs, by search.launch
     made.add_argument("--no-page", action="store_true", help=argparse.SUPPRESS)  # beside: notices and report alone
     return made
@@ -76,8 +71,7 @@ def folder_in(runs: Path, tag: str | None) -> Path:
 
 def page(options: argparse.Namespace) -> int:
     """Serves or exports it; the exit code. Raises SearchError."""
-    place = Place(options.host, options.port, options.cert, options.key)
-    check(place)
+    place = Place.taken_from(vars(options))
     source = source_of(options)
     if options.export is not None:
         from search.web.export import export
@@ -99,7 +93,7 @@ def page(options: argparse.Namespace) -> int:
 
 
 def serve_it(options: argparse.Namespace, place: Place, source: PageSource, until: Lines | None) -> None:
-    from search.web.app import Site
+    from search.web.site import Site
 
     tag = source.tag
 

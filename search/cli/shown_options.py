@@ -1,59 +1,83 @@
-"""What `python -m search.launch` takes about what it shows: its output, its page, and whom it tells."""
+"""Options of what is shown of a search: its output, its page, and whom it tells."""
 
 from __future__ import annotations
 
 import argparse
+import ipaddress
 from collections.abc import MutableMapping
-from dataclasses import dataclass, fields
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from search.core.types import UsageError
 
-Group = argparse._ArgumentGroup
+Group = argparse._ActionsContainer  # a parser, or a group of its flags
+LOOPBACK = "127.0.0.1"
+FLAGS = ("host", "port", "cert", "key")  # of a Place, in the order of its fields
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a page is served. port: None: the first that is free. certificate, key: files, for TLS; None: without."""
+
+    host: str = LOOPBACK
+    port: int | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    @classmethod
+    def taken_from(cls, options: MutableMapping[str, Any], prefix: str = "") -> Place:
+        """Takes its own out of parsed options. Raises UsageError for what cannot be meant. prefix: of its flags."""
+        host, port, certificate, key = (options.pop(f"{prefix}{name}".replace("-", "_")) for name in FLAGS)
+        if port is not None and not 0 <= port < 2**16:
+            raise UsageError(f"--{prefix}port {port}: from 0 to 65535")
+        if (certificate is None) != (key is None):
+            raise UsageError(f"--{prefix}cert and --{prefix}key go together")
+        for name, path in (("cert", certificate), ("key", key)):
+            if path is not None and not path.is_file():
+                raise UsageError(f"--{prefix}{name} {path}: no such file")
+        return cls(host, port, certificate and certificate.absolute(), key and key.absolute())
+
+    @property
+    def arguments(self) -> list[str]:
+        """The flags that mean it, without a prefix."""
+        named = zip(FLAGS, (self.host, self.port, self.certificate, self.key), strict=True)
+        return [str(word) for flag, value in named if value is not None for word in (f"--{flag}", value)]
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.certificate else "http"
+
+    @property
+    def is_loopback(self) -> bool:
+        with suppress(ValueError):
+            return ipaddress.ip_address(self.host).is_loopback
+        return self.host == "localhost"
 
 
 @dataclass(frozen=True)
 class PageOptions:
-    """no_page: none is served. page_host, page_port, page_cert, page_key, page_photos: as of search.page. notify:
-    commands and addresses that are told what matters."""
+    """no_page: none is served. photos: it shows photos. notify: commands and addresses that are told what matters."""
 
     no_page: bool = False
-    page_host: str | None = None
-    page_port: int | None = None
-    page_cert: Path | None = None
-    page_key: Path | None = None
-    page_photos: bool = False
+    place: Place = Place()
+    photos: bool = False
     notify: tuple[str, ...] = ()
 
     @classmethod
     def taken_from(cls, options: MutableMapping[str, Any]) -> PageOptions:
         """Takes its own out of parsed options. Raises UsageError for what cannot be meant."""
-        found = {field.name: options.pop(field.name) for field in fields(cls)}
-        port = found["page_port"]
-        if port is not None and not 0 < port < 2**16:
-            raise UsageError(f"--page-port {port}: from 1 to 65535")
-        if (found["page_cert"] is None) != (found["page_key"] is None):
-            raise UsageError("--page-cert and --page-key go together")
-        for name in ("page_cert", "page_key"):
-            if found[name] is not None and not found[name].is_file():
-                raise UsageError(f"--{name.replace('_', '-')} {found[name]}: no such file")
-            found[name] = found[name] and found[name].absolute()
-        if any(not one.strip() for one in found["notify"]):
+        notify = tuple(options.pop("notify"))
+        if any(not one.strip() for one in notify):
             raise UsageError("--notify is empty: name a command, or an address of apprise")
-        return cls(**{**found, "notify": tuple(found["notify"])})
+        return cls(options.pop("no_page"), Place.taken_from(options, "page-"), options.pop("page_photos"), notify)
 
     @property
     def arguments(self) -> list[str]:
         """For search.page."""
-        named = (
-            ("--host", self.page_host),
-            ("--port", self.page_port),
-            ("--cert", self.page_cert),
-            ("--key", self.page_key),
-        )
-        words = [str(word) for flag, value in named if value is not None for word in (flag, value)]
-        return [*words, *(["--photos"] if self.page_photos else []), *(["--no-page"] if self.no_page else [])]
+        flags = ("--photos", self.photos), ("--no-page", self.no_page)
+        return [*self.place.arguments, *(flag for flag, is_set in flags if is_set)]
 
 
 def add_shown(shown: Group) -> None:
@@ -74,22 +98,7 @@ def add_shown(shown: Group) -> None:
 
 def add_page(page: Group) -> None:
     page.add_argument("--no-page", action="store_true", help="serve no page")
-    page.add_argument(
-        "--page-port", type=int, metavar="N", help="of the page (default: the first that is free from 8420 on)"
-    )
-    page.add_argument(
-        "--page-host",
-        metavar="ADDRESS",
-        help="address that the page listens at (default 127.0.0.1: this machine alone; with another one, name "
-        "--page-cert and --page-key, or it warns)",
-    )
-    page.add_argument("--page-cert", type=Path, metavar="FILE", help="certificate of the page, for TLS")
-    page.add_argument("--page-key", type=Path, metavar="FILE", help="its private key")
-    page.add_argument(
-        "--page-photos",
-        action="store_true",
-        help="show validation photos that the recommended model gets wrong; never of the test part",
-    )
+    add_place(page, "page-")
     page.add_argument(
         "--notify",
         action="append",
@@ -97,4 +106,25 @@ def add_page(page: Group) -> None:
         metavar="COMMAND",
         help="run it for a confirmed keep, the proof, a slot put aside, a full disk, the end and a crash, with JSON on "
         "standard input; or an address of apprise, where that is installed; may be named several times",
+    )
+
+
+def add_place(page: Group, prefix: str = "") -> None:
+    """Where the page is served, and whether with photos. prefix: of the flags."""
+    page.add_argument(
+        f"--{prefix}port", type=int, metavar="N", help="of the page (default: the first that is free from 8420 on)"
+    )
+    page.add_argument(
+        f"--{prefix}host",
+        default=LOOPBACK,
+        metavar="ADDRESS",
+        help=f"address that the page listens at (default {LOOPBACK}: this machine alone; with another one, name "
+        f"--{prefix}cert and --{prefix}key, or it warns)",
+    )
+    page.add_argument(f"--{prefix}cert", type=Path, metavar="FILE", help="certificate of the page, for TLS")
+    page.add_argument(f"--{prefix}key", type=Path, metavar="FILE", help="its private key")
+    page.add_argument(
+        f"--{prefix}photos",
+        action="store_true",
+        help="show validation photos that the recommended model gets wrong; never of the test part",
     )

@@ -6,6 +6,7 @@ The coordinator drives it with a journal and real trials, bench/simulate.py with
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Set
+from itertools import islice
 
 from search.core.events import (
     CrashRechecked,
@@ -23,9 +24,10 @@ from search.decide.belief import Belief
 from search.decide.decision import next_decision
 from search.decide.plan import Limit, Pause, SlotContext, next_work
 from search.decide.points.suggestions import Suggestions
-from search.decide.races import kinds_present
+from search.decide.races import Next, kinds_present, races_to_run
 
 CRASHES_IN_A_ROW = 3  # on one slot; then another slot tries the last of them
+MOST_SHOWN = 6  # of what waits for a slot
 
 
 class SearchLoop:
@@ -71,6 +73,31 @@ class SearchLoop:
             self.record(Decided(decision))
             self.sources.edited_from(decision.commit, self.state.experiments[decision.experiment].parent)
             yield decision
+
+    def coming(self) -> list[dict[str, str]]:
+        """What free slots get next, as far as that is known before they ask: what, and why."""
+        return [{"what": what, "why": why} for what, why in self._coming()]
+
+    def _coming(self) -> list[tuple[str, str]]:
+        state = self.state
+        if state.incumbent is None:
+            return [("the seeds of the baseline", "everything is compared with it, and they tell how much scores vary")]
+        if self.limit.verify is not None:
+            return [("fresh seeds of the recommended commit and of the baseline", "search.verify asked for them")]
+        found = [(f"e{number:04d} again, with seed {seed}", "its run was lost") for number, seed in state.to_rerun]
+        for race in () if self.limit.is_spent(state) else races_to_run(state, self.belief):
+            if race.need not in (Next.DECIDE, Next.DROP):
+                side = race.incumbent if race.need is Next.INCUMBENT else race.challenger
+                found.append((f"a further seed of e{side:04d}", race.why))
+        if self.limit.is_for_the_proof(state):
+            fresh = "fresh seeds of the incumbent and of the baseline", "the last trials are kept for the proof"
+            return [*found[:MOST_SHOWN], fresh]
+        if not self.limit.reached(state):
+            for proposal in islice(state.waiting.values(), MOST_SHOWN):
+                found.append((proposal.idea or "an edit", f"proposal {proposal.number}, by {proposal.author}"))
+            around = f"new points around e{state.incumbent.experiment:04d}"
+            found = [*found[:MOST_SHOWN], (around, "each is chosen when its slot is free, from all that has ended")]
+        return found
 
 
 def slot_faults(state: State) -> list[CrashRechecked | SlotPutAside]:

@@ -26,17 +26,7 @@ from search.core.events import (
 from search.core.paths import Names, SearchPaths
 from search.core.sources import Sources
 from search.core.state import State
-from search.core.types import (
-    AT_FAULT,
-    Outcome,
-    Proposal,
-    SearchError,
-    Settings,
-    Slot,
-    Turn,
-    UsageError,
-    Work,
-)
+from search.core.types import AT_FAULT, Outcome, Proposal, SearchError, Settings, Slot, Turn, UsageError, Work
 from search.decide.decision import baseline_has_failed
 from search.decide.loop import SearchLoop
 from search.decide.plan import Limit, Pause
@@ -155,6 +145,7 @@ class Coordinator:
         self.view: dict[str, Any] = {
             **view_of(self.state),
             "progress": round(self.limit.progress(self.state), 4),
+            "coming": self.loop.coming(),
             "waits_for_room": self.room.is_short,
             "tip": self.tip,
             "records": self.records,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from search.system.files import write_aside
-from search.web.app import HERE, environment
 from search.web.pages import experiments, lineage, overview
 from search.web.pages.source import PageSource
+from search.web.site import HERE, environment
 
 MOST_ROWS = 2000  # more would make it too large to send: those kept, the best, and the latest
 
@@ -17,33 +19,38 @@ def report_html(source: PageSource) -> str:
     """The whole of it."""
     from search.web.pages.axes import AxesPage  # Optuna takes its time to load
 
-    rows = rows_to_send(experiments.rows_of(source))
-    every = len({one.experiment for one in source.records.decisions})
+    task, templates = source.task, environment()
+    rows = rows_to_send(source.once(experiments.rows_of))
     frame: dict[str, Any] = {
         "tag": source.tag,
-        "task": source.task,
+        "task": task,
         "running": source.running,
         "exported": True,
         "style": (HERE / "static" / "page.css").read_text(),
-        "settings_of_search": lineage.settings_shown(source) if source.records.settings else [],
-        "audit": source.records.audit,
+        "shown_rows": len(rows),
+        "every": len({one.experiment for one in source.records.decisions}),
     }
     table = {
         "query": None,
         "rows": rows,
-        "every": every,
-        "rates_of_rows": list(source.task.shown_rates.values()),
-        "second": source.task.tie_breaker.name if source.task.tie_breaker else "",
+        "rates": list(task.shown_rates.values()),
+        "second": task.tie_breaker.name if task.tie_breaker else "",
     }
-    parts = {
-        "overview": overview.overview(source),
-        "table": table,
-        "lineage": lineage.lineage(source),
-        "axes": AxesPage(source).shown(),
-        "proposals": lineage.proposals(source),
-        "cluster": lineage.cluster(source),
-    }
-    return environment().get_template("report.html").render({**frame, "parts": parts})
+    parts = [
+        ("overview", "Overview", "overview.html", overview.overview(source)),
+        ("experiments", "Experiments", "rows.html", table),
+        ("lineage", "Lineage", "lineage.html", lineage.lineage(source)),
+        ("axes", "Axes", "axes.html", AxesPage(source).shown()),
+        ("proposals", "Proposals", "proposals.html", lineage.proposals(source)),
+        ("cluster", "Cluster", "cluster.html", lineage.cluster(source)),
+    ]
+    if source.records.audit is not None:
+        parts.insert(-1, ("audit", "Audit", "audit.html", {"audit": source.records.audit}))
+    rendered = [
+        (name, words, Markup(templates.get_template(f"parts/{template}").render({**frame, **values})))
+        for name, words, template, values in parts
+    ]
+    return templates.get_template("report.html").render({**frame, "parts": rendered})
 
 
 def rows_to_send(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import socket
 import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import uvicorn
 from starlette.middleware import Middleware
 
-from search.core.types import SearchError, UsageError
+from search.cli.shown_options import Place
+from search.core.types import SearchError
 from search.system.process import is_alive
 from search.web.access import Access, new_token
-from search.web.app import Site, application
+from search.web.app import application
+from search.web.site import Site
 
 FIRST_PORT, PORTS = 8420, 40
-LOOPBACK = "127.0.0.1"
 ADDRESS_FILE = "page.json"  # in the search's folder, for this user alone
 GRACE_SECONDS = 1
 
@@ -30,26 +29,6 @@ GRACE_SECONDS = 1
 class Lines(Protocol):
     def readline(self) -> str:
         """The next line; '' at the end."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a page is served. port: None: the first that is free. certificate, key: files, for TLS; None: without."""
-
-    host: str = LOOPBACK
-    port: int | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-
-    @property
-    def scheme(self) -> str:
-        return "https" if self.certificate else "http"
-
-    @property
-    def is_loopback(self) -> bool:
-        with suppress(ValueError):
-            return ipaddress.ip_address(self.host).is_loopback
-        return self.host == "localhost"
 
 
 def bound(place: Place) -> socket.socket:
@@ -94,17 +73,6 @@ def own_addresses() -> list[str]:
         probe.connect(("192.0.2.1", 9))  # sends nothing: it only chooses a way out
         found.append(probe.getsockname()[0])
     return list(dict.fromkeys(found))
-
-
-def check(place: Place) -> None:
-    """Raises UsageError for what cannot be meant."""
-    if (place.certificate is None) != (place.key is None):
-        raise UsageError("--cert and --key go together")
-    for path, name in ((place.certificate, "--cert"), (place.key, "--key")):
-        if path is not None and not path.is_file():
-            raise UsageError(f"{name} {path}: no such file")
-    if place.port is not None and not 0 <= place.port < 2**16:
-        raise UsageError(f"--port {place.port}: from 0 to 65535")
 
 
 def serve(

@@ -62,7 +62,7 @@ COLUMNS: dict[str, Callable[[Row], Any]] = {
 
 def table(source: PageSource, query: Query) -> dict[str, Any]:
     """A page of the table."""
-    rows = [row for row in rows_of(source) if is_wanted(row, query)]
+    rows = [row for row in source.once(rows_of) if is_wanted(row, query)]
     rows.sort(key=COLUMNS[query.order.removeprefix("-")], reverse=query.order.startswith("-"))
     pages = max(math.ceil(len(rows) / PER_PAGE), 1)
     page = min(query.page, pages)
@@ -148,7 +148,7 @@ def experiment(source: PageSource, number: int) -> dict[str, Any] | None:
         "note": decision.note if decision else "",
         "metric": task.metric,
     }
-    numbers = [one["number"] for one in rows_of(source)]
+    numbers = list(dict.fromkeys(one.experiment for one in records.decisions))
     if number in numbers:
         place = numbers.index(number)
         shown["before"] = numbers[place - 1] if place else None

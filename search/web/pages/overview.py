@@ -26,7 +26,7 @@ def overview(source: PageSource) -> dict[str, Any]:
     """Everything of the page, as values for its template."""
     status = source.status()
     task, view = source.task, source.view
-    points = points_of(source)
+    points = source.once(points_of)
     best = source.records.frontier[-1] if source.records.frontier else None
     return {
         "recommended": view.get("recommended") or source.summary.get("recommended"),
@@ -41,6 +41,7 @@ def overview(source: PageSource) -> dict[str, Any]:
         "slots": [slot_shown(source, slot) for slot in status["slots"]],
         "hints": source.summary.get("next_hints") or [],
         "costs": costs_shown(source),
+        "coming": (view.get("coming") or []) if source.running else [],
         "verdicts": {name: source.summary.get("counts", {}).get(name, 0) for name in map(str, Status)},
         "notes_of_search": view.get("notes") or [],
         "probability_method": source.summary.get("probability_method"),
@@ -120,7 +121,7 @@ class Figure:
 
 def figures(source: PageSource, status: dict[str, Any]) -> list[Figure]:
     """The numbers at the top."""
-    view, costs = source.view, costs_of(source.records.costs)
+    view, costs = source.view, source.once(costs_by_kind)
     known = view.get("counts") or source.summary.get("counts", {})
     counts = {**dict.fromkeys(("experiments", *map(str, Status)), 0), **known}
     hours = sum(costs[kind]["gpu_hours"] for kind in KINDS)
@@ -232,7 +233,11 @@ def running_spans(slot: dict[str, Any], now: float) -> list[Span]:
     ]
 
 
+def costs_by_kind(source: PageSource) -> dict[str, dict[str, Any]]:
+    return costs_of(source.records.costs)
+
+
 def costs_shown(source: PageSource) -> list[dict[str, Any]]:
     """What each kind of work took, for a table."""
-    costs = costs_of(source.records.costs)
+    costs = source.once(costs_by_kind)
     return [{"name": kind, **costs[kind]} for kind in KINDS if costs[kind]["trials"] or costs[kind].get("proposals")]

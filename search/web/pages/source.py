@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from search.core.task import Task
 from search.core.types import Decision, Outcome, SearchError
@@ -16,6 +17,7 @@ from search.system.git import Repository
 from search.task.declaration import task_here
 from search.trial.footer import losses_of
 
+T = TypeVar("T")
 LOG_LINES = 200
 CURVE_BYTES, CURVE_POINTS = 2**18, 80  # of a running trial's log
 NO_VIEW: dict[str, Any] = {"counts": {}, "frontier": [], "places": {}, "proposals": {}, "latest": [], "notes": []}
@@ -36,6 +38,7 @@ class PageSource:
         self.view: dict[str, Any] = NO_VIEW
         self._marks: object = None
         self._parents: tuple[int, dict[str, str]] = (-1, {})
+        self._made: dict[Any, Any] = {}
 
     @property
     def tag(self) -> str:
@@ -59,7 +62,15 @@ class PageSource:
         if not self.records.decisions and not self.records.outcomes and self.repository is not None:
             self._read_journal()
         self.summary, self.view, self._marks = json_of(self.paths.summary), view, marks
+        self._made.clear()
         return True
+
+    def once(self, make: Callable[[PageSource], T]) -> T:
+        """What a function makes of this, made once until something comes: several pages need the same."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        found: T = self._made[make]
+        return found
 
     def _read_journal(self) -> None:
         try:

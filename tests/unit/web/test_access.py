@@ -6,8 +6,9 @@ from http.cookies import SimpleCookie
 import pytest
 from starlette.responses import PlainTextResponse
 
+from search.cli.shown_options import Place
 from search.web.access import Access, new_token
-from search.web.serve import Place, names_of
+from search.web.serve import names_of
 
 TOKEN = new_token()
 HOST = "127.0.0.1:8420"
