@@ -22,9 +22,9 @@ from search.core.state import State
 from search.core.types import Decision, Outcome, Work
 from search.decide.belief import Belief
 from search.decide.decision import next_decision
-from search.decide.plan import Limit, Pause, SlotContext, next_work
+from search.decide.plan import Limit, Pause, SlotContext, next_work, side_due
 from search.decide.points.suggestions import Suggestions
-from search.decide.races import Next, kinds_present, races_to_run
+from search.decide.races import kinds_present, races_to_run
 
 CRASHES_IN_A_ROW = 3  # on one slot; then another slot tries the last of them
 MOST_SHOWN = 6  # of what waits for a slot
@@ -86,9 +86,9 @@ class SearchLoop:
             return [("fresh seeds of the recommended commit and of the baseline", "search.verify asked for them")]
         found = [(f"e{number:04d} again, with seed {seed}", "its run was lost") for number, seed in state.to_rerun]
         for race in () if self.limit.is_spent(state) else races_to_run(state, self.belief):
-            if race.need not in (Next.DECIDE, Next.DROP):
-                side = race.incumbent if race.need is Next.INCUMBENT else race.challenger
-                found.append((f"a further seed of e{side:04d}", race.why))
+            due = side_due(state, race)
+            if due is not None:
+                found.append((f"a further seed of e{due:04d}", race.why))
         if self.limit.is_for_the_proof(state):
             fresh = "fresh seeds of the incumbent and of the baseline", "the last trials are kept for the proof"
             return [*found[:MOST_SHOWN], fresh]

@@ -208,15 +208,23 @@ def race_work(state: State, slots: SlotContext, belief: Belief, likely: float = 
         is_other_kind = race.machine != slots.machines.get(slots.asking, race.machine)
         if is_other_kind and race.machine in slots.machines.values():
             continue  # a slot of its kind will ask
-        if race.need is Next.INCUMBENT and not state.seeds_in_flight(race.incumbent):
-            return measure_again(state, Purpose.CONFIRM, race.why)
-        in_flight = len(state.seeds_in_flight(race.challenger))
-        if race.need is Next.CHALLENGER and not in_flight:
-            return further_seed(state, race)
-        run = len(state.outcomes_of(race.challenger)) + in_flight
-        if race.need is Next.CHALLENGER_ALL and run <= confirm_seeds(state):
-            return further_seed(state, race)
+        due = side_due(state, race)
+        if due is not None:
+            is_ours = due == race.challenger
+            return further_seed(state, race) if is_ours else measure_again(state, Purpose.CONFIRM, race.why)
     return None
+
+
+def side_due(state: State, race: Race) -> int | None:
+    """The experiment that a race needs a further seed of; None if what it needs runs, or it needs none."""
+    if race.need is Next.INCUMBENT:
+        return None if state.seeds_in_flight(race.incumbent) else race.incumbent
+    in_flight = len(state.seeds_in_flight(race.challenger))
+    run = len(state.outcomes_of(race.challenger)) + in_flight
+    is_due = (race.need is Next.CHALLENGER and not in_flight) or (
+        race.need is Next.CHALLENGER_ALL and run <= confirm_seeds(state)
+    )
+    return race.challenger if is_due else None
 
 
 def further_seed(state: State, race: Race) -> Work:
