@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.edge.web import made_up
+from tests.edge.web import browsers, made_up
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("/", "/experiments", "/lineage", "/proposals", "/cluster")
@@ -64,6 +64,25 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def first_paint(address: str) -> float | None:
+    """Milliseconds until a browser shows something of the overview, which was not made before; None without Chromium
+    (Debian's package chromium) and playwright."""
+    if browsers.CHROMIUM is None:
+        return None
+    try:
+        with browsers.chromium() as browser:
+            page = browser.new_page()
+            base = address.partition("/?")[0]
+            page.goto(address)
+            page.wait_for_url(f"{base}/")
+            page.goto(f"{base}/?anew=1", wait_until="load")
+            script = "performance.getEntriesByName('first-contentful-paint').map((one) => one.startTime)"
+            page.wait_for_function(f"{script}.length > 0")
+            return round(page.evaluate(script)[0], 1)
+    except ImportError:
+        return None
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="bench/page.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -88,6 +107,7 @@ def main() -> int:
                 while b"Reading the search" in gzip.decompress(clients[0].ask("/")[2]):
                     time.sleep(0.05)
                 start = time.monotonic() - began
+                paint = first_paint(address)
                 log, times, sizes = made_up.running(folder), [], []
                 for path in PAGES:
                     seconds, _, body = clients[0].ask(path)
@@ -114,6 +134,7 @@ def main() -> int:
                 "cpu_share": round(used / options.seconds, 4),
                 "versions": max(client.taken for client in clients),
                 "start_s": round(start, 2),
+                "first_paint_ms": paint,
                 "slowest_page_s": round(max(times), 3),
                 "median_page_s": round(statistics.median(times), 3),
                 "largest_page_kb": round(max(sizes) / 1000, 1),

@@ -10,9 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.edge.web import browsers
+
 HERE = Path(__file__).resolve().parent
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--hide-scrollbars")
 PICTURES = (  # name, address, width, height, scheme
     ("page-overview.png", "/", 1280, 1150, "light"),
     ("page-experiments.png", "/experiments?order=-score", 1280, 700, "light"),
@@ -25,15 +27,12 @@ def main() -> int:
     parser.add_argument("runs", type=Path, help="a runs folder")
     parser.add_argument("tag", help="the search in it")
     options = parser.parse_args()
-    from playwright.sync_api import sync_playwright
-
     command = [sys.executable, "-m", "search.page", options.tag, "--runs", str(options.runs.absolute())]
     with subprocess.Popen(command, cwd=HERE.parent, stdout=subprocess.PIPE, text=True) as served:
         assert served.stdout is not None
         try:
             address = served.stdout.readline().strip()
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+            with browsers.chromium() as browser:
                 for name, path, width, height, scheme in PICTURES:
                     window = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
                     page = window.new_page()
@@ -42,7 +41,6 @@ def main() -> int:
                     page.goto(address.partition("/?")[0] + path)
                     page.wait_for_selector("main h1", state="attached")
                     page.screenshot(path=HERE / name)
-                browser.close()
         finally:
             served.terminate()
     return 0

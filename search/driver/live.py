@@ -192,6 +192,8 @@ class Gauges:
         self.best = Gauge(f"autoresearch_best_{words}", f"{metric} of the incumbent", ("tag",))
         self.rows = Gauge("autoresearch_experiments", "experiments decided, by status", ("tag", "status"))
         self.training = Gauge("autoresearch_training_share", "share of the slots' time that trains", ("tag",))
+        self.rate = Gauge("autoresearch_experiments_per_hour", "experiments decided in an hour", ("tag",))
+        self.slots = Gauge("autoresearch_slots", "slots, by what they do now", ("tag", "doing"))
 
     def set(self, shown: dict[str, Any]) -> None:
         tag = {"tag": shown["tag"]}
@@ -200,3 +202,18 @@ class Gauges:
         for status in Status:
             self.rows.set(shown["counts"][status], tag | {"status": str(status)})
         self.training.set(shown["share_of_time_training"], tag)
+        self.rate.set(shown["experiments_per_hour"], tag)
+        for doing, count in slots_by_doing(shown).items():
+            self.slots.set(count, tag | {"doing": doing})
+
+
+def slots_by_doing(shown: dict[str, Any]) -> dict[str, int]:
+    """How many slots train, start a trial, wait for one, or are put aside. shown: by snapshot."""
+    found = dict.fromkeys(("training", "starting", "idle", "aside"), 0)
+    for slot in shown["slots"]:
+        if slot["slot"] in shown["aside"]:
+            found["aside"] += 1
+        elif not slot["left"]:
+            trains = slot["trial"] and slot["training_seconds"] is not None
+            found["training" if trains else "starting" if slot["trial"] else "idle"] += 1
+    return found

@@ -190,3 +190,10 @@ def test_the_gap_between_two_trials_is_shorter_than_in_the_plain_way():
     assert 0 < figures["handover_s"] < figures["median_gap_s"]
     assert figures["gap_ratio"] == pytest.approx(figures["median_gap_s"] / figures["median_gap_plain_s"], abs=0.02)
     assert figures["gap_ratio"] < 0.8 and figures["busy_at_30_s"] < figures["busy_at_300_s"] < 1
+
+
+def test_the_page_costs_little_and_is_live_with_three_browsers():
+    figures, _ = bench("page", "--experiments", "300", "--seconds", "12")
+    assert figures["versions"] >= 2 and figures["browsers"] == 3
+    assert 0 < figures["cpu_share"] < 0.2 and 0 < figures["largest_page_kb"] < 250
+    assert figures["first_paint_ms"] is None or figures["first_paint_ms"] > 0

@@ -34,7 +34,7 @@ address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metr
 for _ in range(40):  # Ray sends metrics on every few seconds
     metrics = urllib.request.urlopen(address).read().decode()
     gauges = sorted({line.split("{")[0] for line in metrics.splitlines() if line.startswith("ray_autoresearch")})
-    if len(gauges) == 3:
+    if len(gauges) == 5:
         break
     time.sleep(1)
 print(json.dumps([names, gauges]))
@@ -50,6 +50,8 @@ print(json.dumps([names, gauges]))
     assert gauges == [
         "ray_autoresearch_best_bin_acc",
         "ray_autoresearch_experiments",
+        "ray_autoresearch_experiments_per_hour",
+        "ray_autoresearch_slots",
         "ray_autoresearch_training_share",
     ]
     assert "Ray dashboard http://" in output

@@ -5,35 +5,26 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
+from contextlib import contextmanager
 
 import pytest
 
-from tests.edge.web import made_up
+from tests.edge.web import browsers, made_up
 from tests.support.launching import SLOW_TRAIN, settled, wait_until_dead
 from tests.support.repositories import ROOT, make_repository
 
-CHROMIUM = next((path for path in map(Path, ("/usr/bin/chromium", "/usr/bin/chromium-browser")) if path.exists()), None)
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 SIZES = {"desk": (1440, 900, "light"), "phone": (390, 844, "dark")}
 PAGES = ("/", "/experiments", "/experiments/0", "/lineage", "/axes", "/proposals", "/cluster", "/notes")
 pytestmark = [
     pytest.mark.full,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian's package chromium)"),
+    pytest.mark.skipif(browsers.CHROMIUM is None, reason="Chromium is not installed (Debian's package chromium)"),
 ]
 
 
 @pytest.fixture(scope="module")
 def chromium():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
+    with browsers.chromium() as browser:
         yield browser
-        browser.close()
 
 
 class Visit:
@@ -132,14 +123,36 @@ def test_an_edit_is_handed_in_with_a_keyboard_alone(chromium, running, tmp_path)
     visit.page.wait_for_selector("text=a larger rate <b>", timeout=90_000)
 
 
+@contextmanager
+def served(folder):
+    """The address of the page of a search that does not run."""
+    command = [sys.executable, "-m", "search.page", "--runs", str(folder.parent)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as serving:
+        try:
+            yield serving.stdout.readline().strip()
+        finally:
+            serving.kill()
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """The address of the page of a search of 10,000 experiments."""
+    with served(made_up.search(tmp_path_factory.mktemp("large"), 10_000)) as address:
+        yield address
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_ten_thousand_experiments_fit_too(chromium, large, size):
+    visit = Visit(chromium, size, large)
+    visit.page.wait_for_selector("#progress svg", state="attached", timeout=60_000)  # once it is read
+    for path in (*PAGES, "/experiments/5000", "/experiments?order=score&page=100"):
+        visit.check(path)
+    assert visit.complaints == []
+
+
 def test_what_is_under_the_pointer_is_told_and_opened(chromium, tmp_path):
-    folder = made_up.search(tmp_path, 30)
-    serving = subprocess.Popen(
-        [sys.executable, "-m", "search.page", "--runs", str(folder.parent)],
-        cwd=ROOT, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        visit = Visit(chromium, "desk", serving.stdout.readline().strip())
+    with served(made_up.search(tmp_path, 30)) as address:
+        visit = Visit(chromium, "desk", address)
         visit.page.wait_for_selector("svg.for-desks circle.keep")
         dot = visit.page.locator("svg.for-desks circle.keep").last.bounding_box()
         middle = dot["x"] + dot["width"] / 2, dot["y"] + dot["height"] / 2
@@ -156,9 +169,6 @@ def test_what_is_under_the_pointer_is_told_and_opened(chromium, tmp_path):
         visit.page.mouse.click(*middle)
         visit.page.wait_for_url(f"{visit.base}/experiments/{number}")
         assert visit.complaints == []
-    finally:
-        serving.kill()
-        serving.wait()
 
 
 def test_the_page_ends_with_its_search_which_leaves_a_report_and_is_told_of(chromium, running):
