@@ -57,13 +57,13 @@ def main(arguments: list[str] | None = None) -> int:
         "audit",
         "Opens the sealed test results of a search, for its incumbent and its baseline, and records that they are "
         "spent. Do it once, when the search is over; it must not be running.",
+        by_position=True,
     )
-    parser.add_argument("search", nargs="?", metavar="TAG", help="the search, in place of --tag")
     parser.add_argument("--dataset", type=Path, help="where the data set is now (default: where it was)")
     options = parser.parse_args(arguments)
 
     def operation() -> dict[str, Any]:
-        return audit(options.search or options.tag, options.dataset, lambda line: print(line, file=sys.stderr))
+        return audit(options.tag, options.dataset, lambda line: print(line, file=sys.stderr))
 
     return command.run("audit", options, operation, in_words)
 

@@ -11,10 +11,12 @@ from search.records.requests import Operation
 
 def main(arguments: list[str] | None = None) -> int:
     parser = command.parser(
-        "pause", "A running search begins no new trial, and asks no agent, until search.resume. Trials that run go on."
+        "pause",
+        "A running search begins no new trial, and asks no agent, until search.resume. Trials that run go on.",
+        by_position=True,
     )
     options = parser.parse_args(arguments)
-    as_text = "{tag}: paused; python -m search.resume --tag {tag}".format_map
+    as_text = "{tag}: paused; python -m search.resume {tag}".format_map
     return command.run("pause", options, lambda: ask(Operation.PAUSE, options.tag), as_text)
 
 

@@ -11,7 +11,9 @@ from search.records.requests import Operation
 
 def main(arguments: list[str] | None = None) -> int:
     parser = command.parser(
-        "resume", "A paused search begins trials again. One that has ended: python -m search.launch --resume TAG."
+        "resume",
+        "A paused search begins trials again. One that has ended: python -m search.launch --resume TAG.",
+        by_position=True,
     )
     options = parser.parse_args(arguments)
     return command.run("resume", options, lambda: ask(Operation.RESUME, options.tag), "{tag}: goes on".format_map)

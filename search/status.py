@@ -22,10 +22,9 @@ def as_text(shown: dict[str, Any]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = command.parser("status", "Shows what a search is doing.")
-    parser.add_argument("search", nargs="?", metavar="TAG", help="the search, in place of --tag")
+    parser = command.parser("status", "Shows what a search is doing.", by_position=True)
     options = parser.parse_args(arguments)
-    return command.run("status", options, lambda: status(options.search or options.tag), as_text)
+    return command.run("status", options, lambda: status(options.tag), as_text)
 
 
 if __name__ == "__main__":

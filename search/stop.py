@@ -14,6 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
         "stop",
         "Ends a running search: the trials that run are finished and recorded, then its summary is written. "
         "Go on later with python -m search.launch --resume TAG.",
+        by_position=True,
     )
     parser.add_argument("--now", action="store_true", help="end the trials too, as Ctrl-C does; they run again later")
     options = parser.parse_args(arguments)

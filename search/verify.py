@@ -16,9 +16,9 @@ def main(arguments: list[str] | None = None) -> int:
         "Runs what a search recommends (its incumbent, where that is the baseline) and the baseline again, with so "
         "many fresh seeds each that nothing was chosen by, and says what they show. The search must not be running; "
         "it is the same as search.launch --resume TAG, with nothing new tried.",
+        by_position=True,
     )
     made.epilog = EXIT_CODES.replace("2 a wrong argument", "2 a wrong argument, 130 interrupted")
-    made.add_argument("search", nargs="?", metavar="TAG", help="the search, in place of --tag")
     made.add_argument("--seeds", type=int, default=8, metavar="N", help="for each side, in all (default 8)")
     made.add_argument("--gpus", metavar="N|auto", help="slots (default: as many as the search had)")
     made.add_argument("--dataset", help="where the data set is now (default: where it was)")
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.seeds < 1:
             raise UsageError(f"--seeds {options.seeds}: at least 1")
-        tag = tag_of(repository_here(), options.search or options.tag)
+        tag = tag_of(repository_here(), options.tag)
     except SearchError as error:
         print(f"search.verify: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1

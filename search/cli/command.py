@@ -15,10 +15,13 @@ from search.system.git import clean_environment
 EXIT_CODES = "Exit codes: 0 done, 1 a known failure, 2 a wrong argument."
 
 
-def parser(name: str, description: str) -> argparse.ArgumentParser:
-    """With --tag and --json."""
+def parser(name: str, description: str, by_position: bool = False) -> argparse.ArgumentParser:
+    """With --tag and --json. by_position: the search may be named without --tag too."""
     made = argparse.ArgumentParser(prog=f"python -m search.{name}", description=description, epilog=EXIT_CODES)
     made.add_argument("--tag", help="the search (default: the newest)")
+    if by_position:
+        found = "the search, in place of --tag"
+        made.add_argument("tag", nargs="?", metavar="TAG", default=argparse.SUPPRESS, help=found)
     made.add_argument("--json", action="store_true", help="one line of JSON on standard output, also if it fails")
     return made
 

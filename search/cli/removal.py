@@ -105,7 +105,7 @@ def stopped(paths: SearchPaths, tag: str) -> Iterator[None]:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise SearchError(f"{tag} runs; end it first: python -m search.stop --tag {tag}") from error
+                raise SearchError(f"{tag} runs; end it first: python -m search.stop {tag}") from error
         yield
 
 
