@@ -77,7 +77,7 @@ def first_paint(address: str) -> float | None:
             page.wait_for_url(f"{base}/")
             page.goto(f"{base}/?anew=1", wait_until="load")
             script = "performance.getEntriesByName('first-contentful-paint').map((one) => one.startTime)"
-            page.wait_for_function(f"{script}.length > 0")
+            page.wait_for_function(f"() => {script}.length > 0")
             return round(page.evaluate(script)[0], 1)
     except ImportError:
         return None

@@ -37,7 +37,7 @@ def main() -> int:
                     window = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
                     page = window.new_page()
                     page.goto(address)
-                    page.wait_for_selector("#progress svg, #table, .empty")
+                    page.wait_for_selector("#progress svg", state="attached")
                     page.goto(address.partition("/?")[0] + path)
                     page.wait_for_selector("main h1", state="attached")
                     page.screenshot(path=HERE / name)

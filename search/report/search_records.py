@@ -30,15 +30,16 @@ T = TypeVar("T")
 class SearchRecords:
     """The records of the search in a folder; `refresh` reads what has come since.
 
-    outcomes, decisions, proposals: in order. settings, audit: None if they are not there. People edit files: lines of
-    another shape are left out.
+    outcomes, decisions, proposals: in order. settings, audit: None if they are not there. version: moves on with each
+    record that comes, and when all are read anew. People edit files: lines of another shape are left out.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.paths = folder, SearchPaths(folder)
+        self.folder, self.paths, self.version = folder, SearchPaths(folder), 0
         self._forget()
 
     def _forget(self) -> None:
+        self.version += 1
         self.outcomes: list[Outcome] = []
         self.decisions: list[Decision] = []
         self.proposals: list[Proposal] = []
@@ -75,7 +76,9 @@ class SearchRecords:
             self._add_outcome(outcome)
         for decision in _decoded(Decision, decisions, task):
             self._add_decision(decision)
-        self.proposals += _decoded(Proposal, proposals, task)
+        proposed = _decoded(Proposal, proposals, task)
+        self.proposals += proposed
+        self.version += len(proposed)
         self.audit = value_of(self.paths.audit)
 
     def read_journal(self, repository: Repository) -> None:
@@ -95,11 +98,13 @@ class SearchRecords:
                     self.audit = found
 
     def _add_outcome(self, outcome: Outcome) -> None:
+        self.version += 1
         self.outcomes.append(outcome)
         is_fresh = purpose_of(outcome.seed, self.settings.seed if self.settings else 0) is not None
         (self._fresh if is_fresh else self._trials)[outcome.experiment][outcome.seed] = outcome
 
     def _add_decision(self, decision: Decision) -> None:
+        self.version += 1
         self.decisions.append(decision)
         self._latest[decision.experiment] = decision
         if decision.status is Status.KEEP:

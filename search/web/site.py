@@ -22,8 +22,8 @@ from search.web.pages.source import PageSource
 
 HERE = Path(__file__).parent
 LOOK_SECONDS = 1.0
-LEAST_SECONDS = 2.0  # between two versions that browsers are told of
-SHARE = 0.01  # of one core, for showing what has come
+LEAST_SECONDS, MOST_SECONDS = 2.0, 30.0  # between two versions that browsers are told of
+LOOK_SHARE, SHARE = 0.005, 0.01  # of one core, for looking and for showing what has come
 LONGEST_NOTES = 2**16  # characters
 MOST_REMEMBERED = 64  # pages of one version
 PAGES = (
@@ -69,6 +69,7 @@ class Site:
         self._lock = threading.Lock()  # the source is for one thread at a time
         self._changed = asyncio.Condition()
         self._remembered: dict[str, tuple[int, bytes]] = {}
+        self._looked = 0.0  # seconds that the last look took
         self._took = 0.0  # seconds, of all pages of this version
         self._axes: Any = None
         self._photos: Any = None
@@ -78,21 +79,24 @@ class Site:
     def look(self) -> bool:
         """Reads what the search has written; whether it is anything new."""
         with self._lock:
+            began = time.thread_time()
             changed = self.source.refresh()
+            self._looked = time.thread_time() - began if self.loaded else 0.0  # the first one reads it all
             self.loaded = True
             return changed
 
     async def follow(self) -> None:
-        """Looks again and again, and tells browsers; no more often than showing it takes SHARE of one core."""
+        """Looks again and again, and tells browsers; as often as showing it takes SHARE of one core, within bounds."""
         waiting, told = False, 0.0
         while True:
             waiting = await run_in_threadpool(self.look) or waiting
-            if waiting and time.monotonic() - told >= max(LEAST_SECONDS, self._took / SHARE):
+            pause = min(max(LEAST_SECONDS, self._took / SHARE), MOST_SECONDS)
+            if waiting and time.monotonic() - told >= pause:
                 waiting, told, self._took = False, time.monotonic(), 0.0
                 async with self._changed:
                     self.version += 1
                     self._changed.notify_all()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(max(LOOK_SECONDS, self._looked / LOOK_SHARE))
 
     async def versions(self) -> AsyncIterator[dict[str, str]]:
         """Each new version, as a server-sent event."""
@@ -106,10 +110,10 @@ class Site:
     def page(self, name: str, address: str, values: Callable[[], dict[str, Any] | None], code: int = 200) -> Response:
         """A page by its template; 404 if there is nothing to show."""
         key = f"{code} {address}"
-        known = self._remembered.get(key)
-        if known is not None and known[0] == self.version:
-            return HTMLResponse(known[1], code)
         with self._lock:
+            known = self._remembered.get(key)  # all browsers ask at once when something has come
+            if known is not None and known[0] == self.version:
+                return HTMLResponse(known[1], code)
             began, version = time.thread_time(), self.version
             if not self.loaded:
                 return self._rendered("reading.html", address, {}, code)
@@ -123,10 +127,10 @@ class Site:
                 print(f"{address}: {words}", flush=True)
                 return self._rendered("said.html", address, {"words": words}, 500)
             self._took += time.thread_time() - began
-        if len(self._remembered) >= MOST_REMEMBERED:
-            self._remembered.clear()
-        self._remembered[key] = version, bytes(response.body)
-        return response
+            if len(self._remembered) >= MOST_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[key] = version, bytes(response.body)
+            return response
 
     def forget(self) -> None:
         """Somebody has changed something: every page is made anew."""

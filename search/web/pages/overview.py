@@ -26,17 +26,13 @@ def overview(source: PageSource) -> dict[str, Any]:
     """Everything of the page, as values for its template."""
     status = source.status()
     task, view = source.task, source.view
-    points = source.once(points_of)
     best = source.records.frontier[-1] if source.records.frontier else None
     return {
         "recommended": view.get("recommended") or source.summary.get("recommended"),
         "best": best and best_shown(source, best),
         "figures": figures(source, status),
-        "progress": points
-        and charts.for_both(
-            lambda frame: charts.progress(points, task.metric.name, level_of(source), band_of(source), frame)
-        ),
-        "rates": rates_of(source, len(points)),
+        "progress": source.once(progress_of),
+        "rates": source.once(rates_of),
         "lanes": lanes_of(source, status["slots"]),
         "slots": [slot_shown(source, slot) for slot in status["slots"]],
         "hints": source.summary.get("next_hints") or [],
@@ -47,6 +43,14 @@ def overview(source: PageSource) -> dict[str, Any]:
         "probability_method": source.summary.get("probability_method"),
         "trust": task.by_own_word.strip(" ()"),
     }
+
+
+def progress_of(source: PageSource) -> Any:
+    """A chart of every experiment; None before the first."""
+    points, name = source.once(points_of), source.task.metric.name
+    if not points:
+        return None
+    return charts.for_both(lambda frame: charts.progress(points, name, level_of(source), band_of(source), frame))
 
 
 def points_of(source: PageSource) -> list[Point]:
@@ -92,9 +96,9 @@ def band_of(source: PageSource) -> tuple[float, float, str] | None:
     return middle - noise, middle + noise, f"the baseline's seeds spread by ±{noise:.{metric.shown_digits}f}"
 
 
-def rates_of(source: PageSource, count: int) -> Any:
+def rates_of(source: PageSource) -> Any:
     """A chart of the rates that stand beside the metric; None if there are none."""
-    names = source.task.shown_rates
+    names, count = source.task.shown_rates, len(source.once(points_of))
     places = {
         number: place for place, number in enumerate(dict.fromkeys(d.experiment for d in source.records.decisions))
     }

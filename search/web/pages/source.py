@@ -37,8 +37,10 @@ class PageSource:
         self.summary: dict[str, Any] = {}
         self.view: dict[str, Any] = NO_VIEW
         self._marks: object = None
+        self._summary_mark: object = None
         self._parents: tuple[int, dict[str, str]] = (-1, {})
         self._made: dict[Any, Any] = {}
+        self._made_of: object = None
 
     @property
     def tag(self) -> str:
@@ -61,12 +63,18 @@ class PageSource:
         self.records.refresh()
         if not self.records.decisions and not self.records.outcomes and self.repository is not None:
             self._read_journal()
-        self.summary, self.view, self._marks = json_of(self.paths.summary), view, marks
-        self._made.clear()
+        summary = mark_of(self.paths.summary)
+        if summary != self._summary_mark:
+            self.summary, self._summary_mark = json_of(self.paths.summary), summary
+        self.view, self._marks = view, marks
+        if self._made_of != (self.records.version, summary):
+            self._made_of = self.records.version, summary
+            self._made.clear()
         return True
 
     def once(self, make: Callable[[PageSource], T]) -> T:
-        """What a function makes of this, made once until something comes: several pages need the same."""
+        """What a function makes of the records and the summary, made once until they change: trials that run tell of
+        themselves each second, and decisions are rare."""
         if make not in self._made:
             self._made[make] = make(self)
         found: T = self._made[make]
@@ -93,14 +101,7 @@ class PageSource:
         for slot in paths.slots():
             for trial in slot.running_trials():
                 files += [trial.running, trial.log]
-        found = []
-        for path in files:
-            try:
-                stat = path.stat()
-                found.append((str(path), stat.st_size, stat.st_mtime_ns))
-            except OSError:
-                continue
-        return tuple(found)
+        return tuple(mark for path in files if (mark := mark_of(path)) is not None)
 
     def status(self) -> dict[str, Any]:
         """What its slots do now, as search.status says it."""
@@ -150,6 +151,15 @@ class PageSource:
             return self.paths.notes.read_text(errors="replace")
         except OSError:
             return ""
+
+
+def mark_of(path: Path) -> tuple[str, int, int] | None:
+    """What changes with a file; None if it is not there."""
+    try:
+        stat = path.stat()
+        return str(path), stat.st_size, stat.st_mtime_ns
+    except OSError:
+        return None
 
 
 def json_of(path: Path) -> dict[str, Any]:
