@@ -146,7 +146,7 @@ def figures(source: PageSource, status: dict[str, Any]) -> list[Figure]:
 
 def took_text(energy: float | None, dollars: float | None) -> str:
     words = [f"{energy:.2f} kWh"] if energy is not None else []
-    words += [f"${dollars:.2f}"] if dollars is not None else []
+    words += [f"${dollars:.2f}"] if dollars else []  # what nobody has priced is not free
     return ", ".join(words)
 
 
