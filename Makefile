@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo-dataset
 SEED ?= 0
-# Tests wait more than they compute.
-PROCESSES ?= -n 2 --dist loadgroup
+# Tests wait more than they compute. Those of one file run in one process, which makes once what they share.
+PROCESSES ?= -n 2 --dist loadfile
 
 .PHONY: demo test test-all install lint clean
 

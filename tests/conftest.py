@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -21,12 +24,15 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("sample" if config.option.markexpr else "all")
 
 
-@pytest.hookimpl(tryfirst=True)  # before that of xdist, which reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one file run in one process, which makes once what they share; also those that would meet at a port."""
-    for item in items:
-        group = "port" if item.path.stem in USE_A_FIXED_PORT else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+@pytest.fixture(autouse=True)
+def port(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests that would meet at a port wait for each other, whichever process runs them."""
+    if request.path.stem not in USE_A_FIXED_PORT:
+        yield
+        return
+    with Path(tempfile.gettempdir(), f"autoresearch-tests-{os.getuid()}.lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
