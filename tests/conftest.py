@@ -16,6 +16,9 @@ from tests.support.repositories import FAST_TRAIN, make_repository
 # Machines here are shared: how long an example took says nothing.
 hypothesis.settings.register_profile("all", deadline=None)
 hypothesis.settings.register_profile("sample", deadline=None, derandomize=True)
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # torch's threads wait by spinning: more of them than cores stand still
+    share = len(os.sched_getaffinity(0)) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ["OMP_NUM_THREADS"] = str(max(share, 1))
 USE_A_FIXED_PORT = {"test_machine_limits", "test_listening", "test_live"}  # that of Ray's dashboard
 
 

@@ -33,7 +33,7 @@ def train(*arguments, code=0, pass_fds=(), **environment):
         text=True,
         timeout=240,
         pass_fds=pass_fds,
-        env=os.environ | {"OMP_NUM_THREADS": "2"} | environment,
+        env={"OMP_NUM_THREADS": "2"} | os.environ | environment,
         check=False,
     )
     assert done.returncode == code, done.stdout + done.stderr
