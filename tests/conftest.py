@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -19,7 +16,10 @@ hypothesis.settings.register_profile("sample", deadline=None, derandomize=True)
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # torch's threads wait by spinning: more of them than cores stand still
     share = len(os.sched_getaffinity(0)) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ["OMP_NUM_THREADS"] = str(max(share, 1))
-USE_A_FIXED_PORT = {"test_machine_limits", "test_listening", "test_live"}  # that of Ray's dashboard
+TOGETHER = {
+    "a port": {"test_machine_limits", "test_listening", "test_live"},  # that of Ray's dashboard
+    "clusters": {"test_nodes", "test_bench"},  # two of them at once are more than two cores can do in time
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,15 +27,18 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("sample" if config.option.markexpr else "all")
 
 
-@pytest.fixture(autouse=True)
-def port(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Tests that would meet at a port wait for each other, whichever process runs them."""
-    if request.path.stem not in USE_A_FIXED_PORT:
-        yield
-        return
-    with Path(tempfile.gettempdir(), f"autoresearch-tests-{os.getuid()}.lock").open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Tests of one file run in one process, which makes once what they share; and so do files that would be in each
+    other's way."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Together(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return next((name for name, stems in TOGETHER.items() if Path(file).stem in stems), file)
+
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

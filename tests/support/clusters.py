@@ -78,11 +78,11 @@ class Cluster:
             driver.wait()
 
     def launch(self, *arguments, code=0):
-        done = self.head.run(self.command(*arguments), cwd=self.repository, env={"RAY_AUTH_MODE": "token"}, timeout=240)
+        done = self.head.run(self.command(*arguments), cwd=self.repository, env={"RAY_AUTH_MODE": "token"}, timeout=540)
         assert done.returncode == code, done.stdout + done.stderr
         return done
 
-    def ends(self, driver, code=0, seconds=200):
+    def ends(self, driver, code=0, seconds=400):
         try:
             driver.wait(timeout=seconds)
         except subprocess.TimeoutExpired:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
+PATIENCE = 2.0
 TOOLS = ("unshare", "nsenter", "ip", "mount", "env", "cat")
 # The first process of a node reads a pipe from the lab: when the lab is gone it ends, and with it the node.
 # It ignores SIGCHLD, so the kernel reaps what is left to it.
@@ -270,8 +271,9 @@ class Lab:
 
 
 def wait_for(check: Any, timeout: float = 30, every: float = 0.05) -> Any:
-    """What `check()` gives once it is true; TimeoutError when it stays false."""
-    end = time.monotonic() + timeout
+    """What `check()` gives once it is true; TimeoutError when it stays false for PATIENCE times as long as it may take
+    where nothing else runs."""
+    end = time.monotonic() + PATIENCE * timeout
     while not (value := check()):
         if time.monotonic() > end:
             raise TimeoutError(f"not within {timeout} s")

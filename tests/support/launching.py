@@ -36,7 +36,7 @@ def command(demo, *arguments, space="spaces/fast.toml"):
 
 def launch(repository, demo, *arguments, code=0, **options):
     done = subprocess.run(
-        command(demo, *arguments, **options), cwd=repository, capture_output=True, text=True, timeout=280, check=False
+        command(demo, *arguments, **options), cwd=repository, capture_output=True, text=True, timeout=540, check=False
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done
@@ -101,7 +101,7 @@ def records(repository, name):
 def ask(repository, verb, *arguments, code=0):
     done = subprocess.run(
         [sys.executable, "-m", f"search.{verb}", "--json", *arguments],
-        cwd=repository, capture_output=True, text=True, timeout=250, check=False,
+        cwd=repository, capture_output=True, text=True, timeout=540, check=False,
     )  # fmt: skip
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr

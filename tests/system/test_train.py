@@ -31,7 +31,7 @@ def train(*arguments, code=0, pass_fds=(), **environment):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=540,
         pass_fds=pass_fds,
         env={"OMP_NUM_THREADS": "2"} | os.environ | environment,
         check=False,
