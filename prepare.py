@@ -39,7 +39,6 @@ LARGEST_EVALUATE_BATCH = 256  # smaller photos make larger batches
 VIEW = "view"  # folder within a cache: what a trial of a search may read
 IMAGES = "images.npy"
 WITHHELD = -1  # the label of a photo whose label a trial is not, or not yet, given
-WEIGHTS_VARIABLE = "AUTORESEARCH_WEIGHTS"  # file that evaluate() writes the weights to; of runs by hand
 SCORER_VARIABLE = "AUTORESEARCH_SCORER"  # file descriptor of the socket to the search's scorer, in a trial of a search
 PROBE_SECONDS = 0.1
 PROBE_SIDE, PROBE_PRODUCTS = 2048, 32  # of the matrices on CUDA: 0.55 TFLOP, with 16 MB
@@ -210,9 +209,8 @@ def evaluate(model: torch.nn.Module, data: Data, device: torch.device | str) -> 
 
     The model takes float32 (n, 3, size, size) in 0…1 and gives (n, classes) logits; normalisation is the model's own.
     In a search it hands the probabilities of the validation and test photos to the scorer, which alone has their labels
-    and takes the first ones it gets, and then the weights that gave them. Returns mc_acc and bin_acc on validation.
-    Raises ValueError if a probability is not a number, DataError if data is not begin_training's, or the scorer refuses
-    what it gets.
+    and takes the first ones it gets. Returns mc_acc and bin_acc on validation. Raises ValueError if a probability is
+    not a number, DataError if data is not begin_training's, or the scorer refuses what it gets.
     """
     if (data.labels == WITHHELD).all():
         raise DataError("these photos are blank: evaluate() wants the data set that begin_training() gives")
@@ -221,15 +219,11 @@ def evaluate(model: torch.nn.Module, data: Data, device: torch.device | str) -> 
     if scorer is None:
         if (data.labels[validation] == WITHHELD).any():
             raise DataError("the labels of the validation photos are withheld: only a trial of a search can be scored")
-        if os.environ.get(WEIGHTS_VARIABLE):
-            Path(os.environ[WEIGHTS_VARIABLE]).write_bytes(weights_of(model))
         return accuracies(probabilities_of(model, data, validation, device), data.labels[validation], data.classes)
     scorer.ask({"event": "evaluating", "probe": speed_probe(device)})
     both = np.concatenate([validation, data.indices("test")])
     probabilities = probabilities_of(model, data, both, device)
-    scores = scorer.ask({"event": "submit", "shape": list(probabilities.shape)}, probabilities.astype("<f4").tobytes())
-    scorer.ask({"event": "weights"}, weights_of(model))
-    return scores
+    return scorer.ask({"event": "submit", "shape": list(probabilities.shape)}, probabilities.astype("<f4").tobytes())
 
 
 def run(recipe_class: type, train: Callable[..., dict[str, Any]]) -> None:
@@ -259,16 +253,6 @@ def probabilities_of(model: torch.nn.Module, data: Data, indices: np.ndarray, de
     if not np.isfinite(probabilities).all():
         raise ValueError("the model's probabilities are not numbers (NaN or infinite)")
     return probabilities
-
-
-def weights_of(model: torch.nn.Module) -> bytes:
-    """A model's weights and buffers, as a safetensors file has them."""
-    import torch
-    from safetensors.torch import save
-
-    named = model.state_dict().items()
-    # Each by itself and in the usual order of its dimensions, as the format wants it.
-    return save({name: value.detach().cpu().contiguous().clone() for name, value in named if torch.is_tensor(value)})
 
 
 def evaluate_batch(data: Data) -> int:

@@ -11,7 +11,6 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +22,8 @@ import numpy as np
 import prepare
 from search.core.task import Score, Task
 from search.core.types import SearchError
-from search.system.files import write_aside
 
 LONGEST_LINE = 10_000  # bytes
-LARGEST_WEIGHTS = 2 * 2**30  # bytes
-CHUNK = 2**20  # bytes
 HELD_BACK_SHARE, MOST_HELD_BACK = 0.1, 128  # of the training photos
 
 
@@ -76,7 +72,6 @@ class Submission:
 class Scorer:
     """Listens to one trial. Use as a context; `descriptor` is what the trial inherits. images: the file of the photos.
     holds_back: whether the trial is to tell how far it has come, by training photos that it does not train on at first.
-    weights: the file that the weights go to that were scored; None: they are not kept.
 
     After the context: submission, the first that could be scored; times, how often it was asked to score; training,
     evaluating and submitted, when it was first given photos and labels, when training ended by its own word, and when
@@ -86,10 +81,8 @@ class Scorer:
 
     variable = prepare.SCORER_VARIABLE  # of the trial's environment, which names the descriptor
 
-    def __init__(
-        self, task: Task, labels: Labels, images: Path, holds_back: bool = False, weights: Path | None = None
-    ) -> None:
-        self.task, self.labels, self.images, self.weights = task, labels, images, weights
+    def __init__(self, task: Task, labels: Labels, images: Path, holds_back: bool = False) -> None:
+        self.task, self.labels, self.images = task, labels, images
         self.held_back = held_back(labels.training) if holds_back else []
         self.training: float | None = None
         self.submission: Submission | None = None
@@ -143,9 +136,6 @@ class Scorer:
             if self.evaluating is None:
                 self.evaluating, self.probe = time.monotonic(), float(message["probe"])
             return {}
-        if message["event"] == "weights":
-            self._take_weights(int(message["bytes"]), stream)
-            return {}
         if message["event"] != "submit":
             raise ValueError(message["event"])
         self.times += 1
@@ -162,30 +152,6 @@ class Scorer:
         if self.submission is None:
             return {"error": self.problem}
         return self.task.named_exactly(self.submission.score)
-
-    def _take_weights(self, size: int, stream: BinaryIO) -> None:
-        """Keeps the first ones after what was scored. A disk without room, or weights beyond all measure, are no fault
-        of the trial: they are read, and not kept."""
-        kept = None
-        if self.weights is not None and self.submission is not None and size <= LARGEST_WEIGHTS:
-            kept, self.weights = self.weights, None
-        left = size
-
-        def chunks() -> Iterator[bytes]:
-            nonlocal left
-            while left:
-                chunk = stream.read(min(left, CHUNK))
-                if not chunk:
-                    raise ValueError(f"{left} bytes of its weights are missing")
-                left -= len(chunk)
-                yield chunk
-
-        if kept is not None:
-            with suppress(OSError):
-                kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                write_aside(kept, lambda file: file.writelines(chunks()))
-        for _ in chunks():
-            continue
 
     def _scored(self, probabilities: np.ndarray) -> Submission:
         if not np.isfinite(probabilities).all() or not np.allclose(probabilities.sum(1), 1, atol=1e-2):
