@@ -14,7 +14,8 @@ from search.agent.presets import agent_of, check_agent
 from search.agent.turn import ask
 from search.core.types import UsageError
 from tests.support.endpoints import Endpoint
-from tests.support.launching import SLOW_TRAIN, check_agreement, launch, records, rows
+from tests.support.launching import SLOW_TRAIN, check_agreement, command, launch, records, rows, settled
+from tests.support.launching import ask as run_command
 from tests.support.repositories import git, make_repository
 from tests.support.turns import Bench
 
@@ -149,9 +150,26 @@ def test_a_real_agent_in_a_real_search(tmp_path, demo, installed, monkeypatch):
     repository = make_repository(tmp_path / "project", SLOW_TRAIN)
     with Endpoint(OLD, NEW) as endpoint:
         words = ready("opencode", endpoint, tmp_path, monkeypatch)
-        asked = ["--agent", words, "--agent-budget-usd", "1", "--experiments-per-round", "3"]
-        launch(repository, demo, "--tag", "t", "--experiments", "30", "--confirm-seeds", "0", *asked)
-    check_agreement(repository, 31)
+        asked = ["--agent", words, "--agent-budget-usd", "1", "--experiments-per-round", "3", "--confirm-seeds", "0"]
+        # Without a limit: how long a client thinks is its own affair.
+        wanted, log, table = (
+            command(demo, "--tag", "t", *asked),
+            tmp_path / "driver.log",
+            repository / "runs/t/results.tsv",
+        )
+        with log.open("w") as output, subprocess.Popen(wanted, cwd=repository, stdout=output, stderr=output) as driver:
+
+            def is_tried():
+                assert driver.poll() is None, log.read_text()
+                return table.exists() and "sharper logits" in table.read_text()
+
+            try:
+                settled(is_tried, 300)
+                run_command(repository, "stop")
+                assert driver.wait(120) == 0, log.read_text()
+            finally:
+                driver.kill()
+    check_agreement(repository, len(rows(repository)))
     made = records(repository, "proposals.jsonl")[0]
     assert (made["author"], made["idea"], made["refused"]) == ("opencode", "sharper logits", "")
     assert made["cost"]["dollars"] > 0 and made["cost"]["turns"] == 2
