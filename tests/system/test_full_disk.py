@@ -58,8 +58,8 @@ def test_a_full_disk_pauses_a_search_and_it_goes_on_when_there_is_room(small_dis
     assert said.count("no trial begins until it has 8 MB") == 1 and said.count("room on the disk again") == 1
     assert "Traceback" not in said and "crash" not in {row[4] for row in rows(repository)}
     done = len(rows(repository))
-    launch(repository, demo, "--resume", "t", "--experiments", str(done + 3), "--disk-reserve", "1")
-    check_agreement(repository, done + 4)
+    launch(repository, demo, "--resume", "t", "--experiments", str(done + 7), "--disk-reserve", "1")
+    check_agreement(repository, done + 8)
 
 
 @pytest.mark.full
@@ -91,5 +91,5 @@ def test_a_search_that_takes_more_than_it_may_waits_until_it_may_take_more(tmp_p
     assert said.count("GB on the disk, of --disk-limit 1e-05") == 1 and "at most 1e-05 GB" in said
     assert "Traceback" not in said
     done = len(before.splitlines()[1:])
-    launch(repository, demo, "--resume", "t", "--experiments", str(done + 3))
-    check_agreement(repository, done + 4)
+    launch(repository, demo, "--resume", "t", "--experiments", str(done + 7))
+    check_agreement(repository, done + 8)

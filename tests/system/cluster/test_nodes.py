@@ -29,7 +29,7 @@ NOTICES_ITS_HEAD = {
 
 def test_a_node_is_lost_and_comes_back_while_a_search_runs(tmp_path):
     with cluster_of(tmp_path, a=1, b=2) as cluster:
-        with cluster.driver("--gpus", "auto", "--experiments", "12") as driver:
+        with cluster.driver("--gpus", "auto", "--experiments", "18") as driver:
             lost = wait_for(lambda: training_on(cluster, "b"), 120)
             places = {slot["slot"]: (slot["node"], slot["gpu"]) for slot in cluster.status()["slots"]}
             assert places == {0: ("a", "0"), 1: ("b", "0"), 2: ("b", "1")}
@@ -43,7 +43,7 @@ def test_a_node_is_lost_and_comes_back_while_a_search_runs(tmp_path):
             output = cluster.ends(driver)
         assert "node    b has gone" in output
         assert f"lost    {lost[0]} on gpu" in output
-        cluster.check(12)
+        cluster.check(18)
         again = {outcome["trial"] for outcome in cluster.outcomes() if outcome["trial"].startswith(lost[0])}
         assert len(again) == 1 and lost[0] not in again  # its second attempt
         assert {outcome["slot"] for outcome in cluster.outcomes()} == {0, 1, 2}
@@ -173,8 +173,8 @@ def test_ctrl_c_ends_the_trials_on_all_nodes(tmp_path):
         assert "--resume t" in output
         cluster.check(len(rows(cluster.repository)) - 1)
         done = len(rows(cluster.repository)) - 1
-        cluster.launch("--resume", "t", "--experiments", str(done + 2))
-        cluster.check(done + 2)  # what was ended with the search is no crash
+        cluster.launch("--resume", "t", "--experiments", str(done + 4))  # three were running
+        cluster.check(done + 4)  # what was ended with the search is no crash
 
 
 @pytest.mark.full
@@ -192,7 +192,7 @@ def test_who_takes_part_in_a_search(tmp_path):
         cluster.nodes["b"].up()
         cluster.start_ray("b", PYTHONPATH=str(other.parent))
         draw(cluster.nodes["c"].home.parent / "unused", 100)
-        with cluster.driver("--gpus", "2", "--experiments", "14") as driver:
+        with cluster.driver("--gpus", "2", "--experiments", "24") as driver:
             wait_for(lambda: "node    b is not used: pillow 0.0.1" in driver.log.read_text(), 90)
             cluster.start_ray("c")
             wait_for(lambda: {outcome["slot"] for outcome in cluster.outcomes()} == {0, 1}, 90)
@@ -203,7 +203,7 @@ def test_who_takes_part_in_a_search(tmp_path):
             assert len(busy) <= 2  # two slots were asked for
             output = cluster.ends(driver)
         assert "node    c: told to leave: maintenance; nothing new begins there" in output
-        cluster.check(14)
+        cluster.check(24)
         none = cluster.launch("--gpu-model", "A100", "--tag", "u", code=1)
         assert "no node can take part: a: it has logical GPUs, not A100" in none.stderr
 

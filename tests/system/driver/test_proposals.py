@@ -43,9 +43,9 @@ def gaps(repository):
 def test_no_slot_waits_for_a_slow_agent_and_its_edit_becomes_an_experiment(tmp_path, demo):
     repository = make_repository(tmp_path / "project", SLOW_TRAIN)
     asked = ["--agent", agent(tmp_path, THINKS.format(seconds=8)), "--agent-proposals", "2"]
-    rounds = ["--experiments", "30", "--experiments-per-round", "3", "--confirm-seeds", "0"]
+    rounds = ["--experiments", "40", "--experiments-per-round", "3", "--confirm-seeds", "0"]
     launch(repository, demo, "--tag", "t", *asked, *rounds)
-    check_agreement(repository, 31)
+    check_agreement(repository, 41)
     proposals = records(repository, "proposals.jsonl")
     assert len(proposals) >= 2 and proposals[0]["turn"] == proposals[1]["turn"] == 1
     assert all(one["cost"]["seconds"] >= 8 for one in proposals)
