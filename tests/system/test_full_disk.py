@@ -1,5 +1,6 @@
 """A disk that is full pauses a search, and nothing is lost."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -73,15 +74,10 @@ def test_a_disk_that_cannot_be_written_is_one_line(small_disk, demo):
 @pytest.mark.full
 def test_a_search_that_takes_more_than_it_may_waits_until_it_may_take_more(tmp_path, demo):
     repository = make_repository(tmp_path / "project", SLOW_TRAIN)
-    running, results = repository.glob, repository / "runs/t/results.tsv"
-    driver, below = begin(repository, demo, (repository / "runs/t/view.json").exists, "--disk-limit", "0.00001")
-    quiet = [0.0]
-
-    def is_over():
-        quiet[0] = 0.0 if list(running("runs/t/gpu*/trials/*/running.json")) else quiet[0] + 0.5
-        return quiet[0] > 5.0  # seconds, by the pace of settled
-
-    settled(is_over)
+    running, results, view = repository.glob, repository / "runs/t/results.tsv", repository / "runs/t/view.json"
+    driver, below = begin(repository, demo, view.exists, "--disk-limit", "0.00001")
+    settled(lambda: json.loads(view.read_text())["view"]["waits_for_room"])
+    settled(lambda: not list(running("runs/t/gpu*/trials/*/running.json")))  # those that had begun have ended
     before = results.read_text() if results.exists() else ""
     time.sleep(6)
     assert (results.read_text() if results.exists() else "") == before and driver.poll() is None
