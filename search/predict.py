@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, default=Path(), metavar="DIR", help="of --evaluate: where these go (default: here)"
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     if bool(options.photos) == (options.evaluate is not None):
         parser.error("name photos or folders of photos, or --evaluate FOLDER")
 

@@ -158,7 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Of the copy beside a model."""
     parser = argparse.ArgumentParser(prog="predict.py", description=DESCRIPTION, epilog=EXIT_CODES)
     add_photos(parser)
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     if not options.photos:
         parser.error("name a photo, or a folder of photos")
 

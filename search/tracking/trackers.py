@@ -10,6 +10,7 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,7 +39,7 @@ class Tracker(Protocol):
 def check_installed(name: str) -> None:
     """Raises SearchError if a tracker's package is not there."""
     if importlib.util.find_spec(name) is None:
-        raise SearchError(f"{name} is not installed; pip install {PACKAGES[name]}")
+        raise SearchError(f"{name} is not installed; pip install {PACKAGES.get(name, name)}")
 
 
 def tracker_of(name: str, tag: str, folder: Path) -> Tracker:
@@ -91,9 +92,10 @@ class Trackio:
     def _remove(self, key: str) -> None:
         from trackio import Api
 
-        for one in Api().runs(self.project):
-            if one.name == key:
-                one.delete()
+        with suppress(ValueError):  # there is no such project yet
+            for one in Api().runs(self.project):
+                if one.name == key:
+                    one.delete()
 
     def close(self) -> None:
         """Each run is finished as it is written."""

@@ -53,8 +53,8 @@ def kept_of(submission: Submission, data: ScoredData, seal: str, trial: str) -> 
     sealed.store(Path(seal), trial, submission.validation, submission.test)
     labels, classes, at_threshold = data.labels, data.labels.classes, {}
     if len(labels.calibration):
-        infected = classes.is_positive(labels.training[labels.calibration])
-        threshold = best_threshold(risk_of(submission.calibration, classes), infected)
+        positive = classes.is_positive(labels.training[labels.calibration])
+        threshold = best_threshold(risk_of(submission.calibration, classes), positive)
         at_threshold = screen_at_threshold(
             threshold, submission.validation, labels.validation, labels.validation_groups, classes
         )

@@ -9,10 +9,12 @@ import pytest
 
 from search.core.types import Settings
 from search.decide.plan import Limit
+from search.driver.coordinator import Coordinator
+from search.system.git import Repository
 from search.trial import sealed
 from search.trial.rewrite import rewrite_recipe
 from tests.support.repositories import ROOT, make_repository
-from tests.support.searches import coordinator_of, run_all, settings_of, setup_of
+from tests.support.searches import run_all, settings_of, setup_of
 
 
 @pytest.fixture(scope="module")
@@ -20,10 +22,16 @@ def searched(tmp_path_factory: pytest.TempPathFactory, demo: Path) -> tuple[Path
     """A repository with a search `t` of one experiment, verified by a fresh seed; its settings."""
     source = rewrite_recipe((ROOT / "train.py").read_text(), {"arch": "lite", "batch_size": 8})
     repository = make_repository(tmp_path_factory.mktemp("searched") / "project", source)
-    seal = str(sealed.folder_of(settings_of(repository, demo)))
-    setup = replace(setup_of(repository, demo, seconds=2.0), seal=seal)
-    with coordinator_of(repository, demo, limit=1) as coordinator:
-        run_all(coordinator, setup)
-        coordinator.limit = Limit(verify=1)
-        run_all(coordinator, setup)
+    space = (ROOT / "spaces/default.toml").read_text()
+    settings = replace(settings_of(repository, demo, seconds=2.0), space=space, space_name="default.toml")
+    setup = replace(setup_of(repository, demo), settings=settings, seal=str(sealed.folder_of(settings)))
+    coordinator = Coordinator(Repository(repository), "t", lambda line: None)
+    try:
+        coordinator.begin(settings)
+        coordinator.enrol(0, "here", "0")
+        for limit in (Limit(1), Limit(verify=1)):
+            coordinator.limit = limit
+            run_all(coordinator, setup)
         return repository, coordinator.settings
+    finally:
+        coordinator.close()

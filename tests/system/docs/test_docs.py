@@ -28,7 +28,7 @@ ELSEWHERE = {  # a command is not run here if this is found in it: where it is, 
     r"kubectl": "nowhere: it needs a Kubernetes cluster; unit/test_cluster_file.py reads the file",
     r"^claude mcp add": "nowhere: it needs Claude's client; system/test_commands.py drives the server over MCP",
     r"--agent [\"']?(claude|python)": "system/agent/test_real_clients.py, system/driver/test_proposals.py",
-    r"search\.verify ": "system/test_verify.py",
+    r"search\.verify ": "system/driver/test_verify.py",
     r"^pip install optuna-dashboard$": "requirements-dev.txt",
     r"^optuna-dashboard ": "below",
 }
