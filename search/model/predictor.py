@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 try:
     from search.task.screening.decoding import decode, problem_with
@@ -108,10 +109,13 @@ class Predictor:
 
 
 def photos_in(paths: Sequence[Path]) -> Iterator[Path]:
-    """The files named, and those within folders that are named."""
+    """The files named, and those within folders that are named, but for what is no photo by its name, as a table beside
+    them."""
+    kinds = {"", *Image.registered_extensions(), ".heic", ".heif"}
     for path in paths:
         if path.is_dir():
-            yield from sorted(one for one in path.rglob("*") if one.is_file() and not one.name.startswith("."))
+            within = sorted(one for one in path.rglob("*") if one.is_file() and not one.name.startswith("."))
+            yield from (one for one in within if one.suffix.lower() in kinds)
         else:
             yield path
 
