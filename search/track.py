@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import select
 import sys
@@ -48,7 +49,9 @@ def track(options: argparse.Namespace) -> int:
     try:
         if options.beside:
             os.nice(10)  # trials come first
-            follow(follower, is_over, lambda line: print(line, flush=True))
+            out = sys.stdout
+            with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # trackers are talkative
+                follow(follower, is_over, lambda line: print(line, file=out, flush=True))
         else:
             count = follower.copy(options.model, is_last=True)
             print(f"{tag}: {count} trials that {options.to} had not; {tracker.where}")
