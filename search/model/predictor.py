@@ -25,7 +25,7 @@ try:
 except ImportError:  # beside a model
     from decoding import decode, problem_with  # type: ignore[no-redef]
 
-BATCH = 8
+BATCH = 2  # photos; larger ones leave the cache of a core, and are slower
 MODEL, ABOUT = "model.onnx", "screen.json"
 DIGITS = 6
 DESCRIPTION = (
