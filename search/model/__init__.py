@@ -1,1 +1,0 @@
-"""A model to take home: rebuilt from its commit, exported, given a threshold, described."""
