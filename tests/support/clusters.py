@@ -107,8 +107,9 @@ class Cluster:
         """What of a search lies on a node: its folders there."""
         return list(self.nodes[name].home.glob(".local/state/autoresearch/nodes/*/searches/*"))
 
-    def check(self, experiments):
-        """Everything agrees, and nothing is left: no process and no worktree but on the driver's machine."""
+    def check(self, experiments, driver_died=False):
+        """Everything agrees, and nothing is left: no process and no worktree but on the driver's machine. A driver that
+        dies between a commit and its ref leaves a commit that nothing names: nothing is lost by it."""
         check_agreement(self.repository, experiments + 1)
         trials = [outcome["trial"] for outcome in self.outcomes()]
         runs = [(outcome["experiment"], outcome["seed"]) for outcome in self.outcomes()]
@@ -124,8 +125,8 @@ class Cluster:
         incumbent = git(self.repository, "rev-parse", "autoresearch/t")
         for slot in {outcome["slot"] for outcome in self.outcomes()}:
             assert git(self.repository, "rev-parse", f"autoresearch/t-gpu{slot}") == incumbent
-        # A kill between a commit and its ref leaves a commit that nothing names: nothing is lost by it.
-        assert git(self.repository, "fsck", "--connectivity-only", "--no-dangling") == ""
+        dangling = "--no-dangling" if driver_died else "--dangling"
+        assert git(self.repository, "fsck", "--connectivity-only", dangling) == ""
         for name, node in self.nodes.items():
             assert node.processes("train.py") == [], name
             wait_for(lambda node=node: not node.processes("guard.py"), 10)  # the driver's watcher has its grace

@@ -158,7 +158,7 @@ def test_a_search_whose_head_dies_is_resumed(tmp_path, dies):
             cluster.start_ray("a")
             cluster.start_ray("b")
         cluster.launch("--resume", "t", "--experiments", "12")
-        cluster.check(12)
+        cluster.check(12, driver_died=True)
         assert {outcome["slot"] for outcome in cluster.outcomes()} == {0, 1, 2}  # the numbers are the same ones
         assert finished <= {outcome["trial"] for outcome in cluster.outcomes()}
 
