@@ -7,7 +7,7 @@ SEED ?= 0
 # Tests wait more than they compute. Those of one file run in one process, which makes once what they share.
 PROCESSES ?= -n 2 --dist loadfile
 
-.PHONY: demo test test-all install lint clean
+.PHONY: demo test test-all install lint lock clean
 
 $(VENV)/.runtime: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with make PYTHON=python3.12")'
@@ -37,6 +37,12 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Every package with the hashes of its files: pip install --require-hashes -r requirements.lock
+lock: $(VENV)/.runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 --no-annotate --no-header \
+		requirements.txt --output-file requirements.lock
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -38,8 +38,10 @@ EVALUATE_BATCH = 16  # photos of IMAGE_SIZE: activations of 64 take gigabytes of
 LARGEST_EVALUATE_BATCH = 256  # smaller photos make larger batches
 VIEW = "view"  # folder within a cache: what a trial of a search may read
 IMAGES = "images.npy"
+CALIBRATION = len(PARTS)  # the part of training photos that a search holds back, to choose a threshold by
 WITHHELD = -1  # the label of a photo whose label a trial is not, or not yet, given
 SCORER_VARIABLE = "AUTORESEARCH_SCORER"  # file descriptor of the socket to the search's scorer, in a trial of a search
+GIVEN = ("labels", "held_back", "calibration")  # by the scorer, with the photos
 PROBE_SECONDS = 0.1
 PROBE_SIDE, PROBE_PRODUCTS = 2048, 32  # of the matrices on CUDA: 0.55 TFLOP, with 16 MB
 
@@ -70,10 +72,11 @@ class Data:
 
     images: uint8, (photos, size, size, 3), memory-mapped, RGB. labels: int64, (photos,). In a trial of a search all
     images are blank and all labels WITHHELD before begin_training; the labels of validation and test stay so. part:
-    int8, (photos,), an index into PARTS. shas: SHA-256 of each photo's bytes; none in a trial of a search. fingerprint:
-    the cache's key, 64 hex digits. groups: int64, (photos,), the same for photos that belong together, as one
-    patient's do; none in a trial of a search. held_back: positions of training photos by which a trial tells how far it
-    has come, and which it trains on from the middle of its budget on; none unless the search stops trials early.
+    int8, (photos,), an index into PARTS, or CALIBRATION. shas: SHA-256 of each photo's bytes; none in a trial of a
+    search. fingerprint: the cache's key, 64 hex digits. groups: int64, (photos,), the same for photos that belong
+    together, as one patient's do; none in a trial of a search. held_back: positions of training photos by which a trial
+    tells how far it has come, and which it trains on from the middle of its budget on; none unless the search stops
+    trials early.
     """
 
     images: np.ndarray
@@ -200,30 +203,38 @@ def begin_training(data: Data) -> Data:
         np.lib.format.read_magic(stream)
         shape, _, kind = np.lib.format.read_array_header_1_0(stream)
         images = np.memmap(stream, kind, "r", stream.tell(), shape)
-    labels, held_back = (np.array(answer[name], np.int64) for name in ("labels", "held_back"))
-    return replace(data, images=images, labels=labels, held_back=held_back)
+    labels, held_back, calibration = (np.array(answer[name], np.int64) for name in GIVEN)
+    part = data.part.copy()
+    part[calibration] = CALIBRATION
+    return replace(data, images=images, labels=labels, part=part, held_back=held_back)
 
 
 def evaluate(model: torch.nn.Module, data: Data, device: torch.device | str) -> dict[str, float]:
     """Scores a model on the validation photos: the only metric of a search. Call it once, when training has ended.
 
     The model takes float32 (n, 3, size, size) in 0…1 and gives (n, classes) logits; normalisation is the model's own.
-    In a search it hands the probabilities of the validation and test photos to the scorer, which alone has their labels
-    and takes the first ones it gets. Returns mc_acc and bin_acc on validation. Raises ValueError if a probability is
-    not a number, DataError if data is not begin_training's, or the scorer refuses what it gets.
+    In a search it hands the probabilities of the validation and test photos, and of those that are held back for a
+    threshold, to the scorer, which alone has their labels and takes the first ones it gets, and then the weights that
+    gave them. Returns mc_acc and bin_acc on validation. Raises ValueError if a probability is not a number, DataError
+    if data is not begin_training's, or the scorer refuses what it gets.
     """
     if (data.labels == WITHHELD).all():
         raise DataError("these photos are blank: evaluate() wants the data set that begin_training() gives")
+    from search.task.screening.weights import weights_of, write_weights
+
     scorer = _Scorer.of_this_trial()
     validation = data.indices("validation")
     if scorer is None:
         if (data.labels[validation] == WITHHELD).any():
             raise DataError("the labels of the validation photos are withheld: only a trial of a search can be scored")
+        write_weights(model)
         return accuracies(probabilities_of(model, data, validation, device), data.labels[validation], data.classes)
     scorer.ask({"event": "evaluating", "probe": speed_probe(device)})
-    both = np.concatenate([validation, data.indices("test")])
-    probabilities = probabilities_of(model, data, both, device)
-    return scorer.ask({"event": "submit", "shape": list(probabilities.shape)}, probabilities.astype("<f4").tobytes())
+    scored = np.concatenate([validation, data.indices("test"), np.flatnonzero(data.part == CALIBRATION)])
+    probabilities = probabilities_of(model, data, scored, device)
+    scores = scorer.ask({"event": "submit", "shape": list(probabilities.shape)}, probabilities.astype("<f4").tobytes())
+    scorer.ask({"event": "weights"}, weights_of(model))
+    return scores
 
 
 def run(recipe_class: type, train: Callable[..., dict[str, Any]]) -> None:

@@ -46,6 +46,7 @@ class Facts:
     losses: dict[int, tuple[float, ...]]  # experiment -> the training losses of its first seed
     since_kept: int  # experiments since the last that was kept
     hints: tuple[str, ...] = ()  # of the summary
+    least_sensitivity: float | None = None
 
 
 def facts_of(state: State, noise: float | None, axes: Sequence[str], hints: Sequence[str] = ()) -> Facts:
@@ -80,6 +81,7 @@ def facts_of(state: State, noise: float | None, axes: Sequence[str], hints: Sequ
         losses={number: min(state.outcomes_of(number), key=lambda one: one.seed).losses for number in shown},
         since_kept=since_kept(verdicts),
         hints=tuple(hints),
+        least_sensitivity=state.settings.least_sensitivity,
     )
 
 
@@ -226,6 +228,11 @@ def standing(facts: Facts, paths: dict[str, str]) -> str:
         f"- A run trains for {facts.max_train_seconds:g} s. {noise}{photo if facts.images else ''}",
         f"- Axes that Optuna moves: {', '.join(facts.axes)}.",
     ]
+    if facts.least_sensitivity is not None:
+        lines.append(
+            f"- Nothing is kept whose sensitivity on validation is below {facts.least_sensitivity:g}, at a threshold "
+            "that is chosen on training photos which are held back."
+        )
     curve = losses_text(facts.losses.get(facts.incumbent.experiment, ()))
     lines += [f"- The incumbent's {curve}, from its begin to its end."] if curve else []
     lines += [f"- {what}: `{path}`" for what, path in paths.items() if what != "check"]

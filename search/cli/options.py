@@ -10,11 +10,12 @@ from typing import Any
 
 from search.agent.agents import AgentPlan
 from search.agent.presets import PRESETS, agent_of, check_agent
-from search.cli.shown_options import PageOptions, add_page, add_shown
+from search.cli.shown_options import PageOptions, add_page, add_shown, add_track
 from search.core.types import EarlyStop, UsageError
 from search.decide.plan import Limit
 from search.decide.races import MOST_SEEDS
 from search.system.gpus import LOGICAL_SLOTS
+from search.tracking.trackers import check_installed
 
 ROUND = 12  # experiments between two turns of the agent
 
@@ -32,6 +33,7 @@ class SearchOptions:
     proof_share: float = 0.1
     early_stop: str = EarlyStop.NONE
     allow_degenerate: bool = False
+    least_sensitivity: float | None = None
     agent: str = "builtin"
     gpu_dollars_per_hour: float | None = None
 
@@ -71,6 +73,7 @@ class LaunchOptions:
     detach: bool
     json: bool
     page: PageOptions
+    track: tuple[str, ...]
 
     @property
     def limit(self) -> Limit:
@@ -178,6 +181,13 @@ def parser() -> argparse.ArgumentParser:
     )
 
     proof.add_argument(
+        "--least-sensitivity",
+        type=float,
+        metavar="S",
+        help="keep nothing whose sensitivity on validation is below this, at a threshold chosen on a seventh of the "
+        "training photos, which is held back for it (default: no such rule)",
+    )
+    proof.add_argument(
         "--rerun-slow",
         action="store_true",
         help="run a trial again, once, whose slot ran at less than 70 %% of its usual speed; else it is only noted",
@@ -237,7 +247,9 @@ def parser() -> argparse.ArgumentParser:
         help=f"experiments of a round (default {ROUND})",
     )
 
-    add_shown(made.add_argument_group("what it shows"))
+    shown = made.add_argument_group("what it shows")
+    add_shown(shown)
+    add_track(shown)
     add_page(made.add_argument_group("its page in the browser, and whom it tells"))
     return made
 
@@ -253,8 +265,10 @@ def parsed(arguments: Sequence[str] | None = None) -> LaunchOptions:
     if resume and fixed:
         raise UsageError(f"--resume {resume} goes on as it was set up: leave out {', '.join(map(flag, fixed))}")
     check_numbers({**options, **named})
-    page = PageOptions.taken_from(options)
-    return LaunchOptions(search=replace(DEFAULTS, **named), named=frozenset(named), page=page, **options)
+    page, track = PageOptions.taken_from(options), tuple(options.pop("track"))
+    for name in track:
+        check_installed(name)
+    return LaunchOptions(search=replace(DEFAULTS, **named), named=frozenset(named), page=page, track=track, **options)
 
 
 def flag(name: str) -> str:
@@ -274,6 +288,9 @@ def check_numbers(options: Mapping[str, Any]) -> None:
     reserve = options.get("disk_reserve")
     if reserve is not None and not 0 <= reserve < float("inf"):
         raise UsageError(f"--disk-reserve {reserve:g}: 0 or more, and finite")
+    least = options.get("least_sensitivity")
+    if least is not None and not 0 < least <= 1:
+        raise UsageError(f"--least-sensitivity {least:g}: above 0, at most 1")
     share = options.get("proof_share")
     if share is not None and not 0 <= share <= 0.5:
         raise UsageError(f"--proof-share {share:g}: from 0 to 0.5")

@@ -20,6 +20,7 @@ from search.system.git import Repository
 from search.system.gpus import card_of, is_model, visible_gpus
 from search.system.process import usable_cores
 from search.task.declaration import FILE, file_here, folder_in_repository, load_task
+from search.task.screening import words
 from search.trial import sealed
 from search.trial.run import SlotSetup
 
@@ -133,6 +134,8 @@ def ready_to_begin(options: LaunchOptions, repository: Repository, cluster: int 
             f"--early-stop {asked.early_stop}: nothing tells how far a run of the task {task.name} has come "
             f"(training_lines, seconds.most in its {FILE}); leave it out"
         )
+    if asked.least_sensitivity is not None:
+        task = with_threshold(task, asked.least_sensitivity)
     space_name = asked.space or Path(task.space)
     near = [space_name] if asked.space else []
     places = [*near, file.parent / space_name, repository.root / space_name]
@@ -164,6 +167,7 @@ def ready_to_begin(options: LaunchOptions, repository: Repository, cluster: int 
         on_gpus=bool(gpus),
         proof_share=asked.proof_share,
         early_stop=EarlyStop(asked.early_stop),
+        least_sensitivity=asked.least_sensitivity,
     )
     images = 0
     if task.room:
@@ -188,6 +192,15 @@ def ready_to_begin(options: LaunchOptions, repository: Repository, cluster: int 
         options.gpu_model,
         notes_about(task),
     )
+
+
+def with_threshold(task: Task, least: float) -> Task:
+    """The task, with the sensitivity at the threshold beside its metric everywhere. Raises UsageError for one that has
+    no threshold."""
+    if not task.room:
+        raise UsageError(f"--least-sensitivity {least:g}: runs of the task {task.name} report their scores themselves")
+    rates = (*task.rates, words.AT_THRESHOLD, "specificity_at_threshold")
+    return replace(task, rates=rates, shown_rates={**task.shown_rates, **words.SHOWN_AT_THRESHOLD})
 
 
 def commit_to_begin(repository: Repository, task: Task) -> str:

@@ -105,7 +105,7 @@ def run(
     proposals: ProposalManager | None = None
     fleet: Fleet | None = None
     reporter = Reporter(coordinator, follow_logs=options.logs, to_stderr=options.json)
-    beside = Beside(coordinator.repository.root, tag, options.page, say)
+    beside = Beside(coordinator.repository.root, tag, options.page, options.track, say)
     reporter.page = lambda: beside.address
     watcher = watch_over_this_process()
     threadpoolctl.threadpool_limits(limits=1, user_api="blas")  # beside busy cores its threads wait for each other

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from search.core.types import UsageError
+from search.tracking.trackers import PACKAGES
 
 Group = argparse._ActionsContainer  # a parser, or a group of its flags
 LOOPBACK = "127.0.0.1"
@@ -106,6 +107,17 @@ def add_page(page: Group) -> None:
         metavar="COMMAND",
         help="run it for a confirmed keep, the proof, a slot put aside, a full disk, the end and a crash, with JSON on "
         "standard input; or an address of apprise, where that is installed; may be named several times",
+    )
+
+
+def add_track(shown: Group) -> None:
+    shown.add_argument(
+        "--track",
+        action="append",
+        default=[],
+        choices=PACKAGES,
+        help="copy the search there as it goes, where its package is installed; on this machine alone, unless the "
+        "tracker's own variables say otherwise; may be named several times, as python -m search.track may be run later",
     )
 
 

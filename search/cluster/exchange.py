@@ -39,7 +39,8 @@ class Shared:
 @dataclass(frozen=True)
 class ResultPayload:
     """What a trial leaves. outcome: by codec.encode. commits: a pack of what is new. log: what its log gained after
-    log_from bytes, by zlib. validation, test: its probabilities, float32 (n, 5); None if it gave none."""
+    log_from bytes, by zlib. validation, test: its probabilities, float32 (n, 5); None if it gave none. weights: a
+    safetensors file of what gave them; None if it is not kept."""
 
     outcome: dict[str, Any]
     commits: bytes
@@ -47,11 +48,13 @@ class ResultPayload:
     log: bytes
     validation: np.ndarray | None
     test: np.ndarray | None
+    weights: bytes | None = None
 
     @property
     def bytes(self) -> int:
         arrays = [array.nbytes for array in (self.validation, self.test) if array is not None]
-        return len(json.dumps(self.outcome)) + len(self.commits) + len(self.log) + sum(arrays)
+        files = [self.commits, self.log, self.weights or b""]
+        return len(json.dumps(self.outcome)) + sum(map(len, files)) + sum(arrays)
 
 
 class ArtifactExchange:
@@ -124,6 +127,8 @@ class ArtifactExchange:
         self.repository.set_ref(f"refs/heads/{self.names.slot_branch(outcome['slot'])}", outcome["commit"])
         if payload.validation is not None and payload.test is not None:
             sealed.store(Path(self.shared.seal), outcome["trial"], payload.validation, payload.test)
+        if payload.weights is not None:
+            sealed.store_weights(Path(self.shared.seal), outcome["trial"], payload.weights)
         self._add_to_log(paths.log, payload.log_from, payload.log)
         write_json(paths.outcome, outcome)
         paths.running.unlink(missing_ok=True)

@@ -81,14 +81,16 @@ def deliver(setup: SlotSetup, outcome: Outcome, before: str, exchange: ArtifactE
     """Sends what a trial left, then forgets it here. before: a commit that the exchange has. log_from: bytes of its log
     that it has."""
     paths = folder_of(setup).run.slot(outcome.slot).trial(outcome.trial)
-    predictions = sealed.read(Path(setup.seal), outcome.trial)
+    validation, test = sealed.read(Path(setup.seal), outcome.trial) or (None, None)
     exchange.deliver(
         ResultPayload(
             encode(outcome),
             git_packs.pack(Repository(Path(setup.repository)), outcome.commit, [before]),
             log_from,
             zlib.compress(read_from(paths.log, log_from)),
-            *(predictions or (None, None)),
+            validation,
+            test,
+            sealed.read_weights(Path(setup.seal), outcome.trial),
         )
     )
     forget(setup, outcome)

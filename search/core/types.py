@@ -288,4 +288,5 @@ class Settings:
     on_gpus: bool  # whether it began on GPUs of this machine, not on logical ones
     proof_share: float  # of the trials, to prove that the incumbent is better than the baseline
     early_stop: EarlyStop = EarlyStop.NONE
+    least_sensitivity: float | None = None  # on validation, at a threshold chosen on training photos that are held back
     seal: str = ""  # folder of the sealed results; '' for the usual one of whoever runs it

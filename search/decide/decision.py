@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import replace
 
 from search.core.state import State
 from search.core.types import Decision, Outcome, Status, short
 from search.decide.belief import Belief
+from search.decide.proof import sides_to_verify
 from search.decide.races import Next, Race, overtaken, race_of
-from search.decide.rules import confirm_seeds, judge, mean_of, mean_rates, memory_note, repeats_tell, scored
+from search.decide.rules import (
+    confirm_seeds,
+    judge,
+    mean_of,
+    mean_rates,
+    memory_note,
+    repeats_tell,
+    scored,
+    short_of_least,
+)
 from search.decide.speed import is_gpu, unequal_note
 
 EQUAL = "equal, and simpler"
@@ -49,12 +59,12 @@ def _of_the_baseline(state: State, now: float) -> Decision:
 
 
 def _of_the_fallen(state: State, incumbent: Decision, before: Decision, now: float) -> Decision:
-    """The incumbent's end: more seeds have shown that its predecessor is better."""
+    """The incumbent's end: more seeds have shown that its predecessor is better, or that it must not be kept."""
     ours, theirs = scored(state, incumbent.experiment), scored(state, before.experiment)
     one, other = mean_of(ours), mean_of(theirs)
     assert one is not None and other is not None
     metric = state.settings.task.metric
-    reason = (
+    reason = short_of_least(state, ours) or (
         f"{metric.name} {metric.gain(one.primary - other.primary, metric.digits)}, worse than its predecessor "
         f"{short(before.commit)}, "
         f"over {len(ours)} seeds against {len(theirs)}"
@@ -141,3 +151,12 @@ def baseline_has_failed(state: State, slots: Set[int]) -> bool:
     outcomes = state.outcomes_of(0)
     crashed_on = {outcome.slot for outcome in outcomes}
     return bool(outcomes) and all(one.crashed for one in outcomes) and (len(crashed_on) > 1 or slots <= crashed_on)
+
+
+def weights_wanted(state: State) -> Callable[[int], bool]:
+    """Whether an experiment's weights are kept: of the baseline, of what is recommended, of the incumbent, of the one
+    before it, to which the search may fall back, and of all that is not decided."""
+    wanted = {0, *(decision.experiment for decision in state.frontier[-2:])}
+    if state.incumbent is not None:
+        wanted |= set(sides_to_verify(state))
+    return lambda number: number in wanted or number not in state.verdicts

@@ -13,7 +13,7 @@ from enum import Enum, auto
 from search.core.state import State
 from search.core.types import Decision, Outcome
 from search.decide.belief import Belief
-from search.decide.rules import confirm_seeds, mean_of, mostly_degenerate, out_of_race, scored
+from search.decide.rules import confirm_seeds, mean_of, mostly_degenerate, out_of_race, scored, short_of_least
 
 SECOND = 0.33  # probability of being better from which a challenger gets the seeds that keeping it takes
 SURE = 0.65  # from which these are run at once, on as many slots as are free
@@ -212,15 +212,19 @@ def as_good(state: State, challenger: list[Outcome], held: list[Outcome], doubt:
 
 
 def overtaken(state: State, belief: Belief) -> tuple[Decision, Decision] | None:
-    """(the incumbent, its predecessor) if more seeds have shown the incumbent to be the worse one; else None."""
+    """(the incumbent, its predecessor) if more seeds have shown the incumbent to be the worse one, or to fall below
+    the least sensitivity that is wanted; else None."""
     if len(state.frontier) < 2:
         return None
     before, incumbent = state.frontier[-2:]
     if state.seeds_in_flight(incumbent.experiment):
         return None
+    new, old = (short_of_least(state, scored(state, one.experiment)) for one in (incumbent, before))
+    if new and not old:
+        return incumbent, before
     for machine in {outcome.machine for outcome in scored(state, incumbent.experiment)}:
-        new, old = (mean_of(scored(state, d.experiment, machine)) for d in (incumbent, before))
-        if new is None or old is None or new.primary >= old.primary:
+        ours, theirs = (mean_of(scored(state, d.experiment, machine)) for d in (incumbent, before))
+        if ours is None or theirs is None or ours.primary >= theirs.primary:
             return None
     lead = belief.followed().lead(incumbent.experiment, before.experiment)
     if incumbent.simpler and doubt_of_equal(state, incumbent.experiment, belief) <= EQUAL_DOUBT:

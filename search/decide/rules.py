@@ -12,6 +12,7 @@ import numpy as np
 from search.core.state import State
 from search.core.task import Score, Task, Trust
 from search.core.types import Outcome, Settings, Status
+from search.task.screening.words import AT_THRESHOLD
 
 MEMORY_FACTOR = 2.0  # peak memory beyond so many times the incumbent's is noted
 MEMORY_FLOOR_GB = 0.5  # and only if the difference is at least this
@@ -181,7 +182,16 @@ def why_out(state: State, experiment: int, outcomes: Sequence[Outcome]) -> str:
         return f"marked: {marked.violations[0]}"
     if not state.settings.allow_degenerate and mostly_degenerate(outcomes):
         return "degenerate"
-    return ""
+    return short_of_least(state, outcomes) if experiment != 0 else ""
+
+
+def short_of_least(state: State, outcomes: Sequence[Outcome]) -> str:
+    """Why these runs fall below the least sensitivity that is wanted, by their mean; '' if they do not, or none is."""
+    least = state.settings.least_sensitivity
+    found = mean_rates(state.settings.task, [one.metrics for one in outcomes if one.score]).get(AT_THRESHOLD)
+    if least is None or found is None or found >= least:
+        return ""
+    return f"sensitivity {found:.3f} at its threshold, {least:g} is the least allowed"
 
 
 def mostly_degenerate(outcomes: Sequence[Outcome]) -> bool:

@@ -27,7 +27,7 @@ from search.core.paths import Names, SearchPaths
 from search.core.sources import Sources
 from search.core.state import State
 from search.core.types import AT_FAULT, Outcome, Proposal, SearchError, Settings, Slot, Turn, UsageError, Work
-from search.decide.decision import baseline_has_failed
+from search.decide.decision import baseline_has_failed, weights_wanted
 from search.decide.loop import SearchLoop
 from search.decide.plan import Limit, Pause
 from search.decide.points.sampler import frozen_trial, holds
@@ -42,6 +42,7 @@ from search.report.snapshot import view_of
 from search.system.files import DiskRoom, write_json
 from search.system.git import Repository
 from search.trial.run import read_outcome
+from search.trial.sealed import folder_of, keep_weights
 
 LOCK_SECONDS = 2.0  # whoever looks whether a search runs has its lock for a moment
 
@@ -135,6 +136,7 @@ class Coordinator:
         self.loop = SearchLoop(self.state, self.sources, record)
         self.branches.restore(self.state)
         self.ledgers.write_all(self.state)
+        self._keep_weights()
         self.mirror = OptunaMirror(self.paths.study, self.announce) if mirrored else None
         for outcome in self.state.ended:
             self._mirror(outcome)
@@ -329,6 +331,10 @@ class Coordinator:
             self.branches.follow(self.state)
             self.ledgers.add_decision(self.state, decision)
             self.announce(decision_line(decision, self.settings.task))
+            self._keep_weights()
+
+    def _keep_weights(self) -> None:
+        keep_weights(folder_of(self.settings), weights_wanted(self.state))
 
     def _append(self, event: Event) -> None:
         event = replace(event, at=time.time())

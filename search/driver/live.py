@@ -166,7 +166,8 @@ class Reporter:
         line = verdict(analysis, state.settings.task, [outcome.score.primary for outcome in outcomes if outcome.score])
         print(line, file=self.stream, flush=True)
         if analysis["recommended"]:
-            print(f"recommended: {analysis['recommended']['words']}", file=self.stream, flush=True)
+            way = f"; python -m search.export {state.settings.tag} --out DIR" if state.settings.task.room else ""
+            print(f"recommended: {analysis['recommended']['words']}{way}", file=self.stream, flush=True)
         return shown | {"verdict": line}
 
 

@@ -28,7 +28,7 @@ from search.trial.integrity import printable
 from search.trial.outside_score import OutsideScoreError, outside_score
 from search.trial.progress import ProgressWatch
 from search.trial.rewrite import rewrite_recipe
-from search.trial.sealed import withheld
+from search.trial.sealed import weights_path, withheld
 from search.trial.training import TrainingJob, TrainingResult, limits_of, run_training, tell_by_constants
 
 OVER_BUDGET = 1.1  # times the budget, and OVER_BUDGET_SECONDS: training for longer, by the worker's clock, is marked
@@ -145,7 +145,8 @@ def _train(
     if task.room:
         from search.trial.scored import scored_data
 
-        data = scored_data(setup.settings.fingerprint, setup.dataset)
+        calibrates = setup.settings.least_sensitivity is not None
+        data = scored_data(setup.settings.fingerprint, setup.dataset, calibrates)
     secret = [*withheld(task, setup.dataset, setup.seal), repository.common_folder(), Path(setup.run)]
     running: dict[str, object] = {
         "began": began,
@@ -181,6 +182,7 @@ def _train(
         isolated=setup.isolated,
         warm=warm,
         holds_back=setup.settings.early_stop is not EarlyStop.NONE,
+        weights=weights_path(Path(setup.seal), work.trial_id),
     )
     told = tell_by_constants(run)
     wanted |= integrity.as_written(slot.tree, {path: wanted[path] for path in told})

@@ -13,7 +13,7 @@ import numpy as np
 import prepare
 from search.core.task import Task
 from search.core.types import SearchError
-from search.task.screening.rates import rightly_told, screen
+from search.task.screening.rates import best_threshold, rightly_told, risk_of, screen, screen_at_threshold
 from search.task.screening.scoring import agrees
 from search.trial import sealed
 from search.trial.scorer import Labels, ScoredData, Submission
@@ -32,10 +32,11 @@ def load_scored(fingerprint: str, dataset: str) -> prepare.Data:
     return data
 
 
-def scored_data(fingerprint: str, dataset: str) -> ScoredData:
-    """What a trial is trained on and scored by. Raises as load_scored does."""
+def scored_data(fingerprint: str, dataset: str, calibrates: bool = False) -> ScoredData:
+    """What a trial is trained on and scored by. calibrates: some training photos are held back, to choose a threshold
+    by. Raises as load_scored does."""
     data = load_scored(fingerprint, dataset)
-    return ScoredData(prepare.view_of(data), Labels.of(data), prepare.images_of(data))
+    return ScoredData(prepare.view_of(data), Labels.of(data, calibrates), prepare.images_of(data))
 
 
 def contradiction(task: Task, submission: Submission, footer: dict[str, str]) -> str:
@@ -50,10 +51,19 @@ def contradiction(task: Task, submission: Submission, footer: dict[str, str]) ->
 def kept_of(submission: Submission, data: ScoredData, seal: str, trial: str) -> dict[str, Any]:
     """Seals what a trial predicted; of its outcome, what follows from that."""
     sealed.store(Path(seal), trial, submission.validation, submission.test)
-    labels = data.labels
-    right = rightly_told(submission.validation, labels.validation, labels.classes)
+    labels, classes, at_threshold = data.labels, data.labels.classes, {}
+    if len(labels.calibration):
+        positive = classes.is_positive(labels.training[labels.calibration])
+        threshold = best_threshold(risk_of(submission.calibration, classes), positive)
+        at_threshold = screen_at_threshold(
+            threshold, submission.validation, labels.validation, labels.validation_groups, classes
+        )
+    right = rightly_told(submission.validation, labels.validation, classes)
     return {
         "score": submission.score,
-        "metrics": screen(submission.validation, labels.validation, labels.validation_groups, labels.classes),
+        "metrics": {
+            **screen(submission.validation, labels.validation, labels.validation_groups, classes),
+            **at_threshold,
+        },
         "correct": np.packbits(right).tobytes().hex(),
     }

@@ -11,8 +11,9 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -22,8 +23,12 @@ import numpy as np
 import prepare
 from search.core.task import Score, Task
 from search.core.types import SearchError
+from search.system.files import write_aside
 
 LONGEST_LINE = 10_000  # bytes
+CALIBRATION_EVERY = 7  # a part of the training photos, as groups
+LARGEST_WEIGHTS = 2 * 2**30  # bytes
+CHUNK = 2**20  # bytes
 HELD_BACK_SHARE, MOST_HELD_BACK = 0.1, 128  # of the training photos
 
 
@@ -31,7 +36,8 @@ HELD_BACK_SHARE, MOST_HELD_BACK = 0.1, 128  # of the training photos
 class Labels:
     """The classes, (n,) each, of the training photos, at their positions among all photos, and of the validation and
     of the test photos, which only the scorer knows; and which of these belong together, as Data.groups; None: each
-    photo is by itself."""
+    photo is by itself. calibration: positions of training photos that are never trained on; a threshold is chosen by
+    them."""
 
     training: np.ndarray
     validation: np.ndarray
@@ -39,16 +45,30 @@ class Labels:
     validation_groups: np.ndarray | None = None
     test_groups: np.ndarray | None = None
     classes: prepare.Classes = prepare.FIVE_CLASSES
+    calibration: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @classmethod
-    def of(cls, data: prepare.Data) -> Labels:
+    def of(cls, data: prepare.Data, calibrates: bool = False) -> Labels:
         training = np.full(len(data.labels), prepare.WITHHELD)
         training[data.indices("train")] = data.labels[data.indices("train")]
         validation, test = data.indices("validation"), data.indices("test")
         of_each = data.groups if len(data.groups) else np.arange(len(data.labels))
         return cls(
-            training, data.labels[validation], data.labels[test], of_each[validation], of_each[test], data.classes
+            training,
+            data.labels[validation],
+            data.labels[test],
+            of_each[validation],
+            of_each[test],
+            data.classes,
+            calibration_photos(training, of_each) if calibrates else np.zeros(0, np.int64),
         )
+
+    @property
+    def given(self) -> np.ndarray:
+        """(photos,): what a trial is told of the training photos."""
+        found = self.training.copy()
+        found[self.calibration] = prepare.WITHHELD
+        return found
 
 
 @dataclass(frozen=True)
@@ -66,12 +86,14 @@ class Submission:
 
     validation: np.ndarray
     test: np.ndarray
+    calibration: np.ndarray
     score: Score
 
 
 class Scorer:
     """Listens to one trial. Use as a context; `descriptor` is what the trial inherits. images: the file of the photos.
     holds_back: whether the trial is to tell how far it has come, by training photos that it does not train on at first.
+    weights: the file that the weights go to that were scored; None: they are not kept.
 
     After the context: submission, the first that could be scored; times, how often it was asked to score; training,
     evaluating and submitted, when it was first given photos and labels, when training ended by its own word, and when
@@ -81,9 +103,11 @@ class Scorer:
 
     variable = prepare.SCORER_VARIABLE  # of the trial's environment, which names the descriptor
 
-    def __init__(self, task: Task, labels: Labels, images: Path, holds_back: bool = False) -> None:
-        self.task, self.labels, self.images = task, labels, images
-        self.held_back = held_back(labels.training) if holds_back else []
+    def __init__(
+        self, task: Task, labels: Labels, images: Path, holds_back: bool = False, weights: Path | None = None
+    ) -> None:
+        self.task, self.labels, self.images, self.weights = task, labels, images, weights
+        self.held_back = held_back(labels.given) if holds_back else []
         self.training: float | None = None
         self.submission: Submission | None = None
         self.times = 0
@@ -131,16 +155,21 @@ class Scorer:
                 socket.send_fds(self._mine, [b" "], [opened])
             finally:
                 os.close(opened)
-            return {"labels": self.labels.training.tolist(), "held_back": self.held_back}
+            calibration = self.labels.calibration.tolist()
+            return {"labels": self.labels.given.tolist(), "held_back": self.held_back, "calibration": calibration}
         if message["event"] == "evaluating":
             if self.evaluating is None:
                 self.evaluating, self.probe = time.monotonic(), float(message["probe"])
+            return {}
+        if message["event"] == "weights":
+            self._take_weights(int(message["bytes"]), stream)
             return {}
         if message["event"] != "submit":
             raise ValueError(message["event"])
         self.times += 1
         self.submitted = self.submitted or time.monotonic()
-        images, classes = len(self.labels.validation) + len(self.labels.test), len(self.labels.classes.names)
+        parts = (self.labels.validation, self.labels.test, self.labels.calibration)
+        images, classes = sum(map(len, parts)), len(self.labels.classes.names)
         if message["shape"] != [images, classes] or message["bytes"] != images * classes * 4:
             raise ValueError(f"probabilities of shape {message['shape']} instead of {[images, classes]}")
         payload = stream.read(images * classes * 4)
@@ -153,12 +182,48 @@ class Scorer:
             return {"error": self.problem}
         return self.task.named_exactly(self.submission.score)
 
+    def _take_weights(self, size: int, stream: BinaryIO) -> None:
+        """Keeps the first ones after what was scored. A disk without room, or weights beyond all measure, are no fault
+        of the trial: they are read, and not kept."""
+        if size < 0:
+            raise ValueError(f"weights of {size} bytes")
+        kept = None
+        if self.weights is not None and self.submission is not None and size <= LARGEST_WEIGHTS:
+            kept, self.weights = self.weights, None
+        left = size
+
+        def chunks() -> Iterator[bytes]:
+            nonlocal left
+            while left:
+                chunk = stream.read(min(left, CHUNK))
+                if not chunk:
+                    raise ValueError(f"{left} bytes of its weights are missing")
+                left -= len(chunk)
+                yield chunk
+
+        if kept is not None:
+            with suppress(OSError):
+                kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                write_aside(kept, lambda file: file.writelines(chunks()))
+        for _ in chunks():
+            continue
+
     def _scored(self, probabilities: np.ndarray) -> Submission:
         if not np.isfinite(probabilities).all() or not np.allclose(probabilities.sum(1), 1, atol=1e-2):
             raise ScoringError("what evaluate() handed over are no probabilities")
-        validation, test = np.split(probabilities.copy(), [len(self.labels.validation)])
+        ends = np.cumsum([len(self.labels.validation), len(self.labels.test)])
+        validation, test, calibration = np.split(probabilities.copy(), ends)
         figures = prepare.accuracies(validation, self.labels.validation, self.labels.classes)
-        return Submission(validation, test, self.task.score_of(figures))
+        return Submission(validation, test, calibration, self.task.score_of(figures))
+
+
+def calibration_photos(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """The positions of a part of the training photos, in whole groups, with as much of each class as there is of it.
+    labels: (photos,), WITHHELD of all others; groups: (photos,)."""
+    training = np.flatnonzero(labels != prepare.WITHHELD)
+    of_each, first = np.unique(groups[training], return_index=True)
+    by_class = of_each[np.argsort(labels[training[first]], kind="stable")]
+    return training[np.isin(groups[training], by_class[CALIBRATION_EVERY // 2 :: CALIBRATION_EVERY])]
 
 
 def held_back(labels: np.ndarray) -> list[int]:

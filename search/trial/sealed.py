@@ -1,12 +1,16 @@
-"""What nobody sees while a search runs: the probabilities that trials gave, outside the repository.
+"""What lies outside the repository while a search runs: the probabilities that trials gave, and the weights that gave
+them.
 
-With the labels of the test photos, which the scorer alone has, they make the test scores; search.audit opens them once.
+With the labels of the test photos, which the scorer alone has, the probabilities make the test scores; search.audit
+opens them once. The weights are of a few experiments alone; search.export takes them home.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +67,34 @@ def read(folder: Path, trial: str) -> tuple[np.ndarray, np.ndarray] | None:
         return None
 
 
+def weights_path(folder: Path, trial: str) -> Path:
+    """Where the weights lie that a trial was scored with, a safetensors file, if they are kept."""
+    return folder / f"{trial}.safetensors"
+
+
+def read_weights(folder: Path, trial: str) -> bytes | None:
+    """The file's content; None if there is none."""
+    try:
+        return weights_path(folder, trial).read_bytes()
+    except OSError:
+        return None
+
+
+def store_weights(folder: Path, trial: str, content: bytes) -> None:
+    """Keeps the weights that a trial was scored with."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_aside(weights_path(folder, trial), lambda stream: stream.write(content))
+
+
+def keep_weights(folder: Path, wanted: Callable[[int], bool]) -> None:
+    """Removes the weights of all experiments but those that are wanted, by their numbers."""
+    for path in folder.glob("*.safetensors"):
+        named = re.match(r"e(\d+)-", path.name)
+        if named and not wanted(int(named[1])):
+            path.unlink(missing_ok=True)
+
+
 def forget(folder: Path, trial: str) -> None:
-    """Removes a trial's probabilities, once they lie elsewhere."""
+    """Removes a trial's probabilities and weights, once they lie elsewhere."""
     (folder / f"{trial}.npz").unlink(missing_ok=True)
+    weights_path(folder, trial).unlink(missing_ok=True)

@@ -58,7 +58,7 @@ class TrainingJob:
     compilers keep for it. temporary: its temporary files, at a short path. Both are made here, and gone afterwards.
     gpu: its UUID, which CUDA_VISIBLE_DEVICES gets; '' for none. secret: what it must not read even if it could; None:
     it is not confined. isolated: as for sandbox.write_rules. warm: a Python to fork; None: each run starts its own.
-    holds_back: as of Scorer.
+    holds_back, weights: as of Scorer.
     """
 
     task: Task
@@ -77,6 +77,7 @@ class TrainingJob:
     isolated: bool = True
     warm: WarmInterpreter | None = None
     holds_back: bool = False
+    weights: Path | None = None
 
     @property
     def folder(self) -> Path:
@@ -240,7 +241,7 @@ def scorer_of(run: TrainingJob) -> AbstractContextManager[Scorer | None]:
         return nullcontext()
     from search.trial.scorer import Scorer
 
-    return Scorer(run.task, run.data.labels, run.data.images, run.holds_back)
+    return Scorer(run.task, run.data.labels, run.data.images, run.holds_back, run.weights)
 
 
 def remove_own(run: TrainingJob) -> None:

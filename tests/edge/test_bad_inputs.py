@@ -101,6 +101,8 @@ LAUNCHES = {
     "--proof-share -0.1": "--proof-share -0.1: from 0 to 0.5",
     "--proof-share 0.6": "--proof-share 0.6: from 0 to 0.5",
     "--proof-share nan": "--proof-share nan: from 0 to 0.5",
+    "--least-sensitivity 0": "--least-sensitivity 0: above 0, at most 1",
+    "--least-sensitivity 1.5": "--least-sensitivity 1.5: above 0, at most 1",
     "--disk-reserve -1": "--disk-reserve -1: 0 or more",
     "--disk-limit 0": "--disk-limit 0: more than 0, and finite",
     "--disk-reserve inf": "--disk-reserve inf: 0 or more, and finite",

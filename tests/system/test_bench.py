@@ -197,3 +197,10 @@ def test_the_page_costs_little_and_is_live_with_three_browsers():
     assert figures["versions"] >= 2 and figures["browsers"] == 3
     assert 0 < figures["cpu_share"] < 0.2 and 0 < figures["largest_page_kb"] < 250
     assert figures["first_paint_ms"] is None or figures["first_paint_ms"] > 0
+
+
+@pytest.mark.full
+def test_what_taking_a_model_home_takes_is_measured():
+    figures, _ = bench("take_home", "--photos", "150", "--image-size", "64", "--seconds", "1", "--repetitions", "1")
+    assert figures["export_s"] > 0 and figures["start_up_s"] > 0 and figures["folder_mb"] > 10
+    assert figures["photos_per_s"] > 0 and figures["network_alone_photos_per_s"] > 0

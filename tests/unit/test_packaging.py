@@ -18,3 +18,12 @@ def test_pins_lie_in_the_ranges():
         assert set(pins) == set(allowed)
         for name, version in pins.items():
             assert version in allowed[name], name
+
+
+def test_the_lock_has_what_is_pinned_with_hashes():
+    """`make lock` writes it anew after a change of requirements.txt."""
+    pins = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")]
+    entries = re.split(r"\n(?=\S)", (ROOT / "requirements.lock").read_text().strip())
+    locked = {entry.partition(" ")[0] for entry in entries}
+    assert {re.sub(r"\[.*\]", "", pin) for pin in pins} <= {re.sub(r"\[.*\]", "", entry) for entry in locked}
+    assert all("--hash=sha256:" in entry for entry in entries)

@@ -12,7 +12,8 @@ from PIL import Image
 
 import prepare
 from prepare import DataError
-from search.task.screening.photos import decode, manifest_of, read_groups
+from search.task.screening.decoding import decode
+from search.task.screening.photos import manifest_of, read_groups
 from search.task.screening.split import Photo, part_of_key, split, warnings_about
 
 photos = st.lists(

@@ -15,15 +15,8 @@ from pathlib import Path
 import numpy as np
 
 import prepare
-from search.task.screening.photos import (
-    decode,
-    look_through,
-    manifest_of,
-    photo_files,
-    problem_with,
-    read_groups,
-    sha_of,
-)
+from search.task.screening.decoding import decode, problem_with
+from search.task.screening.photos import look_through, manifest_of, photo_files, read_groups, sha_of
 from search.task.screening.split import Photo, keys_of, part_of_key, warnings_about
 
 CACHE_FORMAT = 4  # part of the cache's key: raise it when decoding or the layout changes

@@ -16,7 +16,7 @@ import prepare
 from search.core.recipe import Field, read_recipe
 from search.core.space import Axis, declared
 from search.core.types import SearchError
-from search.task.screening import harness
+from search.task.screening import harness, weights
 
 FIRST = ("mc_acc", "bin_acc", "train_seconds", "train_stopped_budget", "peak_vram_mb", "arch", "optimizer", "seed")
 DIGITS = {"mc_acc": 6, "bin_acc": 6, "epochs": 2}  # of numbers that are not whole; 1 otherwise
@@ -34,6 +34,10 @@ def run(recipe_class: type, train: Train, arguments: list[str] | None = None) ->
         sys.exit(f"train.py: {error}")
     options = parser_of(fields, axes).parse_args(arguments)
     values = {name: getattr(options, name) for name in fields}
+    if options.weights is not None:
+        if not options.weights.absolute().parent.is_dir():
+            sys.exit(f"--weights {options.weights}: {options.weights.absolute().parent} is no folder")
+        os.environ[weights.VARIABLE] = str(options.weights.absolute())
     try:
         data = prepare.load(options.dataset)
     except prepare.DataError as error:
@@ -73,6 +77,9 @@ def parser_of(fields: Mapping[str, Field], axes: Mapping[str, Axis | None]) -> a
         help="seconds of training, without start-up (default %(default)s; 0: no cap)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of initialisation, order and augmentation (default 0)")
+    parser.add_argument(
+        "--weights", type=Path, metavar="FILE", help="where the weights go that were scored (safetensors)"
+    )
     for name, field in fields.items():
         flag, axis = "--" + name.replace("_", "-"), axes[name]
         given: dict[str, Any] = {"choices": field.choices} if field.choices else {}

@@ -9,6 +9,7 @@ import numpy as np
 
 from prepare import FIVE_CLASSES, Classes
 from search.task.resampling import drawn_with_groups
+from search.task.screening.words import AT_THRESHOLD
 
 Z = 1.959964  # of a 95 % interval
 RESAMPLES = 400
@@ -34,7 +35,7 @@ def screen(
     infected = classes.is_positive(labels)
     chosen = probabilities.argmax(1)
     flagged = classes.is_positive(chosen)
-    risk = probabilities[:, list(classes.positive)].astype(float).sum(1).clip(0.0, 1.0)
+    risk = risk_of(probabilities, classes)
     confusion = np.zeros((len(classes.names),) * 2, int)
     np.add.at(confusion, (labels, chosen), 1)
     groups = np.arange(len(labels)) if groups is None else groups
@@ -53,6 +54,37 @@ def screen(
         "degenerate": bool(flagged.all() or not flagged.any()),
         "not_infected_share": round(float((~infected).mean()), 6),
     }
+
+
+def screen_at_threshold(
+    threshold: float, probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray | None, classes: Classes
+) -> dict[str, Any]:
+    """How (n, classes) probabilities screen if what has a risk of the threshold or more is flagged; as `screen`."""
+    infected, flagged = classes.is_positive(labels), risk_of(probabilities, classes) >= threshold
+    groups = np.arange(len(labels)) if groups is None else groups
+    return {
+        "threshold": round(threshold, 6),
+        AT_THRESHOLD: share_with_interval(flagged[infected], groups[infected]),
+        "specificity_at_threshold": share_with_interval(~flagged[~infected], groups[~infected]),
+    }
+
+
+def best_threshold(risk: np.ndarray, infected: np.ndarray) -> float:
+    """The threshold of the (n,) risk at which sensitivity and specificity are largest together (Youden, "Index for
+    rating diagnostic tests", 1950); of equal ones the lowest, which misses least. It lies between two risks; 0.5 where
+    all photos are infected, or none."""
+    values = np.unique(risk)
+    if infected.all() or not infected.any() or len(values) < 2:
+        return 0.5
+    thresholds = (values[1:] + values[:-1]) / 2
+    flagged = risk >= thresholds[:, None]
+    index = flagged[:, infected].mean(1) - flagged[:, ~infected].mean(1)
+    return float(thresholds[index.argmax()])
+
+
+def risk_of(probabilities: np.ndarray, classes: Classes) -> np.ndarray:
+    """(n,) probability of the positive classes."""
+    return np.asarray(probabilities[:, list(classes.positive)].astype(float).sum(1).clip(0.0, 1.0))
 
 
 def rightly_told(probabilities: np.ndarray, labels: np.ndarray, classes: Classes = FIVE_CLASSES) -> np.ndarray:

@@ -19,6 +19,7 @@ from search.decide.races import (
     race_of,
     races_to_run,
 )
+from search.task.screening.words import AT_THRESHOLD
 from tests.support.states import RACING, Search, started
 
 LEADS = Sides(1, 4, True, 0.6, 0.0, 0.0, 1.0)
@@ -237,3 +238,36 @@ def test_of_several_that_may_win_the_one_that_is_believed_in_most_runs_first():
     search.again(2, 2, 0.9)
     search.decide(2, Status.DISCARD)
     assert [one.challenger for one in races_to_run(search.state, search.belief)] == [1]
+
+
+LEAST = replace(RACING, least_sensitivity=0.9, task=replace(RACING.task, rates=(*RACING.task.rates, AT_THRESHOLD)))
+
+
+def sensitivity(value):
+    return {AT_THRESHOLD: [value, value - 0.1, value + 0.05]}
+
+
+def test_what_falls_below_the_least_sensitivity_is_not_kept_however_well_it_scores():
+    search = Search(LEAST)
+    search.first(1, 0.99, metrics=sensitivity(0.85))
+    words = "sensitivity 0.850 at its threshold, 0.9 is the least allowed"
+    assert race(search, 1).out == words
+    made = next_decision(search.state, 1.0, search.belief)
+    assert (made.status, made.reason) == (Status.DISCARD, words)
+    search.first(2, 0.99, metrics=sensitivity(0.92))
+    assert race(search, 2).out == ""
+    without = Search()
+    without.first(1, 0.99, metrics=sensitivity(0.85))
+    assert race(without, 1).out == ""
+
+
+def test_an_incumbent_that_falls_below_it_gives_its_place_back():
+    search = Search(LEAST)
+    search.first(1, 0.99, metrics=sensitivity(0.91))
+    search.decide(1, Status.KEEP)
+    assert overtaken(search.state, search.belief) is None
+    search.again(1, 1, 0.99, metrics=sensitivity(0.80))
+    incumbent, before = overtaken(search.state, search.belief)
+    assert (incumbent.experiment, before.experiment) == (1, 0)
+    made = next_decision(search.state, 1.0, search.belief)
+    assert (made.experiment, made.status) == (1, Status.DISCARD) and "0.9 is the least allowed" in made.reason

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import prepare
-from search.trial.scorer import Labels, Scorer
+from search.trial.scorer import Labels, Scorer, calibration_photos
 from tests.support.answers import LABELS, probabilities_of
 from tests.support.states import TASK
 
@@ -60,6 +60,38 @@ def test_the_first_submission_counts_and_the_second_is_counted(monkeypatch, imag
     assert first == second == {"mc_acc": 0.2, "bin_acc": 0.8}
     assert (scorer.times, scorer.probe) == (2, 3.0)
     assert scorer.submission.test.shape == (20, 5)
+
+
+def test_the_weights_that_follow_what_was_scored_are_kept_once(monkeypatch, images, tmp_path):
+    good, kept = (
+        probabilities_of(np.concatenate([LABELS, LABELS])).astype("<f4"),
+        tmp_path / "sealed/e0001-s0.safetensors",
+    )
+    with Scorer(TASK, Labels(LABELS, LABELS, LABELS), images, weights=kept) as scorer:
+        monkeypatch.setenv(prepare.SCORER_VARIABLE, str(scorer.descriptor))
+        trial = prepare._Scorer.of_this_trial()
+        trial.ask({"event": "weights"}, b"too early")
+        assert not kept.exists()
+        trial.ask({"event": "submit", "shape": list(good.shape)}, good.tobytes())
+        trial.ask({"event": "weights"}, b"these" * 500_000)
+        trial.ask({"event": "weights"}, b"others")
+    assert kept.read_bytes() == b"these" * 500_000 and scorer.problem == ""
+    with Scorer(TASK, Labels(LABELS, LABELS, LABELS), images, weights=kept) as scorer:
+        scorer._theirs.sendall(b'{"event": "weights", "bytes": -1}\n')
+    assert "weights of -1 bytes" in scorer.problem
+
+
+def test_photos_for_a_threshold_come_in_whole_groups_and_their_labels_stay(monkeypatch, images):
+    rng = np.random.default_rng(0)
+    labels, groups = rng.integers(0, 5, 400), np.sort(rng.integers(0, 120, 400))
+    labels[:100] = prepare.WITHHELD  # of other parts
+    chosen = calibration_photos(labels, groups)
+    inside = set(groups[chosen])
+    assert 30 <= len(chosen) <= 60 and set(labels[chosen]) == {0, 1, 2, 3, 4}
+    assert not inside & set(groups[np.setdiff1d(np.arange(100, 400), chosen)])
+    told = Labels(labels, LABELS, LABELS, calibration=chosen)
+    assert (told.given[chosen] == prepare.WITHHELD).all()
+    assert (np.flatnonzero(told.given != told.training) == chosen).all()
 
 
 @pytest.mark.parametrize(
