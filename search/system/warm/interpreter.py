@@ -153,7 +153,11 @@ class WarmInterpreter:
         finally:
             os.close(life_theirs)
             os.close(told_theirs)
-        return WarmRun(life, told)
+        try:
+            return WarmRun(life, told)
+        except WarmError as error:  # it took the request as it ended, or takes too long: the next run asks another
+            self._fault = str(error)
+            raise
 
     def close(self) -> None:
         """Ends it; runs that it began go on."""

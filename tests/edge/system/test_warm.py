@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -253,6 +254,17 @@ def test_one_that_has_died_says_so(lane):
     lane.warm._process.wait()
     with pytest.raises(SearchError):
         lane.run("print(1)")
+    assert lane.warm.fault
+
+
+def test_one_that_dies_with_a_request_in_hand_says_so(lane):
+    lane.warm.wait_until_ready()
+    lane.warm._process.send_signal(signal.SIGSTOP)  # it takes no request from its socket
+    killer = threading.Timer(0.5, lane.warm._process.kill)
+    killer.start()
+    with pytest.raises(SearchError, match="did not begin"):
+        lane.run("print(1)")
+    killer.join()
     assert lane.warm.fault
 
 
