@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 try:
-    from search.task.screening.decoding import decode, problem_with
+    from search.task.screening.decoding import decode, is_named_as_photo, problem_with
 except ImportError:  # beside a model
-    from decoding import decode, problem_with  # type: ignore[no-redef]
+    from decoding import decode, is_named_as_photo, problem_with  # type: ignore[no-redef]
 
 BATCH = 2  # photos; larger ones leave the cache of a core, and are slower
 MODEL, ABOUT = "model.onnx", "screen.json"
@@ -111,11 +110,10 @@ class Predictor:
 def photos_in(paths: Sequence[Path]) -> Iterator[Path]:
     """The files named, and those within folders that are named, but for what is no photo by its name, as a table beside
     them."""
-    kinds = {"", *Image.registered_extensions(), ".heic", ".heif"}
     for path in paths:
         if path.is_dir():
             within = sorted(one for one in path.rglob("*") if one.is_file() and not one.name.startswith("."))
-            yield from (one for one in within if one.suffix.lower() in kinds)
+            yield from (one for one in within if is_named_as_photo(one))
         else:
             yield path
 

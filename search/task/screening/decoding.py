@@ -12,6 +12,12 @@ from PIL import Image, ImageOps
 
 MOST_OF_16_BITS = 2**16 - 1
 HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1"}
+HEIF_SUFFIXES = (".heic", ".heif")
+
+
+def is_named_as_photo(path: Path) -> bool:
+    """By the end of its name: a file without one may be, and a HEIC photo is one that cannot be read."""
+    return path.suffix.lower() in {"", *Image.registered_extensions(), *HEIF_SUFFIXES}
 
 
 def decode(path: Path, size: int) -> tuple[np.ndarray, str]:

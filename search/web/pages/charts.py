@@ -13,6 +13,8 @@ from search.report.snapshot import duration
 
 RIGHT, TOP, BOTTOM = 12.0, 12.0, 26.0  # margins around a plot, in the units of its viewBox
 TICKS = 5
+DIGITS = 12  # behind the point of a tick
+NARROWEST = 10**-DIGITS  # range, as a share of its ends: a tick's digits do not tell more
 HIDDEN = 0.05  # of the lowest values, if they would flatten all others
 STEPS = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 21600, 86400, 604800)  # seconds between ticks of time
 NICE = (1, 2, 2.5, 5, 10)
@@ -57,12 +59,12 @@ def for_both(draw: Callable[[Frame], Markup]) -> Markup:
 
 def ticks(low: float, high: float, most: int = TICKS) -> list[float]:
     """Round numbers within a range, at most so many and one more."""
-    if not high > low:
+    if not high - low > NARROWEST * max(abs(low), abs(high), 1.0):
         return [low]
     power = 10 ** math.floor(math.log10((high - low) / most))
     step = next(factor * power for factor in NICE if (high - low) / (factor * power) <= most)
     first = math.ceil(low / step - 1e-9)
-    return [round(number * step, 12) for number in range(first, math.floor(high / step + 1e-9) + 1)]
+    return [round(number * step, DIGITS) for number in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def number(value: float) -> str:

@@ -5,7 +5,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from search.web.pages import charts
@@ -21,6 +21,8 @@ EVIL = "<script>&\"'"
 
 
 @given(NUMBERS, NUMBERS)
+@example(0.0, 5e-324)
+@example(0.1, math.nextafter(0.1, 1))
 def test_ticks_are_few_round_numbers_within_the_range(one, other):
     low, high = min(one, other), max(one, other)
     found = charts.ticks(low, high)
