@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo-dataset
 SEED ?= 0
-# Tests wait more than they compute. Those of one file run in one process, which makes once what they share.
-PROCESSES ?= -n 2 --dist loadfile
+# Tests wait more than they compute. Those of one file run in one process, which makes once what they share. In the
+# order of the folders the unit tests come last, so that neither process waits for a long file of the other's.
+PROCESSES ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-all install lint lock clean
 

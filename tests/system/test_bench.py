@@ -192,6 +192,7 @@ def test_the_gap_between_two_trials_is_measured_beside_that_of_the_plain_way():
     assert figures["busy_at_30_s"] < figures["busy_at_300_s"] < 1
 
 
+@pytest.mark.full
 def test_the_page_costs_little_and_is_live_with_three_browsers():
     figures, _ = bench("page", "--experiments", "300", "--seconds", "12")
     assert figures["versions"] >= 2 and figures["browsers"] == 3

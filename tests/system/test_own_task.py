@@ -211,6 +211,7 @@ def scored_repository(tmp_path):
     return folder, labels
 
 
+@pytest.mark.full
 def test_a_scorer_outside_of_the_run_decides_whatever_the_run_says(tmp_path, monkeypatch):
     folder, labels = scored_repository(tmp_path)
     monkeypatch.setenv("LABELS", str(labels))

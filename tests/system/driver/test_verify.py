@@ -13,7 +13,8 @@ from tests.support.launching import agent, ask, launch, records
 )
 def test_a_verification_runs_fresh_seeds_of_both_sides_and_nothing_else(fast_repository, demo, tmp_path, asked):
     script = agent(tmp_path, "")
-    launch(fast_repository, demo, "--tag", "t", "--experiments", "5", "--confirm-seeds", "0", "--agent", script)
+    few = ["--gpus", "2", "--experiments", "5", "--confirm-seeds", "0"]
+    launch(fast_repository, demo, "--tag", "t", *few, "--agent", script)
     (tmp_path / "agent.py").unlink()  # nobody is asked for proposals
     rows = len(records(fast_repository, "decisions.jsonl"))
     incumbent = [one for one in records(fast_repository, "decisions.jsonl") if one["status"] == "keep"][-1]
