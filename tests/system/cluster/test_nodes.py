@@ -167,7 +167,8 @@ def test_a_search_whose_head_dies_is_resumed(tmp_path, dies):
 def test_ctrl_c_ends_the_trials_on_all_nodes(tmp_path):
     with cluster_of(tmp_path, a=1, b=2) as cluster:
         with cluster.driver("--gpus", "auto") as driver:
-            wait_for(lambda: len(cluster.outcomes()) >= 4 and training_on(cluster, "b"), 150)
+            results = cluster.repository / "runs/t/results.tsv"  # its first row: the baseline is decided
+            wait_for(lambda: results.exists() and rows(cluster.repository) and training_on(cluster, "b"), 150)
             cluster.head.signal(driver, signal.SIGINT)
             output = cluster.ends(driver, code=130, seconds=60)
         assert "--resume t" in output
