@@ -69,10 +69,10 @@ def begin(repository, demo, ready, *arguments, dashboard=False):
         start_new_session=True,
     )
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not ready():
+    while not ready():
         assert driver.poll() is None, driver.communicate()[0]
+        assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert ready()
     return driver, descendants(driver.pid)
 
 
@@ -113,7 +113,8 @@ def edited(number):
 
 
 def settled(condition, seconds=120):
+    """Waits until it is true once: what is seen of trials that come and go may not be there at a second look."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and not condition():
+    while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.5)
-    assert condition()

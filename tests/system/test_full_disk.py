@@ -13,6 +13,7 @@ from tests.support.launching import (
     begin,
     check_agreement,
     launch,
+    records,
     rows,
     settled,
     terminate,
@@ -37,6 +38,24 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+def at_rest(repository):
+    """No trial runs, those that had begun are in the journal, and the rows that follow from them have come too."""
+
+    def found():
+        trials = [path for path in repository.glob("runs/t/gpu*/trials/*") if path.is_dir()]
+        running = {path.name for path in trials if (path / "running.json").exists()}
+        ended = {path.name for path in trials if (path / "outcome.json").exists()}
+        return running | ended - {one["trial"] for one in records(repository, "trials.jsonl")}, rows_if_any(repository)
+
+    before = found()
+    time.sleep(3)
+    return found() == before and not before[0]
+
+
+def rows_if_any(repository):
+    return rows(repository) if (repository / "runs/t/results.tsv").exists() else []
+
+
 @pytest.mark.full
 def test_a_full_disk_pauses_a_search_and_it_goes_on_when_there_is_room(small_disk, demo, monkeypatch):
     repository = make_repository(small_disk / "project", SLOW_TRAIN)
@@ -46,8 +65,7 @@ def test_a_full_disk_pauses_a_search_and_it_goes_on_when_there_is_room(small_dis
     filler = small_disk / "filler"
     with filler.open("wb") as stream:
         os.posix_fallocate(stream.fileno(), 0, shutil.disk_usage(small_disk).free - 4 * 2**20)
-    running = repository.glob
-    settled(lambda: not list(running("runs/t/gpu*/trials/*/running.json")))  # those that had begun have ended
+    settled(lambda: at_rest(repository))
     before = len(rows(repository))
     time.sleep(6)
     assert len(rows(repository)) == before and driver.poll() is None
@@ -74,10 +92,10 @@ def test_a_disk_that_cannot_be_written_is_one_line(small_disk, demo):
 @pytest.mark.full
 def test_a_search_that_takes_more_than_it_may_waits_until_it_may_take_more(tmp_path, demo):
     repository = make_repository(tmp_path / "project", SLOW_TRAIN)
-    running, results, view = repository.glob, repository / "runs/t/results.tsv", repository / "runs/t/view.json"
+    results, view = repository / "runs/t/results.tsv", repository / "runs/t/view.json"
     driver, below = begin(repository, demo, view.exists, "--disk-limit", "0.00001")
     settled(lambda: json.loads(view.read_text())["view"]["waits_for_room"])
-    settled(lambda: not list(running("runs/t/gpu*/trials/*/running.json")))  # those that had begun have ended
+    settled(lambda: at_rest(repository))
     before = results.read_text() if results.exists() else ""
     time.sleep(6)
     assert (results.read_text() if results.exists() else "") == before and driver.poll() is None
