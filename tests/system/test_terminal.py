@@ -12,6 +12,7 @@ from tests.support.launching import SLOW_TRAIN, check_agreement, command, launch
 from tests.support.repositories import make_repository
 
 
+@pytest.mark.full
 def test_a_search_in_the_background_outlives_a_hang_up(fast_repository, demo, monkeypatch):
     repository = fast_repository
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # as on a machine without GPUs, or where they are not to be used

@@ -8,9 +8,8 @@ from search.core.seeds import VERIFICATION_SEEDS
 from tests.support.launching import agent, ask, launch, records
 
 
-@pytest.mark.parametrize(
-    "asked", [(2,), pytest.param((2, 2, 3), marks=pytest.mark.full, id="again, and with more seeds")]
-)
+@pytest.mark.full
+@pytest.mark.parametrize("asked", [(2,), pytest.param((2, 2, 3), id="again, and with more seeds")])
 def test_a_verification_runs_fresh_seeds_of_both_sides_and_nothing_else(fast_repository, demo, tmp_path, asked):
     script = agent(tmp_path, "")
     few = ["--gpus", "2", "--experiments", "5", "--confirm-seeds", "0"]
