@@ -13,7 +13,7 @@ from search.cli.shown_options import Place, add_place
 from search.core.paths import SearchPaths
 from search.core.types import SearchError, UsageError
 from search.records.requests import Operation
-from search.system.git import Repository, clean_environment
+from search.system.git import Repository
 from search.web.pages.source import PageSource
 from search.web.serve import ADDRESS_FILE, Lines, address_left, serve
 
@@ -113,14 +113,7 @@ def serve_it(options: argparse.Namespace, place: Place, source: PageSource, unti
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    clean_environment()
-    try:
-        return page(options)
-    except KeyboardInterrupt:
-        return 130
-    except (SearchError, OSError) as error:
-        print(f"search.page: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
+    return command.guarded("page", lambda: page(options))
 
 
 if __name__ == "__main__":

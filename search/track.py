@@ -12,7 +12,7 @@ from pathlib import Path
 from search.cli import command, control
 from search.core.paths import SearchPaths
 from search.core.types import SearchError, UsageError
-from search.system.git import Repository, clean_environment
+from search.system.git import Repository
 from search.tracking.follow import Follower, follow
 from search.tracking.trackers import PACKAGES, tracker_of
 
@@ -68,14 +68,7 @@ def is_over() -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    clean_environment()
-    try:
-        return track(options)
-    except KeyboardInterrupt:
-        return 130
-    except (SearchError, OSError) as error:
-        print(f"search.track: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
+    return command.guarded("track", lambda: track(options))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,18 @@ def parser(name: str, description: str, by_position: bool = False) -> argparse.A
     return made
 
 
+def guarded(name: str, work: Callable[[], int]) -> int:
+    """Does the work of a command that prints by itself; the exit code, with one line for what is known to go wrong."""
+    clean_environment()
+    try:
+        return work()
+    except KeyboardInterrupt:
+        return 130
+    except (SearchError, OSError) as error:
+        print(f"search.{name}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+
+
 def run(
     name: str, options: argparse.Namespace, operation: Callable[[], dict[str, Any]], as_text: Callable[[Any], str]
 ) -> int:

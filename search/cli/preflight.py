@@ -199,7 +199,7 @@ def with_threshold(task: Task, least: float) -> Task:
     no threshold."""
     if not task.room:
         raise UsageError(f"--least-sensitivity {least:g}: runs of the task {task.name} report their scores themselves")
-    rates = (*task.rates, words.AT_THRESHOLD, "specificity_at_threshold")
+    rates = (*task.rates, *words.RATES_AT_THRESHOLD)
     return replace(task, rates=rates, shown_rates={**task.shown_rates, **words.SHOWN_AT_THRESHOLD})
 
 

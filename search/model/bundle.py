@@ -20,6 +20,7 @@ import prepare
 from search.core.types import SearchError, Settings, UsageError, short
 from search.model.chosen import Chosen, choose, differs, weights_names
 from search.model.operating import Operating, Photos, figures_at, operating_point
+from search.model.predictor import ABOUT, MODEL, SEEN
 from search.model.rebuilt import Rebuilt, rebuilt
 from search.model.subgroups import FEWEST, figures_of_subgroups, read_subgroups
 from search.report.search_records import SearchRecords
@@ -30,7 +31,7 @@ from search.trial import sealed
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "onnxruntime")
 FORMAT = 1  # of screen.json
 BESIDE = {"predict.py": "model/predictor.py", "decoding.py": "task/screening/decoding.py"}  # files of search/
-ONNX, ABOUT, SEEN, HASHES = "model.onnx", "screen.json", "photos.sha256", "hashes.sha256"
+HASHES = "hashes.sha256"
 WORST = 5  # photos of each kind of error that the card names
 
 
@@ -208,7 +209,7 @@ def write_folder(
     for number, name in enumerate(weights_names(len(chosen.trials))):
         shutil.copyfile(work / f"{number}.safetensors", out / name)
     if model.onnx is not None:
-        shutil.copyfile(model.onnx, out / ONNX)
+        shutil.copyfile(model.onnx, out / MODEL)
     edited = settings.task.edited_path
     (out / Path(edited).name).write_text(repository.file_at(chosen.decision.commit, edited))
     for name, source in BESIDE.items():

@@ -13,7 +13,7 @@ import prepare
 from search.model.card import interval
 from search.model.operating import Operating, Photos, figures_at
 from search.model.pictures import draw
-from search.model.predictor import PredictError, Predictor
+from search.model.predictor import SEEN, PredictError, Predictor
 from search.model.subgroups import figures_of_subgroups, read_subgroups
 from search.task.screening.photos import manifest_of, photo_files, read_groups, sha_of
 
@@ -40,7 +40,7 @@ def evaluate(model: Path, folder: Path, out: Path, as_json: bool = False) -> str
     labels = np.array([files[place][1] for place in kept])
     names = [of_group.get(files[place][0], files[place][0]) for place in kept]
     groups = np.unique(names, return_inverse=True)[1]
-    known = set((model / "photos.sha256").read_text().split())
+    known = set((model / SEEN).read_text().split())
     seen = sum(sha_of(folder / files[place][0]) in known for place in kept)
     about = predictor.about
     photos, at = Photos(probabilities, labels, groups, classes), Operating(about["temperature"], about["threshold"])

@@ -10,7 +10,7 @@ import numpy as np
 
 import prepare
 from search.model.threshold import risk_of, temperature_of, threshold_for
-from search.task.screening.rates import calibration_error, screen, share_with_interval
+from search.task.screening.rates import calibration_error, rates_of, screen
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def figures_at(photos: Photos, at: Operating) -> dict[str, Any]:
         "photos": len(photos.labels),
         "infected": int(infected.sum()),
         "at_threshold": {
-            **rates(flagged, infected, photos.groups),
+            **rates_of(flagged, infected, photos.groups),
             "flagged": round(float(flagged.mean()), 6),
             "missed": int((~flagged & infected).sum()),
             "false_alarms": int((flagged & ~infected).sum()),
@@ -64,12 +64,4 @@ def figures_at(photos: Photos, at: Operating) -> dict[str, Any]:
             "calibration_error_before": round(calibration_error(photos.risk(1.0), infected), 6),
         },
         "as_scored": {**prepare.accuracies(photos.probabilities, photos.labels, photos.classes), **usual},
-    }
-
-
-def rates(flagged: np.ndarray, infected: np.ndarray, groups: np.ndarray) -> dict[str, list[float] | None]:
-    """Sensitivity and specificity of (n,) answers, each as share_with_interval gives it."""
-    return {
-        "sensitivity": share_with_interval(flagged[infected], groups[infected]),
-        "specificity": share_with_interval(~flagged[~infected], groups[~infected]),
     }

@@ -25,7 +25,7 @@ except ImportError:  # beside a model
     from decoding import decode, is_named_as_photo, problem_with  # type: ignore[no-redef]
 
 BATCH = 2  # photos; larger ones leave the cache of a core, and are slower
-MODEL, ABOUT = "model.onnx", "screen.json"
+MODEL, ABOUT, SEEN = "model.onnx", "screen.json", "photos.sha256"  # in its folder
 DIGITS = 6
 DESCRIPTION = (
     "Asks a model that search.export has written: infected or not, the risk, the probability of each class, as CSV. "

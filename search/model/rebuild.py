@@ -9,6 +9,7 @@ probabilities that torch gives.
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import sys
@@ -127,7 +128,7 @@ def main() -> int:
     network = network_of(Path.cwd(), wanted["edited"], size, wanted["classes"], positive, wanted["seed"])
     networks = []
     for number, path in enumerate(wanted["weights"]):
-        one = network if number == 0 else network_again(network)
+        one = network if number == 0 else copy.deepcopy(network)
         one.load_state_dict(load_file(path), strict=True)
         networks.append(one.eval().requires_grad_(False).to(memory_format=torch.contiguous_format))
     screen = Screen(networks, size, positive, wanted["temperature"], wanted["threshold"]).eval()
@@ -138,12 +139,6 @@ def main() -> int:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no word"]
         (out / FAILURE_FILE).write_text(f"{type(error).__name__}: {lines[0]}"[:500] + "\n")
     return 0
-
-
-def network_again(network: nn.Module) -> nn.Module:
-    import copy
-
-    return copy.deepcopy(network)
 
 
 if __name__ == "__main__":

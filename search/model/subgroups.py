@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 import prepare
-from search.model.operating import Operating, Photos, rates
+from search.model.operating import Operating, Photos
+from search.task.screening.rates import rates_of
 
 FILE = "subgroups.csv"
 FEWEST = 10  # photos of a subgroup that is told
@@ -60,6 +61,6 @@ def figures_of_subgroups(
                 infected = photos.infected[its]
                 counts = {"photos": int(its.sum()), "infected": int(infected.sum())}
                 found.append(
-                    {"name": f"{name}: {value}", **counts, **rates(flagged[its], infected, photos.groups[its])}
+                    {"name": f"{name}: {value}", **counts, **rates_of(flagged[its], infected, photos.groups[its])}
                 )
     return sorted(found, key=lambda one: -one["photos"])[:MOST]

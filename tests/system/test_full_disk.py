@@ -45,15 +45,17 @@ def at_rest(repository):
         trials = [path for path in repository.glob("runs/t/gpu*/trials/*") if path.is_dir()]
         running = {path.name for path in trials if (path / "running.json").exists()}
         ended = {path.name for path in trials if (path / "outcome.json").exists()}
-        return running | ended - {one["trial"] for one in records(repository, "trials.jsonl")}, rows_if_any(repository)
+        return running | ended - {one["trial"] for one in records(repository, "trials.jsonl")}, results_of(repository)
 
     before = found()
     time.sleep(3)
     return found() == before and not before[0]
 
 
-def rows_if_any(repository):
-    return rows(repository) if (repository / "runs/t/results.tsv").exists() else []
+def results_of(repository):
+    """The text of results.tsv; '' as long as there is none."""
+    path = repository / "runs/t/results.tsv"
+    return path.read_text() if path.exists() else ""
 
 
 @pytest.mark.full
@@ -92,13 +94,13 @@ def test_a_disk_that_cannot_be_written_is_one_line(small_disk, demo):
 @pytest.mark.full
 def test_a_search_that_takes_more_than_it_may_waits_until_it_may_take_more(tmp_path, demo):
     repository = make_repository(tmp_path / "project", SLOW_TRAIN)
-    results, view = repository / "runs/t/results.tsv", repository / "runs/t/view.json"
+    view = repository / "runs/t/view.json"
     driver, below = begin(repository, demo, view.exists, "--disk-limit", "0.00001")
     settled(lambda: json.loads(view.read_text())["view"]["waits_for_room"])
     settled(lambda: at_rest(repository))
-    before = results.read_text() if results.exists() else ""
+    before = results_of(repository)
     time.sleep(6)
-    assert (results.read_text() if results.exists() else "") == before and driver.poll() is None
+    assert results_of(repository) == before and driver.poll() is None
     terminate(driver)
     said = driver.communicate(timeout=60)[0]
     wait_until_dead(below)

@@ -9,7 +9,7 @@ import numpy as np
 
 from prepare import FIVE_CLASSES, Classes
 from search.task.resampling import drawn_with_groups
-from search.task.screening.words import AT_THRESHOLD
+from search.task.screening.words import RATES_AT_THRESHOLD
 
 Z = 1.959964  # of a 95 % interval
 RESAMPLES = 400
@@ -43,8 +43,7 @@ def screen(
     return {
         "photos": len(labels),
         "infected": int(infected.sum()),
-        "sensitivity": share_with_interval(flagged[infected], groups[infected]),
-        "specificity": share_with_interval(~flagged[~infected], groups[~infected]),
+        **rates_of(flagged, infected, groups),
         "balanced_accuracy": _with_interval(balanced_accuracies(flagged, infected, weights)),
         "auroc": _with_interval(aurocs(risk, infected, weights)),
         "average_precision": _with_interval(average_precisions(risk, infected, weights)),
@@ -62,10 +61,15 @@ def screen_at_threshold(
     """How (n, classes) probabilities screen if what has a risk of the threshold or more is flagged; as `screen`."""
     infected, flagged = classes.is_positive(labels), risk_of(probabilities, classes) >= threshold
     groups = np.arange(len(labels)) if groups is None else groups
+    found = rates_of(flagged, infected, groups)
+    return {"threshold": round(threshold, 6), **dict(zip(RATES_AT_THRESHOLD, found.values(), strict=True))}
+
+
+def rates_of(flagged: np.ndarray, infected: np.ndarray, groups: np.ndarray) -> dict[str, list[float] | None]:
+    """Sensitivity and specificity of (n,) answers, in this order, each as share_with_interval gives it."""
     return {
-        "threshold": round(threshold, 6),
-        AT_THRESHOLD: share_with_interval(flagged[infected], groups[infected]),
-        "specificity_at_threshold": share_with_interval(~flagged[~infected], groups[~infected]),
+        "sensitivity": share_with_interval(flagged[infected], groups[infected]),
+        "specificity": share_with_interval(~flagged[~infected], groups[~infected]),
     }
 
 
