@@ -10,6 +10,7 @@ from search.cli import command
 from search.cli.control import repository_here, tag_of
 from search.core.paths import SearchPaths
 from search.core.types import UsageError
+from search.records import journal
 from search.report.search_records import SearchRecords
 
 
@@ -20,7 +21,9 @@ def export(options: Any) -> dict[str, Any]:
     records = SearchRecords(SearchPaths.of(repository.root, tag).root)
     records.read_journal(repository)
     settings = records.settings
-    if settings is None or not settings.task.room:
+    if settings is None:
+        raise journal.no_such_search(repository, tag)
+    if not settings.task.room:
         raise UsageError(f"{tag}: its runs report their scores themselves; there is no model that could be exported")
     from search.cli.datasets import data_of_search
     from search.model.bundle import Request

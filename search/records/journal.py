@@ -91,7 +91,7 @@ def load_settings(repository: Repository, tag: str, flag: str = "") -> tuple[Set
     return first.settings, sum(is_title_of_decision(message) for message in messages)
 
 
-def no_such_search(repository: Repository, tag: str, flag: str) -> UsageError:
+def no_such_search(repository: Repository, tag: str, flag: str = "") -> UsageError:
     there = ", ".join(searches(repository)) or "none yet; begin one: python -m search.launch --gpus 4"
     return UsageError(f"{flag}{tag}: no such search; there are {there}")
 

@@ -279,6 +279,7 @@ COMMANDS = {
     "verify nowhere": (2, "nowhere: no such search"),
     "verify t --seeds 0": (2, "--seeds 0: at least 1"),
     "audit nowhere": (2, "nowhere: no such search"),
+    "export nowhere --out model": (2, "nowhere: no such search; there are t"),
     "audit t": (1, "t has no fresh seeds yet"),
     "audit t --dataset /nowhere": (1, "/nowhere: no such data set folder"),
     "delete nowhere --yes": (2, "nowhere: no such search; there are t"),
