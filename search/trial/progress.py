@@ -37,8 +37,8 @@ class ProgressWatch:
         if self._over or rung == len(RUNGS) or seconds < RUNGS[rung] * self.budget:
             return ""
         lately = [value for at, value in self._progress or self._losses if at >= RUNGS[rung] * self.budget / 2]
-        if not lately:  # it trains no more, or says too little
-            self._over = True
+        if not lately:  # it has until the next rung to say something; after that it trains no more, or says too little
+            self._over = seconds >= (*RUNGS, 1.0)[rung + 1] * self.budget
             return ""
         self.values.append(fmean(lately))
         found = hopeless(self.yardstick, self.values)

@@ -40,6 +40,15 @@ def test_one_that_says_nothing_more_is_not_judged():
     assert ProgressWatch(NOTHING, 8.0).judge(b"", 8.0) == ""
 
 
+def test_one_that_says_something_after_a_rung_is_judged_there_until_the_next():
+    watch = ProgressWatch(NOTHING, 8.0)
+    followed(watch, (0.1, "step 1 | loss 9.0\n"), (1.0, ""), (1.5, "step 2 | loss 2.0\n"), (2.1, "step 3 | loss 1.0\n"))
+    assert watch.values == [-2.0, pytest.approx(-1.5)]
+    late = ProgressWatch(NOTHING, 8.0)
+    followed(late, (0.1, "step 1 | loss 9.0\n"), (1.0, ""), (2.0, ""), (2.1, "step 2 | loss 2.0\n"), (4.0, ""))
+    assert late.values == []
+
+
 def test_one_that_is_hopeless_is_stopped_and_says_when():
     others = tuple(Progress((-loss, -loss), 1 - loss) for loss in (0.1 + n / 50 for n in range(30)))
     watch = ProgressWatch(Yardstick(EarlyStop.LEARNED, 0.6, others), 240.0)
