@@ -209,12 +209,20 @@ class Gauges:
 
 
 def slots_by_doing(shown: dict[str, Any]) -> dict[str, int]:
-    """How many slots train, start a trial, wait for one, or are put aside. shown: by snapshot."""
-    found = dict.fromkeys(("training", "starting", "idle", "aside"), 0)
+    """How many slots train, evaluate, start a trial, wait for one, or are put aside. shown: by snapshot."""
+    found = dict.fromkeys(("training", "evaluating", "starting", "idle", "aside"), 0)
     for slot in shown["slots"]:
         if slot["slot"] in shown["aside"]:
             found["aside"] += 1
         elif not slot["left"]:
-            trains = slot["trial"] and slot["training_seconds"] is not None
-            found["training" if trains else "starting" if slot["trial"] else "idle"] += 1
+            found[doing_of(slot)] += 1
     return found
+
+
+def doing_of(slot: dict[str, Any]) -> str:
+    """What a slot that is there does."""
+    if slot["trial"] is None:
+        return "idle"
+    if slot["training_seconds"] is None:
+        return "starting"
+    return "training" if slot["evaluating_seconds"] is None else "evaluating"

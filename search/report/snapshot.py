@@ -89,13 +89,13 @@ def view_of(state: State) -> dict[str, Any]:
 
 
 def slot_now(slot: SlotPaths, now: float) -> dict[str, Any]:
-    """What a slot's trial is doing: trial, description, seconds of training so far (None: it is still starting) and
-    of budget, last loss; idle: trial None."""
+    """What a slot's trial is doing: trial, description, seconds of training so far (None: it is still starting), of
+    evaluation (None: it still trains) and of budget, last loss; idle: trial None."""
     shown: dict[str, Any] = {"slot": slot.number, "trial": None}
     for trial in slot.running_trials():
         try:
             record = json.loads(trial.running.read_text())
-            since = record["training_since"]
+            since, evaluating = record["training_since"], record.get("evaluating_since")
             shown = {
                 "slot": slot.number,
                 "trial": trial.root.name,
@@ -103,7 +103,8 @@ def slot_now(slot: SlotPaths, now: float) -> dict[str, Any]:
                 "why": record.get("why", ""),
                 "began": record["began"],
                 "commit": record["commit"],
-                "training_seconds": since and round(now - since, 1),
+                "training_seconds": since and round((evaluating or now) - since, 1),
+                "evaluating_seconds": evaluating and round(now - evaluating, 1),
                 "budget_seconds": record["max_train_seconds"],
             }
         except (OSError, ValueError, KeyError):

@@ -76,9 +76,11 @@ def where(slot: dict[str, Any]) -> str:
 
 
 def progress_of(slot: dict[str, Any]) -> str:
-    """How much of its budget a slot's trial has used."""
+    """How much of its budget a slot's trial has used, or what it does before and after."""
     if slot["training_seconds"] is None:
         return "starting"
+    if slot["evaluating_seconds"] is not None:
+        return "evaluating"
     return f"{slot['training_seconds']:.0f} / {slot['budget_seconds']:.0f} s"
 
 

@@ -151,6 +151,7 @@ def _train(
     running: dict[str, object] = {
         "began": began,
         "training_since": None if task.trains else began,  # nothing else will tell
+        "evaluating_since": None,
         "slot": setup.slot,
         "commit": short(commit),
         "description": work.experiment.description,
@@ -165,6 +166,11 @@ def _train(
     def training() -> None:
         running["training_since"] = time.time()
         write_json(paths.running, running)
+
+    def evaluating() -> None:
+        running["evaluating_since"] = time.time()
+        with suppress(OSError):  # a full disk: it is for people to see, and no reason to lose a trial that has trained
+            write_json(paths.running, running)
 
     run = TrainingJob(
         task=task,
@@ -187,7 +193,7 @@ def _train(
     told = tell_by_constants(run)
     wanted |= integrity.as_written(slot.tree, {path: wanted[path] for path in told})
     watch = ProgressWatch(yardstick, setup.settings.max_train_seconds)
-    ran = run_training(run, started, training, watch.judge)
+    ran = run_training(run, started, training, evaluating, watch.judge)
     if ran.lives_on:
         reason = f"{AT_FAULT}a process of {work.trial_id} cannot be ended; a driver that hangs does that to it"
         return _crash(setup, work, commit, began, reason)

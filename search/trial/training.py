@@ -164,11 +164,13 @@ def run_training(
     run: TrainingJob,
     on_started: Callable[[int], None] = lambda pid: None,
     on_training: Callable[[], None] = lambda: None,
+    on_evaluating: Callable[[], None] = lambda: None,
     judge: Judge = lambda printed, seconds: "",
 ) -> TrainingResult:
     """Runs a task's command to its end or its limit; afterwards no process of it is alive.
 
-    on_started gets the process id of its guard. on_training: at its first training line. judge: as of process.limited.
+    on_started gets the process id of its guard. on_training: at its first training line. on_evaluating: when its scorer
+    is told that training has ended. judge: as of process.limited.
     """
     command, told = command_of(run.task, run.data.view if run.data else None, numbers_of(run))
     variables = {name: os.environ[name] for name in run.task.variables if name in os.environ} | told
@@ -182,7 +184,7 @@ def run_training(
         readable = [run.data.view] if run.data else [path for path in reads if path.exists()]
         write_rules(readable, [run.tree, run.scratch, run.temporary], run.secret, rules, run.isolated)
     limits = replace(run.limits, folders=(run.tree, run.scratch, run.temporary))
-    was_warm = False
+    was_warm = evaluates = False
     began = time.monotonic()
     since = None if run.task.trains else began
 
@@ -207,7 +209,14 @@ def run_training(
             whole = ["nice", "-n", str(run.nice), *whole] if run.nice else whole
             return started_cold(whole, run.folder, environment, output, descriptors)
 
-        ended = limited(start, run.log, limits, on_started, training, judge)
+        def judged(printed: bytes, seconds: float) -> str:
+            nonlocal evaluates
+            if scorer is not None and scorer.evaluating is not None and not evaluates:
+                evaluates = True
+                on_evaluating()
+            return judge(printed, seconds)
+
+        ended = limited(start, run.log, limits, on_started, training, judged)
     over = time.monotonic()
     remove_own(run)
     text = end_of(run.log, READ_OF_LOG)

@@ -230,11 +230,14 @@ def running_spans(slot: dict[str, Any], now: float) -> list[Span]:
     """Of the trial that a slot runs now."""
     trained = slot["training_seconds"]
     began = slot.get("began") or (now - (trained or 0.0))
-    since = now if trained is None else now - trained
-    return [
-        Span(began, since, "start-up", f"{slot['trial']}: starting"),
-        Span(since, now, "training", f"{slot['trial']}: training"),
+    until = now - (slot["evaluating_seconds"] or 0.0)
+    since = now if trained is None else until - trained
+    parts = [
+        ("start-up", "starting", began, since),
+        ("training", "training", since, until),
+        ("evaluation", "evaluating", until, now),
     ]
+    return [Span(start, end, kind, f"{slot['trial']}: {words}") for kind, words, start, end in parts if end > start]
 
 
 def costs_by_kind(source: PageSource) -> dict[str, dict[str, Any]]:

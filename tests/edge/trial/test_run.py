@@ -24,6 +24,7 @@ from search.core.types import (
     Work,
 )
 from search.decide.early_stop import Progress, Yardstick
+from search.report.snapshot import slot_now
 from search.system import process
 from search.system.git import Repository
 from search.system.guard import descendants
@@ -150,6 +151,23 @@ def test_a_hopeless_trial_is_ended_at_once_with_all_of_its_processes(tmp_path, d
     wait_for(lambda: not process.is_alive(child))
     assert again.score is not None  # it trains for a moment alone
     assert run_trial(setup, work, None, yardstick) == outcome
+
+
+def test_a_trial_that_evaluates_is_seen_to_and_its_training_counts_no_further(tmp_path, demo):
+    asked = 'scorer.ask({"event": "evaluating", "probe": 1.0})\n'
+    repository = make_repository(tmp_path / "project", FAST_TRAIN.replace(asked, f"{asked}time.sleep(4)\n"))
+    with coordinator_of(repository, demo) as coordinator:
+        work, setup = coordinator.next_work(0), setup_of(repository, demo)
+        slot = coordinator.paths.slot(0)
+        worker = forked(setup, work)
+        seen = []
+        while os.waitpid(worker, os.WNOHANG)[0] == 0:
+            seen.append(slot_now(slot, time.time()))
+            time.sleep(0.2)
+    evaluates = [one for one in seen if one["trial"] and one["evaluating_seconds"] is not None]
+    assert evaluates[-1]["evaluating_seconds"] > 2
+    assert len({one["training_seconds"] for one in evaluates}) == 1 and evaluates[0]["training_seconds"] < 3
+    assert run.read_outcome(slot.trial(work.trial_id)).speed["evaluation_seconds"] > 3.9
 
 
 ATTRIBUTES = {

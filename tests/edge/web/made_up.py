@@ -147,13 +147,16 @@ def write_study(paths, outcomes, rng):
     study.add_trials(made)
 
 
-def running(folder: Path, trial: str = "e0009-s0", slot: int = 1, began: float = BEGAN) -> Path:
-    """A trial of this search that runs; its log."""
+def running(
+    folder: Path, trial: str = "e0009-s0", slot: int = 1, began: float = BEGAN, evaluating: float | None = None
+) -> Path:
+    """A trial of this search that runs; its log. evaluating: since when it does."""
     paths = SearchPaths(folder).slot(slot).trial(trial)
     paths.root.mkdir(parents=True, exist_ok=True)
     record = {
         "began": began,
         "training_since": began + 6,
+        "evaluating_since": evaluating,
         "slot": slot,
         "commit": "abc1234",
         "description": HOSTILE,

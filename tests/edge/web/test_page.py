@@ -1,5 +1,6 @@
 """A page as a real process: every part of it, what it takes, what it follows, and what it does with torn files."""
 
+import fcntl
 import http.client
 import json
 import os
@@ -167,6 +168,19 @@ def test_it_follows_what_the_search_writes(folder, serve):
         writing.write(json.dumps(more) + "\n")
     wait_for(lambda: "came later" in browser.ask("/experiments")[2])
     connection.close()
+
+
+def test_it_tells_a_trial_that_trains_from_one_that_evaluates(folder, serve):
+    began = time.time() - 320
+    made_up.running(folder, "e0008-s0", 0, began)
+    made_up.running(folder, "e0009-s0", 1, began, evaluating=began + 306)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as its driver holds it
+        text = serve(folder.parent).loaded().ask("/")[2]
+    slots = text.partition('id="slots"')[2].partition("</table>")[0]
+    trains, evaluates = (row for row in slots.split("<tr>") if ">gpu0<" in row or ">gpu1<" in row)
+    assert "of 5 min" in trains and "evaluating" not in trains
+    assert "evaluating" in evaluates and "of 5 min" not in evaluates
 
 
 def test_another_command_finds_the_page_that_is_served(folder, serve):

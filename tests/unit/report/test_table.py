@@ -13,6 +13,7 @@ BUSY = HERE | {
     "description": "lr 0.1 -> [0.2]",
     "commit": "abc1234",
     "training_seconds": 33.0,
+    "evaluating_seconds": None,
     "budget_seconds": 300.0,
     "loss": "0.41",
 }
@@ -49,6 +50,15 @@ def test_one_line_tells_all_where_there_is_no_terminal():
         "gpu0 e0003-s0 33 / 300 s loss 0.41 | "
         "gpu1 e0003-s0 starting | gpu2 idle | gpu3 left"
     )
+
+
+def test_a_trial_that_evaluates_no_longer_counts_its_seconds():
+    slot = BUSY | {"training_seconds": 300.2, "evaluating_seconds": 4.0}
+    assert "gpu0 e0003-s0 evaluating loss 0.41" in plain_line(SHOWN | {"slots": [slot]})
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(rendered(SHOWN | {"slots": [slot]}))
+    row = next(line for line in console.export_text().splitlines() if line.strip().startswith("gpu0"))
+    assert "evaluating" in row and "█" * 8 in row and "300 s" not in row
 
 
 def test_the_table_shows_every_slot_the_frontier_and_the_dashboard():
