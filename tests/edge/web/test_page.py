@@ -3,8 +3,6 @@
 import fcntl
 import http.client
 import json
-import os
-import signal
 import ssl
 import subprocess
 import sys
@@ -49,70 +47,6 @@ class Outline(HTMLParser):
             self.open.pop()
         else:
             self.wrong.append(f"/{tag}")
-
-
-class Browser:
-    """As much of one as these tests need."""
-
-    def __init__(self, address):
-        parts = urllib.parse.urlsplit(address)
-        self.host, self.cookie = parts.netloc, ""
-        _, headers, _ = self.ask("/?" + parts.query)
-        self.cookie = headers["set-cookie"].partition(";")[0]
-
-    def ask(self, path, method="GET", body=None, **headers):
-        """(status, headers, text)"""
-        given = {"Cookie": self.cookie} | {name.replace("_", "-"): value for name, value in headers.items()}
-        connection = http.client.HTTPConnection(self.host, timeout=60)
-        connection.request(method, path, body, given)
-        answer = connection.getresponse()
-        text = answer.read().decode()
-        connection.close()
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, text
-
-    def post(self, path, **fields):
-        kind = "application/x-www-form-urlencoded"
-        return self.ask(path, "POST", urllib.parse.urlencode(fields), Origin=f"http://{self.host}", Content_Type=kind)
-
-
-class Served:
-    """python -m search.page, as a process."""
-
-    def __init__(self, runs, *arguments, **more):
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "search.page", "--runs", str(runs), *arguments],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more,
-        )  # fmt: skip
-        self.address = self.process.stdout.readline().strip()
-        assert self.address.startswith("http://127.0.0.1:"), self.address + self.process.stdout.read()
-        self.browser = Browser(self.address)
-
-    def loaded(self):
-        wait_for(lambda: "Reading the search" not in self.browser.ask("/")[2])
-        return self.browser
-
-    def end(self):
-        self.process.send_signal(signal.SIGINT)
-        return self.process.wait(timeout=20)
-
-
-@pytest.fixture
-def serve():
-    begun = []
-
-    def start(runs, *arguments, **more):
-        begun.append(Served(runs, *arguments, **more))
-        return begun[-1]
-
-    yield start
-    for one in begun:
-        one.process.kill()
-        one.process.wait()
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return made_up.search(tmp_path, 40)
 
 
 def test_every_page_is_whole_and_nothing_of_anybody_elses_is_markup(folder, serve):
@@ -302,56 +236,3 @@ def test_with_a_certificate_it_speaks_tls_and_without_one_elsewhere_it_warns(fol
         said = [served.stdout.readline() for _ in range(3)]
         assert any("reads along: there is no TLS; name --cert and --key" in line for line in said), said
         served.kill()
-
-
-# --- beside a search ---
-
-
-def beside(folder, out, *said, kill=False):
-    """What a notifier got from the process beside a search that says so; the process has ended."""
-    command = f"{sys.executable} -c \"import sys; open('{out}', 'a').write(sys.stdin.read() + chr(10))\""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "search.page", folder.name, "--runs", str(folder.parent), "--beside"],
-        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    process.stdin.write(json.dumps({"notify": [command]}) + "\n")
-    process.stdin.flush()
-    address = process.stdout.readline().strip()
-    assert Browser(address).ask("/static/page.css")[0] == 200
-    for line in said:
-        process.stdin.write(json.dumps(line) + "\n")
-    process.stdin.close()
-    assert process.wait(timeout=60) == 0
-    return [json.loads(line) for line in out.read_text().splitlines()]
-
-
-@pytest.mark.parametrize(
-    ("said", "kind"), [((), "crash"), (({"ended": {"exit_code": 0, "error": ""}},), "end")], ids=["killed", "ended"]
-)
-def test_the_process_beside_a_search_ends_with_it_and_tells_how(folder, tmp_path, said, kind):
-    notices = beside(folder, tmp_path / "out", *said)
-    assert [one["kind"] for one in notices] == [kind]
-    assert "</html>" in (folder / "report.html").read_text()
-    assert not (folder / ADDRESS_FILE).exists()
-
-
-def test_it_tells_of_a_confirmed_keep_once(folder, tmp_path):
-    view = {"frontier": [{"commit": "aaaaaaa", "score_in_words": "bin_acc 0.8", "description": "baseline"}]}
-    better = {"commit": "bbbbbbb", "score_in_words": "bin_acc 0.9", "description": "wider"}
-    (folder / "view.json").write_text(json.dumps({"time": time.time(), "view": view}))
-    out = tmp_path / "out"
-    out.touch()
-    command = f"{sys.executable} -c \"import sys; open('{out}', 'a').write(sys.stdin.read() + chr(10))\""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "search.page", folder.name, "--runs", str(folder.parent), "--beside", "--no-page"],
-        cwd=ROOT, stdin=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
-    process.stdin.write(json.dumps({"notify": [command]}) + "\n")
-    process.stdin.flush()
-    time.sleep(3)
-    view["frontier"].append(better)
-    (folder / "view.json").write_text(json.dumps({"time": time.time(), "view": view}))
-    wait_for(lambda: "bbbbbbb" in out.read_text())
-    process.stdin.close()
-    assert process.wait(timeout=60) == 0
-    assert [json.loads(line)["kind"] for line in out.read_text().splitlines()] == ["keep", "crash"]
