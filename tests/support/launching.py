@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from search.system.guard import descendants
 from search.system.process import is_alive
@@ -74,6 +75,14 @@ def begin(repository, demo, ready, *arguments, dashboard=False):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     return driver, descendants(driver.pid)
+
+
+def command_line(pid):
+    """Of a process; empty if it has gone: a search's git commands come and go."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def wait_until_dead(pids, seconds=20):

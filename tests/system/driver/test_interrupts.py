@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from search.system.guard import descendants
-from tests.support.launching import SLOW_TRAIN, begin, check_agreement, launch, rows, terminate, wait_until_dead
+from tests.support.launching import (
+    SLOW_TRAIN,
+    begin,
+    check_agreement,
+    command_line,
+    launch,
+    rows,
+    terminate,
+    wait_until_dead,
+)
 from tests.support.repositories import ROOT, make_repository
 
 
@@ -60,7 +69,7 @@ def test_a_search_whose_ray_has_lost_its_head_ends_at_once_and_goes_on_later(tmp
     results = repository / "runs/t/results.tsv"
     driver, _ = begin(repository, demo, lambda: results.exists() and len(rows(repository)) >= 2)
     below = descendants(driver.pid)
-    (head,) = [pid for pid in below if b"gcs_server" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    (head,) = [pid for pid in below if b"gcs_server" in command_line(pid)]
     os.kill(head, signal.SIGKILL)
     said = driver.communicate(timeout=30)[0]  # Ray itself would wait for a minute
     assert driver.returncode == 1 and "--resume t" in said and "Traceback" not in said, said

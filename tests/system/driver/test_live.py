@@ -5,13 +5,11 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from search.cli.session import ON_LOOPBACK
-from search.system.process import is_alive
-from tests.support.launching import SLOW_TRAIN, begin, terminate
+from tests.support.launching import SLOW_TRAIN, begin, command_line, terminate
 from tests.support.repositories import make_repository
 
 
@@ -22,7 +20,7 @@ def test_the_dashboard_names_slots_and_has_the_gauges(tmp_path, demo):
     driver, below = begin(
         repository, demo, lambda: results.exists() and len(results.read_text().splitlines()) >= 3, dashboard=True
     )
-    lines = b"".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in below if is_alive(pid)).decode()
+    lines = b"".join(map(command_line, below)).decode()
     own = re.search(r"--gcs-address=([\d.]+:\d+)", lines)[1]  # other searches may run on this machine
     look = """
 import json, ray, time, urllib.request
