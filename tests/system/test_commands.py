@@ -141,8 +141,7 @@ def tools_of(repository):
 @pytest.mark.full
 def test_a_client_drives_the_search_over_mcp(tmp_path, demo):
     repository = make_repository(tmp_path / "project", SLOW_TRAIN)
-    results = repository / "runs/t/results.tsv"
-    driver, _ = begin(repository, demo, lambda: results.exists() and len(results.read_text().splitlines()) >= 2)
+    driver, _ = begin(repository, demo, (repository / "runs/t/analysis_summary.json").exists)
 
     async def drive():
         async with tools_of(repository) as client:

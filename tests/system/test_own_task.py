@@ -125,7 +125,8 @@ def test_an_agent_drives_a_search_in_the_background_over_mcp(tmp_path):
             assert (await client.call_tool("stop", {})).structured_content["taken"] is True
 
     try:
-        settled(lambda: (folder / "runs/own/results.tsv").exists() and trained())  # it tells of no step, and is busy
+        summarised = folder / "runs/own/analysis_summary.json"  # which comes with the baseline's row, a moment later
+        settled(lambda: summarised.exists() and trained())  # it tells of no step, and is busy
         asyncio.run(drive())
     finally:
         run_there(folder, "stop", "--now", code=None)
