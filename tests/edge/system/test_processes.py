@@ -168,7 +168,9 @@ def test_what_hoards_files_is_ended(tmp_path, monkeypatch):
     assert ended.ended_for == "left more than 4 MiB in its folders"
 
 
-@pytest.mark.parametrize("by", ["nobody", "Ray, which kills the children of a worker that ends"])
+@pytest.mark.parametrize(
+    "by", [pytest.param("nobody", marks=pytest.mark.full), "Ray, which kills the children of a worker that ends"]
+)
 def test_what_was_started_a_moment_before_its_driver_or_worker_was_killed_ends_too(tmp_path, by):
     body = f"""
 import os, subprocess, sys

@@ -60,7 +60,7 @@ CONFINED = {
     "a signal to the worker": lambda p: ("def send(): os.kill(WORKER, 0)\n", "send"),
     "a connection": lambda p: (CONNECT, "call"),
 }  # fmt: skip
-SAMPLED = ("labels from the raw data set", "a row in results.tsv", "a git ref", "a signal to the worker")
+SAMPLED = ("labels from the raw data set", "a signal to the worker")
 HARMFUL = ("an outcome of its own", "a module in site-packages")  # would last, or be written over: not tried unconfined
 
 

@@ -123,7 +123,7 @@ if recipe.mode == "bad":
 """
 
 
-@pytest.mark.parametrize("is_warm", [False, True])
+@pytest.mark.parametrize("is_warm", [pytest.param(False, marks=pytest.mark.full), True])
 def test_a_hopeless_trial_is_ended_at_once_with_all_of_its_processes(tmp_path, demo, is_warm):
     marker = 'print("step 1 | loss 1.0", flush=True)\n'
     repository = make_repository(tmp_path / "project", FAST_TRAIN.replace(marker, marker + TRAINS_ON))
@@ -153,6 +153,7 @@ def test_a_hopeless_trial_is_ended_at_once_with_all_of_its_processes(tmp_path, d
     assert run_trial(setup, work, None, yardstick) == outcome
 
 
+@pytest.mark.full
 def test_a_trial_that_evaluates_is_seen_to_and_its_training_counts_no_further(tmp_path, demo):
     asked = 'scorer.ask({"event": "evaluating", "probe": 1.0})\n'
     repository = make_repository(tmp_path / "project", FAST_TRAIN.replace(asked, f"{asked}time.sleep(4)\n"))

@@ -33,7 +33,11 @@ def beside(folder, out, *said, kill=False):
 
 
 @pytest.mark.parametrize(
-    ("said", "kind"), [((), "crash"), (({"ended": {"exit_code": 0, "error": ""}},), "end")], ids=["killed", "ended"]
+    ("said", "kind"),
+    [
+        pytest.param((), "crash", id="killed"),
+        pytest.param(({"ended": {"exit_code": 0, "error": ""}},), "end", id="ended", marks=pytest.mark.full),
+    ],
 )
 def test_the_process_beside_a_search_ends_with_it_and_tells_how(folder, tmp_path, said, kind):
     notices = beside(folder, tmp_path / "out", *said)

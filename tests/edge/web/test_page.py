@@ -18,6 +18,7 @@ from tests.support.lab import wait_for
 from tests.support.repositories import ROOT
 
 PAGES = ("/", "/experiments", "/lineage", "/axes", "/proposals", "/cluster", "/notes")
+NOT_THERE = ("/nope", "/experiments/4444", "/photos", "/photos/1.jpg", "/audit", "/static/../app.py", "/static/app.py")
 ALONE = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source"}
 
 
@@ -64,11 +65,9 @@ def test_every_page_is_whole_and_nothing_of_anybody_elses_is_markup(folder, serv
     assert "&lt;script&gt;" in browser.ask("/experiments/1")[2] and "&lt;script&gt;" in browser.ask("/proposals")[2]
 
 
-@pytest.mark.parametrize(
-    "path", ["/nope", "/experiments/4444", "/photos", "/photos/1.jpg", "/audit", "/static/../app.py", "/static/app.py"]
-)
-def test_what_is_not_there_is_said(folder, serve, path):
-    assert serve(folder.parent).loaded().ask(path)[0] == 404
+def test_what_is_not_there_is_said(folder, serve):
+    browser = serve(folder.parent).loaded()
+    assert {path: browser.ask(path)[0] for path in NOT_THERE} == dict.fromkeys(NOT_THERE, 404)
 
 
 def test_notes_are_saved_and_nobody_elses_are_lost(folder, serve):
@@ -136,7 +135,9 @@ def test_without_a_repository_nothing_can_be_asked(folder, serve):
         assert status == 409 and "only shows" in text
 
 
-@pytest.mark.parametrize("damage", ["torn", "garbage", "gone", "numbers"])
+@pytest.mark.parametrize(
+    "damage", ["torn", *(pytest.param(damage, marks=pytest.mark.full) for damage in ("garbage", "gone", "numbers"))]
+)
 def test_reading_works_whatever_happened_to_the_files(folder, serve, damage):
     for name in ("trials.jsonl", "decisions.jsonl", "analysis_summary.json", "proposals.jsonl", "optuna.db"):
         path = folder / name
@@ -158,11 +159,11 @@ def test_reading_works_whatever_happened_to_the_files(folder, serve, damage):
     ("arguments", "code", "words"),
     [
         (["nope"], 2, "there is no search nope in it; there are: made-up"),
-        (["--port", "99999"], 2, "--port 99999: from 0 to 65535"),
-        (["--cert", "/nowhere"], 2, "--cert and --key go together"),
-        (["--cert", "/nowhere", "--key", "/nowhere"], 2, "--cert /nowhere: no such file"),
         (["--host", "192.0.2.77"], 1, "the page cannot be served at 192.0.2.77"),
-        (["--export", "nowhere/report.html"], 1, "nowhere"),
+        pytest.param(["--port", "99999"], 2, "--port 99999: from 0 to 65535", marks=pytest.mark.full),
+        pytest.param(["--cert", "/nowhere"], 2, "--cert and --key go together", marks=pytest.mark.full),
+        pytest.param(["--cert", "/nowhere", "--key", "/nowhere"], 2, "/nowhere: no such file", marks=pytest.mark.full),
+        pytest.param(["--export", "nowhere/report.html"], 1, "nowhere", marks=pytest.mark.full),
     ],
 )
 def test_bad_input_is_one_line(folder, arguments, code, words):
@@ -174,6 +175,7 @@ def test_bad_input_is_one_line(folder, arguments, code, words):
     assert words in done.stderr and done.stdout == ""
 
 
+@pytest.mark.full
 def test_a_port_that_is_taken_is_one_line_and_without_one_the_next_is_taken(folder, serve, tmp_path):
     served = serve(folder.parent)
     port = served.browser.host.partition(":")[2]

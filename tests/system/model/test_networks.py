@@ -78,6 +78,7 @@ def test_what_was_trained_is_the_same_as_onnx(tmp_path, demo, what):
     assert ((risk >= 0.4) == infected).all()
 
 
+@pytest.mark.full
 def test_a_network_that_onnx_does_not_know_says_why(tmp_path, demo):
     """What depends on the values of a photo: torch runs it, and no graph has it."""
     whole = "        return self.head(self.backbone(self.normalise(x)))"
