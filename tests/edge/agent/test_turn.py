@@ -55,7 +55,9 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(FAILURES))
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in ("exit", "flood") else pytest.mark.full) for n in sorted(FAILURES)]
+)
 def test_what_goes_wrong_is_one_line(bench, monkeypatch, name):
     monkeypatch.setattr("search.agent.turn.LARGEST_OUTPUT", 2**20)
     body, words = FAILURES[name]
@@ -80,9 +82,7 @@ HANDED_BACK = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in ("crash", "other") else pytest.mark.full) for n in HANDED_BACK]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n == "crash" else pytest.mark.full) for n in HANDED_BACK])
 def test_a_failing_edit_is_handed_back_twice_with_its_reason(bench, name):
     body, words = HANDED_BACK[name]
     made = bench.ask(f"open('/dev/stderr', 'w')\n{body}\nprint('IDEA: x')")
@@ -156,7 +156,9 @@ OUTSIDE = {
 
 @pytest.mark.skipif(not is_available(), reason="this kernel has no Landlock (Linux 5.13 or newer)")
 @pytest.mark.parametrize("confine", [True, False])
-@pytest.mark.parametrize("name", sorted(OUTSIDE))
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in ("labels", "ledger") else pytest.mark.full) for n in sorted(OUTSIDE)]
+)
 def test_what_is_not_the_agents_it_cannot_touch(bench, demo, name, confine):
     cache = prepare.cache_root() / prepare.load(demo).fingerprint
     (bench.root / "runs/t/results.tsv").write_text("rows")
