@@ -22,7 +22,7 @@ from search.driver.coordinator import Coordinator
 from search.records.housekeeping import take_stock
 from search.report.frontier import verdict
 from search.report.history import History
-from search.report.snapshot import snapshot
+from search.report.snapshot import doing_of, snapshot
 from search.report.summary import summarise
 from search.report.table import plain_line, rendered
 from search.system.files import GrowingFile
@@ -217,12 +217,3 @@ def slots_by_doing(shown: dict[str, Any]) -> dict[str, int]:
         elif not slot["left"]:
             found[doing_of(slot)] += 1
     return found
-
-
-def doing_of(slot: dict[str, Any]) -> str:
-    """What a slot that is there does."""
-    if slot["trial"] is None:
-        return "idle"
-    if slot["training_seconds"] is None:
-        return "starting"
-    return "training" if slot["evaluating_seconds"] is None else "evaluating"

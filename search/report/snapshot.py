@@ -114,6 +114,15 @@ def slot_now(slot: SlotPaths, now: float) -> dict[str, Any]:
     return shown
 
 
+def doing_of(slot: dict[str, Any]) -> str:
+    """What a slot that has not left does. slot: by slot_now."""
+    if slot["trial"] is None:
+        return "idle"
+    if slot["training_seconds"] is None:
+        return "starting"
+    return "training" if slot["evaluating_seconds"] is None else "evaluating"
+
+
 def seconds_left(view: dict[str, Any], now: float) -> float | None:
     """Until the search's limit, at its rate so far; None without a limit, or before there is a rate."""
     share, began = view.get("progress") or 0.0, view.get("first_began")

@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from search.report.snapshot import duration
+from search.report.snapshot import doing_of, duration
 
 BAR_WIDTH = 8
 
@@ -77,11 +77,8 @@ def where(slot: dict[str, Any]) -> str:
 
 def progress_of(slot: dict[str, Any]) -> str:
     """How much of its budget a slot's trial has used, or what it does before and after."""
-    if slot["training_seconds"] is None:
-        return "starting"
-    if slot["evaluating_seconds"] is not None:
-        return "evaluating"
-    return f"{slot['training_seconds']:.0f} / {slot['budget_seconds']:.0f} s"
+    doing = doing_of(slot)
+    return f"{slot['training_seconds']:.0f} / {slot['budget_seconds']:.0f} s" if doing == "training" else doing
 
 
 def plain_line(shown: dict[str, Any]) -> str:
