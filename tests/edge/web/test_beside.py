@@ -14,7 +14,7 @@ from tests.support.lab import wait_for
 from tests.support.repositories import ROOT
 
 
-def beside(folder, out, *said, kill=False):
+def beside(folder, out, *said):
     """What a notifier got from the process beside a search that says so; the process has ended."""
     command = f"{sys.executable} -c \"import sys; open('{out}', 'a').write(sys.stdin.read() + chr(10))\""
     process = subprocess.Popen(

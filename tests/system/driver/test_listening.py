@@ -25,12 +25,10 @@ def listening(pids):
     """(address, port) of every TCP socket that one of these processes listens at."""
     inodes = set()
     for pid in pids:
-        names = []
-        with suppress(FileNotFoundError):  # it has gone meanwhile: a search's git commands come and go
-            names = os.listdir(f"/proc/{pid}/fd")
-        for name in names:
-            with suppress(FileNotFoundError):  # it has closed that file
-                inodes.add(os.readlink(f"/proc/{pid}/fd/{name}").removeprefix("socket:[").removesuffix("]"))
+        with suppress(OSError):  # it has gone meanwhile: a search's git commands come and go
+            for name in os.listdir(f"/proc/{pid}/fd"):
+                with suppress(OSError):  # it has closed that file
+                    inodes.add(os.readlink(f"/proc/{pid}/fd/{name}").removeprefix("socket:[").removesuffix("]"))
     lines = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
     mine = [line[1].split(":") for line in lines if line[3] == LISTENS and line[9] in inodes]
     return {(address_of(words), int(port, 16)) for words, port in mine}
