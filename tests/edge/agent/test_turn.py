@@ -82,7 +82,9 @@ HANDED_BACK = {
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n == "crash" else pytest.mark.full) for n in HANDED_BACK])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in ("crash", "other") else pytest.mark.full) for n in HANDED_BACK]
+)
 def test_a_failing_edit_is_handed_back_twice_with_its_reason(bench, name):
     body, words = HANDED_BACK[name]
     made = bench.ask(f"open('/dev/stderr', 'w')\n{body}\nprint('IDEA: x')")

@@ -38,7 +38,6 @@ def test_a_search_keeps_by_the_rules_and_every_commit_stays_reachable(fast_repos
             assert files == ["train.py"]
 
 
-@pytest.mark.full
 def test_what_is_kept_was_confirmed_and_rows_can_be_checked_against_decisions(fast_repository, demo):
     with coordinator_of(fast_repository, demo, limit=14, confirm_seeds=2, seed=1) as coordinator:
         run_all(coordinator, setup_of(fast_repository, demo))
