@@ -124,7 +124,10 @@ def add_track(shown: Group) -> None:
 def add_place(page: Group, prefix: str = "") -> None:
     """Where the page is served, and whether with photos. prefix: of the flags."""
     page.add_argument(
-        f"--{prefix}port", type=int, metavar="N", help="of the page (default: the first that is free from 8420 on)"
+        f"--{prefix}port",
+        type=int,
+        metavar="N",
+        help="of the page; 0: any that is free (default: the first that is free from 8420 on)",
     )
     page.add_argument(
         f"--{prefix}host",

@@ -22,7 +22,7 @@ from search.driver.coordinator import Coordinator
 from search.records.housekeeping import take_stock
 from search.report.frontier import verdict
 from search.report.history import History
-from search.report.snapshot import doing_of, snapshot
+from search.report.snapshot import snapshot
 from search.report.summary import summarise
 from search.report.table import plain_line, rendered
 from search.system.files import GrowingFile
@@ -214,6 +214,6 @@ def slots_by_doing(shown: dict[str, Any]) -> dict[str, int]:
     for slot in shown["slots"]:
         if slot["slot"] in shown["aside"]:
             found["aside"] += 1
-        elif not slot["left"]:
-            found[doing_of(slot)] += 1
+        elif slot["doing"] != "left":
+            found[slot["doing"]] += 1
     return found

@@ -115,7 +115,9 @@ def slot_now(slot: SlotPaths, now: float) -> dict[str, Any]:
 
 
 def doing_of(slot: dict[str, Any]) -> str:
-    """What a slot that has not left does. slot: by slot_now."""
+    """In one word. slot: by slot_now, with its place."""
+    if slot["left"]:
+        return "left"
     if slot["trial"] is None:
         return "idle"
     if slot["training_seconds"] is None:
@@ -147,6 +149,7 @@ def snapshot(view: dict[str, Any], paths: SearchPaths, running: bool, now: float
     places = {int(number): place for number, place in view["places"].items()}
     unknown = {"node": None, "gpu": None, "model": None, "left": False}
     slots = [slot_now(slot, now) | places.get(slot.number, unknown) for slot in paths.slots()] if running else []
+    slots = [slot | {"doing": doing_of(slot)} for slot in slots]
     proposals = view["proposals"] | ({} if running else {"agent_thinks": None})
     rest = {name: value for name, value in view.items() if name not in ("places", "latest", "tag", "tip", "records")}
     return {

@@ -9,9 +9,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from search.report.snapshot import doing_of, duration
+from search.report.snapshot import duration
 
 BAR_WIDTH = 8
+WITHOUT_TRIAL = ("idle", "left")  # what a slot does that has none
 
 
 def rendered(shown: dict[str, Any], dashboard: str = "", page: str = "") -> Group:
@@ -54,8 +55,8 @@ def rendered(shown: dict[str, Any], dashboard: str = "", page: str = "") -> Grou
 
 def doing(slot: dict[str, Any]) -> tuple[str, str, str, str]:
     """What a slot does: its trial, how far it is, that as a bar, and its loss."""
-    if slot["left"] or slot["trial"] is None:
-        return "left" if slot["left"] else "idle", "", "", ""
+    if slot["doing"] in WITHOUT_TRIAL:
+        return slot["doing"], "", "", ""
     used, budget = slot["training_seconds"], slot["budget_seconds"]
     full = round(BAR_WIDTH * min(used / budget, 1)) if used is not None and budget else 0
     bar = "█" * full + "░" * (BAR_WIDTH - full) if used is not None else ""
@@ -77,8 +78,9 @@ def where(slot: dict[str, Any]) -> str:
 
 def progress_of(slot: dict[str, Any]) -> str:
     """How much of its budget a slot's trial has used, or what it does before and after."""
-    doing = doing_of(slot)
-    return f"{slot['training_seconds']:.0f} / {slot['budget_seconds']:.0f} s" if doing == "training" else doing
+    if slot["doing"] != "training":
+        return str(slot["doing"])
+    return f"{slot['training_seconds']:.0f} / {slot['budget_seconds']:.0f} s"
 
 
 def plain_line(shown: dict[str, Any]) -> str:
@@ -89,7 +91,7 @@ def plain_line(shown: dict[str, Any]) -> str:
         f"{shown['experiments_per_hour']:.0f} per hour" + (f", best {best[0]['score_in_words']}" if best else "")
     ]
     for slot in shown["slots"]:
-        is_busy = slot["trial"] and not slot["left"]
-        doing = f"{slot['trial']} {progress_of(slot)}" if is_busy else "left" if slot["left"] else "idle"
+        is_busy = slot["doing"] not in WITHOUT_TRIAL
+        doing = f"{slot['trial']} {progress_of(slot)}" if is_busy else slot["doing"]
         parts.append(f"gpu{slot['slot']} {doing}" + (f" loss {slot['loss']}" if is_busy and slot["loss"] else ""))
     return " | ".join(parts)

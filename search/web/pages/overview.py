@@ -167,7 +167,7 @@ def best_shown(source: PageSource, decision: Decision) -> dict[str, Any]:
 def slot_shown(source: PageSource, slot: dict[str, Any]) -> dict[str, Any]:
     """A slot's row, with the losses of the trial that it runs."""
     trial = slot["trial"]
-    curve = source.curve_of(slot["slot"], trial) if trial and not slot["left"] else ()
+    curve = source.curve_of(slot["slot"], trial) if trial and slot["doing"] != "left" else ()
     used, budget = slot.get("training_seconds"), slot.get("budget_seconds")
     return {
         "why": "",
@@ -201,7 +201,7 @@ def lanes_of(source: PageSource, slots: Sequence[dict[str, Any]]) -> Any:
     for outcome in recent:
         spans.get(f"gpu{outcome.slot}", []).extend(spans_of(outcome, source.task))
     for slot in slots:
-        if slot["trial"] and f"gpu{slot['slot']}" in spans and not slot["left"]:
+        if slot["trial"] and f"gpu{slot['slot']}" in spans and slot["doing"] != "left":
             spans[f"gpu{slot['slot']}"] += running_spans(slot, end)
     return charts.for_both(lambda frame: charts.lanes(spans, begin, end, frame))
 

@@ -22,12 +22,8 @@ def test_a_followed_log_gives_whole_lines_once(tmp_path):
 
 def test_slots_are_counted_by_what_they_do():
     slots = [
-        {"slot": 0, "trial": "e0001-s0", "training_seconds": 3.0, "evaluating_seconds": None, "left": False},
-        {"slot": 1, "trial": "e0002-s0", "training_seconds": None, "left": False},
-        {"slot": 2, "trial": None, "left": False},
-        {"slot": 3, "trial": None, "left": True},
-        {"slot": 4, "trial": None, "left": False},
-        {"slot": 5, "trial": "e0003-s0", "training_seconds": 9.0, "evaluating_seconds": 1.0, "left": False},
+        {"slot": number, "doing": doing}
+        for number, doing in enumerate(("training", "starting", "idle", "left", "idle", "evaluating"))
     ]
     found = slots_by_doing({"slots": slots, "aside": [4]})
     assert found == {"training": 1, "evaluating": 1, "starting": 1, "idle": 1, "aside": 1}

@@ -1,8 +1,8 @@
-"""What a search's state at a glance says of time."""
+"""What a search's state at a glance says of time, and of what a slot does."""
 
 import pytest
 
-from search.report.snapshot import duration, seconds_left
+from search.report.snapshot import doing_of, duration, seconds_left
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,24 @@ def test_durations_are_for_people(seconds, words):
 )
 def test_the_time_left_goes_by_the_rate_so_far(view, left):
     assert seconds_left(view, 1000.0) == left
+
+
+RUNS = {"trial": "e0001-s0", "left": False, "training_seconds": 3.0, "evaluating_seconds": None}
+
+
+@pytest.mark.parametrize(
+    ("differs", "doing"),
+    [
+        ({}, "training"),
+        ({"evaluating_seconds": 0.0}, "evaluating"),
+        ({"training_seconds": None}, "starting"),
+        ({"trial": None}, "idle"),
+        ({"left": True}, "left"),  # with its node: what stands of its trial is no longer run
+        ({"trial": None, "left": True}, "left"),
+    ],
+)
+def test_a_slot_does_one_thing(differs, doing):
+    slot = RUNS | differs
+    if slot["trial"] is None:
+        slot = {name: slot[name] for name in ("trial", "left")}
+    assert doing_of(slot) == doing

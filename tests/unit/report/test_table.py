@@ -10,6 +10,7 @@ HERE = {"node": "a", "gpu": "0", "model": "T4", "left": False}
 BUSY = HERE | {
     "slot": 0,
     "trial": "e0003-s0",
+    "doing": "training",
     "description": "lr 0.1 -> [0.2]",
     "commit": "abc1234",
     "training_seconds": 33.0,
@@ -24,9 +25,9 @@ SHOWN = {
     "proposals": {"refused": 1, "waiting": 0, "tried": 2, "agent_thinks": "claude"},
     "slots": [
         BUSY,
-        BUSY | {"slot": 1, "training_seconds": None, "loss": None},
-        HERE | {"slot": 2, "trial": None},
-        BUSY | {"slot": 3, "node": "b", "gpu": "7", "model": None, "left": True},
+        BUSY | {"slot": 1, "doing": "starting", "training_seconds": None, "loss": None},
+        HERE | {"slot": 2, "trial": None, "doing": "idle"},
+        BUSY | {"slot": 3, "node": "b", "gpu": "7", "model": None, "left": True, "doing": "left"},
     ],
     "counts": {"experiments": 14, "keep": 3, "discard": 10, "crash": 1},
     "experiments_per_hour": 41.3,
@@ -53,7 +54,7 @@ def test_one_line_tells_all_where_there_is_no_terminal():
 
 
 def test_a_trial_that_evaluates_no_longer_counts_its_seconds():
-    slot = BUSY | {"training_seconds": 300.2, "evaluating_seconds": 4.0}
+    slot = BUSY | {"doing": "evaluating", "training_seconds": 300.2, "evaluating_seconds": 4.0}
     assert "gpu0 e0003-s0 evaluating loss 0.41" in plain_line(SHOWN | {"slots": [slot]})
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(rendered(SHOWN | {"slots": [slot]}))
